@@ -1,0 +1,90 @@
+"""Runs the lines of one group in this interpreter and reports each on standard output as it is done.
+
+Protocol, one JSON object after "@bench " per output line: first `{"plan": [names]}`, then for each line `{"begin": {...}}`,
+its result without samples, which stands if the line never ends, and `{"result": {...}}`. Anything else on standard output belongs to the programs measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .lines import GROUPS, MACHINE, REGISTRY, YARDSTICKS, Bench, Line, Result
+
+PREFIX = "@bench "
+
+
+def tell(message: dict[str, Any]) -> None:
+    sys.stdout.write(PREFIX + json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def select(options: argparse.Namespace) -> list[Line]:
+    """The lines of the group that run on this system and were asked for."""
+    importlib.import_module(YARDSTICKS if options.system == MACHINE else GROUPS[options.group])
+    wanted = re.compile(options.only)
+    lines = [one for one in REGISTRY if one.group == options.group and options.system in one.systems]
+    lines = [one for one in lines if wanted.search(one.name) and (options.big or not one.big)]
+    return lines[options.skip :]
+
+
+def blank(one: Line, system: str) -> Result:
+    """The result of a line before it has any sample."""
+    result = Result(one.name, one.group, one.unit, system, goal=one.goal, micro=one.micro, bound=one.bound)
+    result.more_is_better = one.more_is_better
+    return result
+
+
+def run(one: Line, system: str, bench: Bench) -> Result:
+    result = blank(one, system)
+    try:
+        result.samples = one.measure(bench)
+    except Exception as error:  # noqa: BLE001 - the other lines still count, and the table shows what went wrong
+        traceback.print_exc()
+        result.error = f"{type(error).__name__}: {str(error).strip()[:200]}"
+    gc.collect()
+    return result
+
+
+@contextmanager
+def framework_up(system: str) -> Iterator[None]:
+    """A running framework, with the defaults that a user gets; nothing for the machine's own lines."""
+    if system == MACHINE:
+        yield
+        return
+    from .framework import ray
+
+    ray.init()
+    yield
+    ray.shutdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--system", required=True)
+    parser.add_argument("--group", required=True)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--big", action="store_true")
+    options = parser.parse_args()
+    lines = select(options)
+    tell({"plan": [one.name for one in lines]})
+    if not lines:
+        return
+    with framework_up(options.system):
+        for one in lines:
+            tell({"begin": blank(one, options.system).to_dict()})
+            tell({"result": run(one, options.system, Bench.of(options.quick)).to_dict()})
+
+
+if __name__ == "__main__":
+    main()

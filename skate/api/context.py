@@ -1,0 +1,86 @@
+"""What `init` returns."""
+
+from __future__ import annotations
+
+import html
+import platform
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..version import __version__
+
+if TYPE_CHECKING:
+    from ..client.waist import Runtime
+
+
+class RayContext(Mapping[str, Any]):
+    """Describes the session: a mapping of addresses and ids, and a context manager that ends the session.
+
+    Attributes:
+        address_info: the mapping, as a dict.
+        dashboard_url: "" when there is no dashboard.
+        python_version, skate_version, ray_version: versions, as text; the last two are the same.
+
+    Example:
+        >>> import skate
+        >>> with skate.init(mode="inline") as context:
+        ...     context.dashboard_url
+        ''
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        context = runtime.context()
+        nodes = runtime.nodes()
+        node = nodes[0] if nodes else {}
+        self.address_info: dict[str, Any] = {
+            "address": node.get("NodeManagerAddress", ""),
+            "gcs_address": node.get("NodeManagerAddress", ""),
+            "node_ip_address": node.get("NodeManagerAddress", ""),
+            "node_id": context.node_id,
+            "session_dir": context.session_dir,
+            "webui_url": "",
+        }
+        self.dashboard_url = ""
+        self.python_version = platform.python_version()
+        self.skate_version = self.ray_version = __version__
+        self._runtime = runtime
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.address_info)
+
+    def __len__(self) -> int:
+        return len(self.address_info)
+
+    def __enter__(self) -> RayContext:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Shut the session down; nothing happens when it has ended or another one has begun."""
+        from ..client import current
+        from .lifecycle import shutdown
+
+        if current.runtime is self._runtime:
+            shutdown()
+
+    def __repr__(self) -> str:
+        return f"SkateContext(version={self.skate_version!r}, node_id={self['node_id']!r})"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "Python version": self.python_version,
+            "skate version": self.skate_version,
+            "Node": self["node_id"],
+            "Session": self["session_dir"],
+            "Dashboard": self.dashboard_url or "off",
+        }
+        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
+        return f"<table>{cells}</table>"
+
+
+SkateContext = RayContext

@@ -1,0 +1,295 @@
+"""`init` and `shutdown`, and the start by itself at the first use.
+
+A driver has at most one runtime, held in `client.current`; a worker has one from its start. Everything else in
+`api/` gets it with `get_runtime`, which starts one in a driver that never called `init`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..client import current
+from ..client.init_options import InitOptions
+from ..exceptions import ClusterConnectionError, UnsupportedError
+from .arity import closest
+from .options import check_options
+
+if TYPE_CHECKING:
+    from ..client.waist import Runtime
+    from .context import RayContext
+
+_lock = threading.RLock()
+"""Two threads that use skate for the first time at the same moment start it once."""
+
+_state: dict[str, Any] = {"context": None, "atexit": False}
+
+_HIDDEN = {
+    "_memory": True,
+    "_temp_dir": True,
+    "_node_name": True,
+    "object_spilling_directory": False,
+    "_enable_object_reconstruction": False,
+    "_plasma_directory": False,
+    "_node_ip_address": False,
+    "_redis_username": False,
+    "_redis_password": False,
+    "_metrics_export_port": False,
+    "_system_config": False,
+    "_tracing_startup_hook": False,
+    "_driver_object_store_memory": False,
+    "_cluster_id": False,
+}
+"""Arguments that Ray takes beside the documented ones, and whether skate has them."""
+
+
+class ConnectionNotSupportedError(UnsupportedError, ClusterConnectionError):
+    """The address names a cluster, and this version of skate runs on one machine only."""
+
+
+def init(
+    address: str | None = None,
+    *,
+    mode: Literal["inline"] | None = None,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    include_dashboard: bool | None = None,
+    dashboard_host: str = "127.0.0.1",
+    dashboard_port: int | None = None,
+    job_config: Any = None,
+    configure_logging: bool = True,
+    logging_level: int | str = "info",
+    logging_format: str | None = None,
+    logging_config: Any = None,
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    enable_resource_isolation: bool = False,
+    cgroup_path: str | None = None,
+    system_reserved_cpu: float | None = None,
+    system_reserved_memory: int | None = None,
+    proxy_server_url: str | None = None,
+    **hidden: Any,
+) -> RayContext:
+    """Start skate in this process; called by itself at the first use if you don't.
+
+    Args:
+        address: None or "local" starts a new instance on this machine; "auto" needs one that exists.
+            None looks at the environment variables SKATE_ADDRESS and RAY_ADDRESS first.
+        mode: "inline" runs every task and actor in this process and thread, so that a debugger works.
+        num_cpus, num_gpus: how many CPUs and GPUs tasks may ask for; None is what the machine has.
+        resources: amounts of your own resources, by name.
+        object_store_memory: bytes of shared memory for objects; None is a share of the machine's memory.
+        ignore_reinit_error: a second `init` returns the context of the first, rather than raise.
+        configure_logging, logging_level, logging_format: set up the logger "skate" in this process.
+        log_to_driver: print what tasks and actors print; None is True.
+        namespace: where named actors of this program live; None is a namespace of its own.
+        _memory: bytes that tasks may ask for with `memory=`.
+        _temp_dir, _node_name: where the session's files go, and the name of this node.
+        labels, local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
+            runtime_env, enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
+            proxy_server_url: known from Ray; they raise `UnsupportedError` when they ask for something.
+
+    Returns:
+        A mapping that describes the session, and a context manager that shuts it down.
+
+    Raises:
+        RuntimeError: skate runs already.
+        ConnectionError: there is no cluster at `address`.
+        UnsupportedError: the call asks for something that skate does not do.
+
+    Example:
+        >>> import skate
+        >>> with skate.init(mode="inline") as context:
+        ...     skate.is_initialized()
+        True
+    """
+    _refuse(
+        labels=labels, job_config=job_config, logging_config=logging_config, runtime_env=runtime_env,
+        enable_resource_isolation=enable_resource_isolation, cgroup_path=cgroup_path,
+        system_reserved_cpu=system_reserved_cpu, system_reserved_memory=system_reserved_memory,
+        proxy_server_url=proxy_server_url, include_dashboard=include_dashboard,
+    )  # fmt: skip
+    _check_hidden(hidden)
+    if local_mode:
+        raise UnsupportedError('local_mode=True is gone: use skate.init(mode="inline").')
+    if mode not in (None, "inline"):
+        raise ValueError(f'mode must be None or "inline", not {mode!r}.')
+    if dashboard_port is not None or dashboard_host != "127.0.0.1":
+        import warnings
+
+        warnings.warn("No dashboard is started: dashboard_host and dashboard_port have no effect.", stacklevel=2)
+    options = _init_options(
+        num_cpus, num_gpus, resources, object_store_memory, namespace, log_to_driver is not False, hidden
+    )
+    _check_address(address)
+    if configure_logging:
+        _configure_logging(logging_level, logging_format)
+    with _lock:
+        return _start(options, mode, ignore_reinit_error)
+
+
+def _start(options: InitOptions, mode: str | None, ignore_reinit_error: bool) -> RayContext:
+    from .context import RayContext
+
+    if current.runtime is not None:
+        if not ignore_reinit_error:
+            raise RuntimeError(
+                "skate runs already in this process: call skate.shutdown() first, or pass ignore_reinit_error=True."
+            )
+        return _state["context"] or RayContext(current.runtime)
+    runtime: Runtime
+    if mode == "inline":
+        from ..inline import InlineRuntime
+
+        runtime = InlineRuntime(options)
+    else:
+        from ..client.start import start
+
+        runtime = start(options)
+    current.set_runtime(runtime)
+    if not _state["atexit"]:
+        import atexit
+
+        atexit.register(shutdown)
+        _state["atexit"] = True
+    context = RayContext(runtime)
+    _state["context"] = context
+    return context
+
+
+def shutdown(*, wait_for_processes: bool = True) -> None:
+    """Stop skate in this process, with all its tasks, actors and objects; nothing happens if it does not run.
+
+    Args:
+        wait_for_processes: accepted for Ray's sake. The processes are always gone when `shutdown` returns.
+    """
+    with _lock:
+        runtime = current.runtime
+        if runtime is None:
+            return
+        current.set_runtime(None)
+        _state["context"] = None
+        runtime.shutdown()
+
+
+def is_initialized() -> bool:
+    """True when skate runs in this process.
+
+    Example:
+        >>> import skate
+        >>> skate.shutdown()
+        >>> skate.is_initialized()
+        False
+    """
+    return current.runtime is not None
+
+
+def get_runtime() -> Runtime:
+    """The runtime of this process; starts one in a driver that has none."""
+    runtime = current.runtime
+    if runtime is not None:
+        return runtime
+    with _lock:
+        if current.runtime is None:
+            init()
+        assert current.runtime is not None
+        return current.runtime
+
+
+def _refuse(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value:
+            raise UnsupportedError(f"init({name}={value!r}) is not supported yet: leave {name} out.")
+
+
+def _check_hidden(hidden: Mapping[str, Any]) -> None:
+    for name, value in hidden.items():
+        if name not in _HIDDEN:
+            import inspect
+
+            known = [*inspect.signature(init).parameters, *_HIDDEN]
+            close = closest(name, known)
+            hint = f" Did you mean {close!r}?" if close else ""
+            raise TypeError(f"init() got an unexpected keyword argument {name!r}.{hint}")
+        if not _HIDDEN[name]:
+            _refuse(**{name: value})
+
+
+def _init_options(
+    num_cpus: Any,
+    num_gpus: Any,
+    resources: Mapping[str, float] | None,
+    object_store_memory: Any,
+    namespace: str | None,
+    log_to_driver: bool,
+    hidden: Mapping[str, Any],
+) -> InitOptions:
+    memory = hidden.get("_memory")
+    check_options({"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources, "memory": memory}, "t")
+    for name, number in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+        if number is not None and number != int(number):
+            raise ValueError(f"init({name}={number!r}): a node has a whole number of them.")
+    if object_store_memory is not None:
+        if isinstance(object_store_memory, bool) or not isinstance(object_store_memory, (int, float)):
+            raise TypeError(f"object_store_memory is a number of bytes, not {object_store_memory!r}.")
+        if object_store_memory <= 0:
+            raise ValueError(f"object_store_memory must be above 0, not {object_store_memory!r}.")
+    if namespace is not None and (not isinstance(namespace, str) or not namespace):
+        raise TypeError(f"namespace must be a string that is not empty, or None, not {namespace!r}.")
+    return InitOptions(
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        memory=None if memory is None else int(memory),
+        resources={name: float(amount) for name, amount in (resources or {}).items()},
+        object_store_memory=None if object_store_memory is None else int(object_store_memory),
+        namespace=namespace or "",
+        log_to_driver=log_to_driver,
+        temp_dir=hidden.get("_temp_dir"),
+        node_name=hidden.get("_node_name") or "",
+    )
+
+
+def _check_address(address: str | None) -> None:
+    """Return when a new instance on this machine is wanted; raise when the address names another."""
+    origin = "address"
+    if address is None:
+        for origin in ("SKATE_ADDRESS", "RAY_ADDRESS"):
+            address = os.environ.get(origin)
+            if address:
+                break
+    if not address or address == "local":
+        return
+    if not isinstance(address, str):
+        raise TypeError(f"address must be a string or None, not {address!r}.")
+    if address == "auto":
+        raise ClusterConnectionError(
+            f'{origin}="auto": no running cluster was found. Leave the address out to start skate on this machine.'
+        )
+    raise ConnectionNotSupportedError(
+        f"{origin}={address!r}: connecting to a cluster is not supported yet. "
+        "Leave the address out to start skate on this machine."
+    )
+
+
+def _configure_logging(level: int | str, form: str | None) -> None:
+    import logging
+
+    logger = logging.getLogger("skate")
+    logger.setLevel(level.upper() if isinstance(level, str) else level)
+    if form is None and (logger.handlers or logging.getLogger().handlers):
+        return  # the program has its own handlers
+    for handler in [each for each in logger.handlers if getattr(each, "made_by_init", False)]:
+        logger.removeHandler(handler)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(form or "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"))
+    handler.made_by_init = True  # type: ignore[attr-defined]
+    logger.addHandler(handler)
+    logger.propagate = False

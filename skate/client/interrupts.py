@@ -1,0 +1,44 @@
+"""Ctrl-C in a driver: prompt, but never in the middle of the runtime's own bookkeeping.
+
+A `KeyboardInterrupt` may strike between any two bytecodes of the main thread. While that thread holds the runtime's lock it
+is put off for a millisecond at a time; it arrives as soon as the lock is free, within microseconds of work.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+RETRY_S = 0.001
+
+
+def install(runtime: ClientRuntime) -> Callable[[], None]:
+    """Guard the runtime against SIGINT, if the program has Python's own handler; returns what undoes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    old = signal.getsignal(signal.SIGINT)
+    if old is not signal.default_int_handler:
+        return lambda: None
+    lock: Any = runtime.lock
+
+    def handler(signo: int, frame: Any) -> None:
+        if lock._is_owned() and not runtime.closed:
+            timer = threading.Timer(RETRY_S, os.kill, (os.getpid(), signal.SIGINT))
+            timer.daemon = True
+            timer.start()
+            return
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+
+    def restore() -> None:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, old)
+
+    return restore

@@ -1,0 +1,285 @@
+"""References and values between this process and its node.
+
+A reference that never leaves its process is nobody else's business. One that does is published: the node then
+answers for the object, and counts who holds it. A reference that arrives is adopted: this process holds it too, until the
+last `ObjectRef` of that id is gone here.
+
+Holds are counted at the node, per client, and settle to zero in any order of arrival; what matters is that a process sends
+its own `Hold` before it sends the answer that lets somebody else drop theirs.
+
+INV-1: `ref._hold` is set exactly when the node counts this process as a holder of `ref`.
+INV-2: a published reference that was pending is delivered to the node when it is done.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ..wire import messages as m
+from .errors import unpack_error
+from .memory import Block
+from .refs import ERROR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef
+from .serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+
+class Held:
+    """This process counts as a holder of an object, as long as this lives."""
+
+    __slots__ = ("_runtime", "id")
+
+    def __init__(self, runtime: ClientRuntime, ident: bytes) -> None:
+        self._runtime = runtime
+        self.id = ident
+
+    def __del__(self) -> None:
+        runtime = self._runtime
+        runtime.dropped.append(self.id)
+        runtime.pump.nudge()
+
+
+class Contained:
+    """The references inside a value: their ids, and from the first use on the references themselves."""
+
+    __slots__ = ("held", "ids", "refs")
+
+    def __init__(self, ids: list[bytes], held: Held | Block | None) -> None:
+        self.ids = ids
+        self.held = held
+        self.refs: list[ObjectRef[Any]] | None = None
+
+
+class Objects:
+    """The table of references that the node knows, and the making and reading of values."""
+
+    def __init__(self, runtime: ClientRuntime) -> None:
+        self._runtime = runtime
+        self.known: weakref.WeakValueDictionary[bytes, ObjectRef[Any]] = weakref.WeakValueDictionary()
+        self.fetching: dict[bytes, ObjectRef[Any]] = {}
+
+    # ------------------------------------------------------------ making
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """A reference to a copy of the value."""
+        runtime = self._runtime
+        if is_plain(value) and not (type(value) in (str, bytes) and len(value) > INLINE_BYTES_MAX // 4):
+            return ObjectRef(runtime, runtime.next_id(), PLAIN, value)
+        packed = serialize(value)
+        if packed.size <= INLINE_BYTES_MAX:
+            ref: ObjectRef[Any] = ObjectRef(runtime, runtime.next_id(), VALUE, packed.to_bytes())
+        else:
+            block = self.write(packed)
+            ref = ObjectRef(runtime, block.id, SHARED, block)
+        if packed.refs:
+            ref._contained = contained = Contained([], None)
+            contained.refs = packed.refs
+        return ref
+
+    def write(self, packed: Packed) -> Block:
+        """Write a packed value into shared memory.
+
+        Raises:
+            ObjectStoreFullError: there is no room, and none came free in time.
+        """
+        runtime = self._runtime
+        memory = runtime.memory
+        with runtime.lock:
+            runtime.settle()
+            offset = memory.cut(packed.size)
+        if offset is None:
+            offset = runtime.grow_memory(packed.size)
+        head = memoryview(packed.head())
+        arena = memory.arena
+        arena.copy_in(offset, head)
+        for at, buffer in packed.parts():
+            arena.copy_in(offset + at, buffer)
+        return Block(memory, runtime.new_id(), offset, packed.size, mine=True, held=False)
+
+    # ------------------------------------------------------------ reading
+
+    def load(self, ref: ObjectRef[Any]) -> Any:
+        """The value of a reference that is done; raises what the task raised."""
+        state = ref._state
+        if state == VALUE:
+            data = ref._value
+            if ref._contained is None:
+                return deserialize(data)
+            return deserialize(data, self.contained(ref._contained))
+        if state == PLAIN:
+            return ref._value
+        if state == SHARED:
+            refs = None if ref._contained is None else self.contained(ref._contained)
+            return deserialize(ref._value.view(), refs)
+        raise self.error_of(ref)
+
+    def error_of(self, ref: ObjectRef[Any]) -> BaseException:
+        """What `get` raises for a reference that has failed, fresh each time."""
+        from .errors import to_raise
+
+        error = ref._value
+        return to_raise(unpack_error(error) if isinstance(error, bytes) else error)
+
+    def contained(self, contained: Contained) -> list[ObjectRef[Any]]:
+        """The references inside a value, adopted on first use."""
+        if contained.refs is None:
+            with self._runtime.lock:
+                contained.refs = [self.adopt(ident) for ident in contained.ids]
+        return contained.refs
+
+    def load_value(self, value: m.Value, blocks: list[Block] | None = None) -> Any:
+        """The object that a message's value stands for; blocks it reads are added to `blocks`."""
+        if value.kind == m.ERROR:
+            from .errors import to_raise
+
+            raise to_raise(unpack_error(value.data))
+        refs = None
+        if value.refs:
+            with self._runtime.lock:
+                refs = [self.adopt(ident) for ident in value.refs]
+        if value.kind == m.INLINE:
+            return deserialize(value.data, refs)
+        with self._runtime.lock:
+            block = self.foreign_block(value, held=False)
+        if blocks is not None:
+            blocks.append(block)
+        return deserialize(block.view(), refs)
+
+    # ------------------------------------------------------------ states
+
+    def set_value(self, ref: ObjectRef[Any], value: m.Value, given: bool) -> None:
+        """A reference gets its value. `given`: the sender has registered this process as a holder of what needs one."""
+        if value.kind == m.ERROR:
+            ref._value = value.data
+            ref._state = ERROR
+        elif value.kind == m.SHARED:
+            block = self.foreign_block(value, held=given)
+            if value.refs:
+                ref._contained = Contained(value.refs, block)
+            ref._value = block
+            ref._state = SHARED
+        else:
+            if value.refs:
+                ref._contained = Contained(value.refs, Held(self._runtime, value.id) if given and value.id else None)
+            ref._value = value.data
+            ref._state = VALUE
+
+    def foreign_block(self, value: m.Value, held: bool) -> Block:
+        """The block that a message names; the same object as long as it lives here."""
+        memory = self._runtime.memory
+        block = memory.foreign.get(value.id)
+        if block is None:
+            block = Block(memory, value.id, value.offset, value.size, mine=False, held=held)
+            memory.foreign[value.id] = block
+        elif held:
+            if block.held:
+                self._runtime.dropped.append(value.id)
+            block.held = True
+        return block
+
+    def finish(self, ref: ObjectRef[Any]) -> None:
+        """After a reference got its final state: tell the node if it answers for it, and whoever waits."""
+        if ref._hold is not None and ref._task is not None:
+            self._runtime.send(m.Deliver(ref.binary(), self.to_value(ref)))
+        ref._task = None
+        callbacks = ref._callbacks
+        if callbacks is not None:
+            ref._callbacks = None
+            for callback in callbacks:
+                callback(ref)
+
+    # ------------------------------------------------------------ to others
+
+    def to_value(self, ref: ObjectRef[Any]) -> m.Value:
+        """The value of a reference that is done, for a message. What is inside it is published."""
+        state = ref._state
+        refs = None
+        if ref._contained is not None:
+            refs = self.contained_ids(ref._contained)
+        if state == VALUE:
+            return m.Value(m.INLINE, ref._value, b"", 0, 0, refs)
+        if state == PLAIN:
+            return m.Value(m.INLINE, plain_dumps(ref._value, 5))
+        if state == SHARED:
+            block = ref._value
+            return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
+        error = ref._value
+        if not isinstance(error, bytes):
+            from .errors import pack_error
+
+            error = ref._value = pack_error(error, function_name="", pid=0, task_id="")
+        return m.Value(m.ERROR, error)
+
+    def contained_ids(self, contained: Contained) -> list[bytes]:
+        """The ids of the references inside a value, all of them published."""
+        if contained.refs is not None:
+            contained.ids = [self.publish(ref) for ref in contained.refs]
+        return contained.ids
+
+    def publish(self, ref: ObjectRef[Any]) -> bytes:
+        """Make the node answer for the object; returns its id. Needs the lock."""
+        ident = ref.binary()
+        if ref._hold is not None:
+            return ident
+        runtime = self._runtime
+        self.known[ident] = ref
+        ref._hold = Held(runtime, ident)
+        if ref._state in (PENDING, REMOTE):
+            runtime.send(m.Register(ident, None))
+            return ident
+        value = self.to_value(ref)
+        runtime.send(m.Register(ident, value))
+        if value.kind == m.SHARED and value.id == ident:
+            runtime.send(m.Hold(ident, 1))
+            runtime.memory.lend(ref._value)
+        return ident
+
+    def give_value(self, packed: Packed, to: bytes) -> m.Value:
+        """A value for another client, which holds what it needs from now on; for results. Needs no lock."""
+        runtime = self._runtime
+        if packed.size <= INLINE_BYTES_MAX and not packed.refs:
+            return m.Value(m.INLINE, packed.to_bytes())
+        block = self.write(packed) if packed.size > INLINE_BYTES_MAX else None
+        with runtime.lock:
+            refs = [self.publish(ref) for ref in packed.refs] or None
+            if block is None:
+                value = m.Value(m.INLINE, packed.to_bytes(), runtime.new_id(), 0, 0, refs)
+            else:
+                value = m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
+                runtime.memory.give(block)
+            runtime.send(m.Register(value.id, value, to))
+        return value
+
+    def adopt(self, ident: bytes) -> ObjectRef[Any]:
+        """The reference of an id that arrived, held from now on. Needs the lock."""
+        ref = self.known.get(ident)
+        if ref is None:
+            ref = ObjectRef(self._runtime, ident, REMOTE)
+            self.known[ident] = ref
+        if ref._hold is None:
+            ref._hold = Held(self._runtime, ident)
+            self._runtime.send(m.Hold(ident, 1))
+        return ref
+
+    # ------------------------------------------------------------ fetching
+
+    def fetch(self, ref: ObjectRef[Any]) -> None:
+        """Ask the node for a remote reference's value, once. Needs the lock."""
+        if ref._state == REMOTE and ref._id not in self.fetching:
+            self.fetching[ref.binary()] = ref
+            self._runtime.send(m.Fetch(ref.binary()))
+
+    def fetched(self, message: m.Fetched) -> None:
+        """The node's answer to `fetch`."""
+        ref = self.fetching.pop(message.id, None)
+        if ref is None or ref._state != REMOTE:
+            return
+        value = message.value
+        if value.kind == m.SHARED:
+            self._runtime.send(m.Hold(value.id, 1))
+        self.set_value(ref, value, given=value.kind == m.SHARED)
+        self.finish(ref)
+
+

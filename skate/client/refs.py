@@ -1,0 +1,222 @@
+"""References: what `.remote()` and `put` return.
+
+An `ObjectRef` is the future itself, not a pointer into a table of futures: its slots hold the state and the
+value, so that a finished task costs no look-up and a dropped reference costs no bookkeeping. Identity is
+equality: within one process there is at most one live `ObjectRef` per object id (the runtime interns those
+that arrive from other processes), so the default `==` and `hash` are right, and fast.
+
+States: PENDING -> VALUE | PLAIN | SHARED | ERROR, and REMOTE -> one of these once it has been fetched.
+INV-1: `_callbacks` is None or non-empty only while the state is PENDING or REMOTE.
+INV-2: `_state` is written last, after `_value`: whoever sees a final state may read the value without a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
+
+    from .waist import Runtime
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+PENDING = 0
+"""A task of this process makes it."""
+REMOTE = 1
+"""Known to the node, not fetched yet."""
+VALUE = 2
+"""`_value` is its pickle, as bytes. A `get` makes a fresh copy."""
+PLAIN = 3
+"""`_value` is the value itself, of an immutable built-in type."""
+SHARED = 4
+"""`_value` is a block of shared memory."""
+ERROR = 5
+"""`_value` is what `get` raises: an exception, or its pickle."""
+
+
+class ObjectRef(Generic[T_co]):
+    """A reference to a value that exists, or will exist, somewhere in the cluster.
+
+    Pass it to a task to pass the value; `skate.get(ref)` fetches it; `await ref` and `ref.future()` bridge to
+    asyncio and to `concurrent.futures`. It can be pickled inside values, arguments and closures. The object
+    lives as long as any process holds a reference to it.
+
+    Example:
+        >>> import skate
+        >>> ref = skate.put([1, 2])
+        >>> skate.get(ref)
+        [1, 2]
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "_contained", "_hold", "_id", "_runtime", "_state", "_task", "_value")
+
+    _runtime: Runtime
+    _id: bytes | int
+    _state: int
+    _value: Any
+    _task: Any
+    _callbacks: list[Callable[[ObjectRef[Any]], None]] | None
+    _contained: list[ObjectRef[Any]] | None
+    _hold: Any
+
+    def __init__(self, runtime: Runtime, ident: bytes | int, state: int = PENDING, value: Any = None) -> None:
+        self._runtime = runtime
+        self._id = ident
+        self._value = value
+        self._task = None
+        self._callbacks = None
+        self._contained = None
+        self._hold = None
+        self._state = state
+
+    def binary(self) -> bytes:
+        """The id, 16 bytes."""
+        ident = self._id
+        return ident if type(ident) is bytes else self._runtime.ref_id(self)
+
+    def hex(self) -> str:
+        """The id as 32 hexadecimal digits."""
+        return self.binary().hex()
+
+    def task_id(self) -> str:
+        """The id of the task that makes the object, in hexadecimal; the object's own for `put`."""
+        return self._runtime.task_id_of(self)
+
+    def job_id(self) -> str:
+        """The id of the job that the reference belongs to, in hexadecimal."""
+        return self._runtime.context().job_id
+
+    def is_nil(self) -> bool:
+        """Always False: there are no nil references."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self.hex()})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._runtime.reduce_ref(self)
+
+    def future(self) -> concurrent.futures.Future[T_co]:
+        """A `concurrent.futures.Future` that gets the value or the error."""
+        import concurrent.futures  # imported here: it would double the time of `import skate`
+
+        future: concurrent.futures.Future[T_co] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+
+        def deliver(ref: ObjectRef[Any]) -> None:
+            try:
+                value = self._runtime.get([ref], None)[0]
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self._runtime.on_done(self, deliver)
+        return future
+
+    def as_future(self) -> asyncio.Future[T_co]:
+        """An `asyncio.Future` of the running loop that gets the value or the error."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T_co] = loop.create_future()
+
+        def settle() -> None:
+            if future.done():
+                return
+            try:
+                value = self._runtime.get([self], None)[0]
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        def wake(_: ObjectRef[Any]) -> None:
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
+
+        self._runtime.on_done(self, wake)
+        return future
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.as_future().__await__()
+
+
+class ObjectRefGenerator(Generic[T_co]):
+    """The references of a streaming task, one after the other, as they are made.
+
+    `next()` blocks until the next item's reference exists; the item itself may then be fetched with `get`.
+    It works in `for`, `async for`, `wait` and `cancel`, and can be passed to another task or actor.
+    A task that raises ends the stream with one last reference, whose `get` raises the error.
+
+    The state of the stream belongs to the runtime that made it (`_stream`).
+    """
+
+    __slots__ = ("__weakref__", "_runtime", "_stream")
+
+    def __init__(self, runtime: Runtime, stream: Any) -> None:
+        self._runtime = runtime
+        self._stream = stream
+
+    def __iter__(self) -> ObjectRefGenerator[T_co]:
+        return self
+
+    def __next__(self) -> ObjectRef[T_co]:
+        ref = self._runtime.stream_next(self, None)
+        if ref is None:
+            raise StopIteration
+        return ref
+
+    def __aiter__(self) -> ObjectRefGenerator[T_co]:
+        return self
+
+    async def __anext__(self) -> ObjectRef[T_co]:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+
+        def settle() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
+
+        self._runtime.stream_on_item(self, wake)
+        await ready
+        ref = self._runtime.stream_next(self, 0)
+        if ref is None:
+            raise StopAsyncIteration
+        return ref
+
+    def completed(self) -> ObjectRef[None]:
+        """A reference that is done when the task has made its last item; its `get` raises the task's error."""
+        return self._runtime.stream_completed(self)
+
+    def is_finished(self) -> bool:
+        """True when the task has ended and every item has been handed out."""
+        return self._runtime.stream_finished(self)
+
+    def close(self) -> None:
+        """Stop the task that makes the items; what is already there can still be read."""
+        self._runtime.cancel(self, False, True)
+
+    def __repr__(self) -> str:
+        return f"ObjectRefGenerator({self._runtime.stream_id(self)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._runtime.reduce_stream(self)
+
+
+DynamicObjectRefGenerator = ObjectRefGenerator
+StreamingObjectRefGenerator = ObjectRefGenerator

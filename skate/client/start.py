@@ -1,0 +1,205 @@
+"""Start of skate on this machine: one node process, and a channel to it.
+
+Nothing listens anywhere: the channel is a socket pair that the node inherits. The node ends when the channel does, so a
+killed driver leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+
+import msgspec
+
+from .. import __version__
+from ..exceptions import RaySystemError
+from ..store.arena import Arena
+from ..wire import messages as m
+from ..wire.channel import Channel, ChannelClosed, pair
+from . import current, interrupts
+from .init_options import InitOptions
+from .output import Printer
+from .runtime import ClientRuntime, _wait_readable
+
+STORE_SHARE = 0.3
+"""The share of the machine's memory that objects may take, by default."""
+STORE_BYTES_MIN = 75 << 20
+START_TIMEOUT_S = 60.0
+_BOOT = "import sys; sys.path[:] = sys.argv[3].split('\\n'); from skate.node.main import main; main()"
+
+
+def start(options: InitOptions) -> ClientRuntime:
+    """Start a node and connect to it.
+
+    Raises:
+        RaySystemError: the node did not come up; the message has its last words.
+    """
+    total, store = resources(options)
+    session_dir = make_session_dir(options.temp_dir)
+    mine, theirs = pair()
+    settings = msgspec.json.encode({"total": total, "arena_bytes": store, "session_dir": session_dir}).decode()
+    path = "\n".join(entry or os.getcwd() for entry in sys.path)
+    with open(os.path.join(session_dir, "logs", "node.log"), "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT, str(theirs.fileno()), settings, path],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    theirs.close()
+    channel = Channel(mine)
+    namespace = options.namespace or secrets.token_hex(8)
+    try:
+        channel.send(m.encode(_hello(options, namespace)))
+        welcome, arena_fd = _welcome(channel)
+    except (ChannelClosed, TimeoutError) as error:
+        process.kill()
+        process.wait()
+        raise RaySystemError(f"the node process did not start: {error}\n{_last_words(session_dir)}") from None
+    runtime = ClientRuntime(channel, welcome, Arena(arena_fd, store), namespace, True)
+    _finish(runtime, process, options)
+    return runtime
+
+
+def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: InitOptions) -> None:
+    printer = Printer()
+    runtime.on_output = printer.show
+    restore = interrupts.install(runtime)
+    inner = runtime.shutdown
+
+    def shutdown() -> None:
+        atexit.unregister(shutdown)
+        current.set_runtime(None)
+        restore()
+        inner()
+        printer.finish()
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    runtime.shutdown = shutdown  # type: ignore[method-assign]
+    runtime.node_process = process  # type: ignore[attr-defined]
+    atexit.register(shutdown)
+    os.register_at_fork(after_in_child=lambda: _after_fork(runtime))
+    runtime.pump.start_thread()
+
+
+def _after_fork(runtime: ClientRuntime) -> None:
+    """In a child that the user's code forked: the runtime is the parent's. Leave its sockets alone, and start afresh on
+    the first use."""
+    if current.runtime is runtime:
+        current.set_runtime(None)
+    runtime.closed = True
+    runtime.lost = "this process was forked from a skate driver: call skate.init() in it to use skate here"
+    atexit.unregister(runtime.shutdown)
+
+
+def _hello(options: InitOptions, namespace: str) -> m.Hello:
+    main_path = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    return m.Hello(
+        __version__,
+        os.getpid(),
+        namespace,
+        os.path.basename(main_path),
+        options.log_to_driver,
+        [entry or os.getcwd() for entry in sys.path],
+        os.getcwd(),
+        "ray" in sys.modules and getattr(sys.modules["ray"], "__name__", "") == "skate",
+        main_path,
+    )
+
+
+def _welcome(channel: Channel) -> tuple[m.Welcome, int]:
+    while True:
+        received = channel.receive()
+        if received is None:
+            if not _wait_readable(channel.fd, START_TIMEOUT_S):
+                raise TimeoutError(f"no answer in {START_TIMEOUT_S:.0f} s")
+            continue
+        message = m.decode_from_node(received[0])
+        if isinstance(message, m.Welcome):
+            return message, received[1][0]
+        raise ChannelClosed(getattr(message, "reason", f"unexpected {type(message).__name__}"))
+
+
+def _last_words(session_dir: str) -> str:
+    try:
+        with open(os.path.join(session_dir, "logs", "node.log")) as log:
+            return log.read()[-2000:]
+    except OSError as error:
+        return str(error)
+
+
+def make_session_dir(temp_dir: str | None) -> str:
+    """A folder that only this user can enter, for logs and sockets; stale ones of ended sessions are removed."""
+    base = os.path.join(temp_dir or tempfile.gettempdir(), f"skate-{os.getuid()}")
+    os.makedirs(base, mode=0o700, exist_ok=True)
+    status = os.lstat(base)
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or os.path.islink(base):
+        raise RaySystemError(f"{base} must be a folder of yours with mode 0700; remove it, or give init another _temp_dir")
+    _remove_stale(base)
+    session = os.path.join(base, f"session-{os.getpid()}-{secrets.token_hex(4)}")
+    os.makedirs(os.path.join(session, "logs"), mode=0o700)
+    return session
+
+
+def _remove_stale(base: str) -> None:
+    """Sessions whose driver and node are both gone were killed: nobody else removes their folders."""
+    import shutil
+
+    for name in os.listdir(base):
+        parts = name.split("-")
+        if len(parts) == 3 and parts[0] == "session" and parts[1].isdigit() and not os.path.exists(f"/proc/{parts[1]}"):
+            shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+
+
+def resources(options: InitOptions) -> tuple[dict[str, float], int]:
+    """What the node offers, and the size of its object store in bytes."""
+    memory = _machine_memory()
+    store = options.object_store_memory or max(STORE_BYTES_MIN, int(memory * STORE_SHARE))
+    store = -(-store // 4096) * 4096
+    cpus = options.num_cpus if options.num_cpus is not None else _cpus()
+    total: dict[str, float] = {"CPU": float(cpus)} if cpus else {}
+    if options.num_gpus:
+        total["GPU"] = float(options.num_gpus)
+    total["memory"] = float(options.memory if options.memory is not None else max(0, memory - store))
+    total["object_store_memory"] = float(store)
+    total["node:127.0.0.1"] = 1.0
+    for name, amount in options.resources.items():
+        if amount:
+            total[name] = float(amount)
+    return total, store
+
+
+def _cpus() -> int:
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as limits:
+            quota, period = limits.read().split()
+        if quota != "max":
+            cpus = min(cpus, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cpus
+    return cpus
+
+
+def _machine_memory() -> int:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limits:
+            text = limits.read().strip()
+        if text != "max":
+            memory = min(memory, int(text))
+    except (OSError, ValueError):
+        return memory
+    return memory
+
+

@@ -1,0 +1,322 @@
+"""Which task goes to which leased worker, when, and in which batch.
+
+Pure: events in, decisions out; no socket, no clock. The runtime sends what `next_batch` returns and feeds back leases,
+replies and deaths.
+
+A task waits in the queue of its shape (its resource request) until a worker that was leased for that shape has room.
+Room is measured in time: each function's mean duration is known from earlier replies, and a worker is given at most
+`AHEAD_US` of expected work in packets of `BATCH_US`. A function that has never answered goes out one task at a time. So
+short tasks travel in bulk, and a long one holds nobody behind it for long: what an idle worker finds unread in
+another's socket is taken back (`victim`).
+
+INV-1: a task is in exactly one place: its shape's queue, or `inflight` of one worker.
+INV-2: `worker.packets` lists, oldest first, the packets that were sent and not yet finished; the tasks of all of them
+are exactly the worker's `inflight`.
+INV-3: workers without packets are exactly those in `shape.idle`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+BATCH_US = 500
+"""Expected work in one packet: what an unexpectedly long task at its head may delay before it is taken back."""
+AHEAD_US = 2_000
+"""Expected work on the way to one worker: covers the round trip many times over."""
+BATCH_TASKS_MAX = 64
+BATCH_BYTES_MAX = 48 * 1024
+UNKNOWN_US = AHEAD_US
+"""What a function is expected to take before it was ever measured: one at a time."""
+SMOOTHING = 0.3
+
+
+class Function:
+    """A remote function as the submitter knows it: its shape, and how long it takes."""
+
+    __slots__ = ("code", "expected_us", "options", "shape", "spec_id")
+
+    def __init__(self, code: Any, options: Any, shape: Shape, spec_id: int) -> None:
+        self.code = code
+        self.options = options
+        self.shape = shape
+        self.spec_id = spec_id
+        self.expected_us: float = UNKNOWN_US
+
+
+class TaskRecord:
+    """A task from `.remote()` until its last attempt has ended."""
+
+    __slots__ = (
+        "attempt",
+        "blamed",
+        "body",
+        "cancelled",
+        "dependencies",
+        "function",
+        "missing",
+        "nested",
+        "pins",
+        "ref",
+        "refs",
+        "retries_left",
+        "seq",
+        "shared",
+        "started_at",
+        "stream",
+        "worker",
+    )
+
+    def __init__(self, seq: int, function: Any, body: bytes, ref: Any) -> None:
+        self.seq = seq
+        self.function = function
+        self.body = body
+        self.ref = ref
+        self.worker: LeasedWorker | None = None
+        self.attempt = 0
+        self.dependencies: list[tuple[int | str, Any]] | None = None
+        self.refs: list[Any] | None = None
+        self.shared: Any = None
+        self.stream: Any = None
+        self.retries_left = 0
+        self.cancelled = False
+        self.missing = 0
+
+
+class LeasedWorker:
+    """A worker that this client may send tasks of one shape to."""
+
+    __slots__ = ("channel", "defined", "draining", "idle_since", "inflight", "load_us", "no", "packets", "pid", "shape")
+
+    def __init__(self, no: int, shape: Shape, channel: Any = None, pid: int = 0) -> None:
+        self.no = no
+        self.shape = shape
+        self.channel = channel
+        self.pid = pid
+        self.inflight: dict[int, TaskRecord] = {}
+        self.packets: deque[list[TaskRecord]] = deque()
+        self.load_us = 0.0
+        self.defined: set[int] = set()
+        self.idle_since = 0.0
+        self.draining = False
+
+
+class Shape:
+    """Tasks that ask for the same resources on the same node: they share a queue and workers."""
+
+    __slots__ = ("asked", "idle", "key", "no", "node_id", "queue", "resources", "workers")
+
+    def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str) -> None:
+        self.no = no
+        self.key = key
+        self.resources = resources
+        self.node_id = node_id
+        self.queue: deque[TaskRecord] = deque()
+        self.workers: dict[int, LeasedWorker] = {}
+        self.idle: list[LeasedWorker] = []
+        self.asked = 0
+
+    def wants(self) -> int:
+        """How many workers could be used now."""
+        return len(self.queue) + len(self.workers) - len(self.idle)
+
+
+class Submitter:
+    """The queues and leased workers of one client."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[Any, Shape] = {}
+        self.by_no: list[Shape] = []
+        self.workers: dict[int, LeasedWorker] = {}
+
+    # ------------------------------------------------------------ shapes and leases
+
+    def shape(self, resources: dict[str, float], node_id: str = "") -> Shape:
+        """The shape of a resource request, made when new."""
+        key = (tuple(sorted(resources.items())), node_id)
+        found = self.shapes.get(key)
+        if found is None:
+            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id)
+            self.by_no.append(found)
+        return found
+
+    def add_worker(self, no: int, shape_no: int, channel: Any, pid: int, now: float) -> LeasedWorker:
+        """A lease was granted."""
+        shape = self.by_no[shape_no]
+        worker = LeasedWorker(no, shape, channel, pid)
+        worker.idle_since = now
+        self.workers[no] = shape.workers[no] = worker
+        shape.idle.append(worker)
+        return worker
+
+    def remove_worker(self, worker: LeasedWorker) -> None:
+        """The lease has ended; nothing may be in flight on it."""
+        assert not worker.inflight, "a lease ended with tasks in flight"
+        del self.workers[worker.no], worker.shape.workers[worker.no]
+        if worker in worker.shape.idle:
+            worker.shape.idle.remove(worker)
+
+    def demand(self, shape: Shape) -> int | None:
+        """The number of workers to ask the node for, or None when what was asked for last still stands.
+
+        Demand that grows is told each time it doubles, so that a loop of submissions costs a logarithm of messages.
+        """
+        wants = shape.wants()
+        if wants > len(shape.workers) and wants > shape.asked * 2 - (shape.asked == 1):
+            shape.asked = wants
+            return wants
+        if shape.asked > 1 and wants * 4 < shape.asked or (shape.asked and not wants):
+            shape.asked = wants
+            return wants
+        return None
+
+    def returnable(self, now: float, linger: float) -> list[LeasedWorker]:
+        """Workers that were idle for `linger` seconds or are to be drained."""
+        return [
+            worker
+            for shape in self.by_no
+            for worker in shape.idle
+            if not shape.queue and (worker.draining or now - worker.idle_since >= linger)
+        ]
+
+    # ------------------------------------------------------------ tasks out
+
+    def next_batch(self, shape: Shape) -> tuple[LeasedWorker, list[TaskRecord]] | None:
+        """The next packet to send for this shape, or None when the queue is empty or every worker has enough."""
+        queue = shape.queue
+        if not queue:
+            return None
+        if shape.idle:
+            worker = shape.idle.pop()
+        else:
+            best = None
+            for candidate in shape.workers.values():
+                if candidate.load_us < AHEAD_US and not candidate.draining and (best is None or candidate.load_us < best.load_us):
+                    best = candidate
+            if best is None or best.load_us + queue[0].function.expected_us > AHEAD_US:
+                return None
+            worker = best
+        tasks = self._cut(queue, len(shape.workers), len(shape.idle))
+        packet_us = 0.0
+        for task in tasks:
+            task.worker = worker
+            worker.inflight[task.seq] = task
+            packet_us += task.function.expected_us
+        worker.load_us += packet_us
+        worker.packets.append(tasks)
+        return worker, tasks
+
+    @staticmethod
+    def _cut(queue: deque[TaskRecord], workers: int, idle: int) -> list[TaskRecord]:
+        """Take as much off the queue as one packet should hold, leaving other idle workers their share."""
+        task = queue.popleft()
+        tasks = [task]
+        expected = task.function.expected_us
+        if expected >= BATCH_US or not queue:
+            return tasks
+        share = min(BATCH_TASKS_MAX, 1 + len(queue) // max(1, workers if idle else (workers + 1) // 2))
+        size = len(task.body)
+        while len(tasks) < share and queue:
+            task = queue[0]
+            expected += task.function.expected_us
+            size += len(task.body)
+            if expected > BATCH_US or size > BATCH_BYTES_MAX:
+                break
+            tasks.append(queue.popleft())
+        return tasks
+
+    # ------------------------------------------------------------ answers in
+
+    def finished(self, worker: LeasedWorker, seq: int) -> TaskRecord | None:
+        """A task's last word has come; None when the task is not this worker's (a late answer)."""
+        task = worker.inflight.pop(seq, None)
+        if task is None:
+            return None
+        task.worker = None
+        return task
+
+    def settle(self, worker: LeasedWorker, spent_us: int, ran: int, function: Any, now: float) -> None:
+        """After a packet of answers: update what the function takes, what is on its way, and who is idle."""
+        if ran and function is not None:
+            each = spent_us / ran
+            old = function.expected_us
+            function.expected_us = each if old == UNKNOWN_US else old + SMOOTHING * (each - old)
+        inflight = worker.inflight
+        packets = worker.packets
+        if not inflight:
+            packets.clear()
+            worker.load_us = 0.0
+            if worker.no in worker.shape.workers and worker not in worker.shape.idle:
+                worker.idle_since = now
+                worker.shape.idle.append(worker)
+            return
+        while packets and packets[0][-1].seq not in inflight:
+            if any(task.seq in inflight for task in packets[0]):
+                break
+            packets.popleft()
+        worker.load_us = sum(task.function.expected_us for task in inflight.values())
+
+    def requeue(self, tasks: Iterable[TaskRecord]) -> None:
+        """Put tasks that did not start back at the head of their queues, in order."""
+        for task in reversed(list(tasks)):
+            task.worker = None
+            task.function.shape.queue.appendleft(task)
+
+    # ------------------------------------------------------------ taking back
+
+    def victim(self, shape: Shape) -> LeasedWorker | None:
+        """The busy worker whose unread packets an idle one should have; None when there is nothing to take."""
+        if shape.queue or not shape.idle:
+            return None
+        best = None
+        for worker in shape.workers.values():
+            if len(worker.packets) > 1 and (best is None or worker.load_us > best.load_us):
+                best = worker
+        return best
+
+    def took_back(self, worker: LeasedWorker, seqs: Iterable[int]) -> list[TaskRecord]:
+        """These tasks of a worker were taken back unread; they are queued again."""
+        tasks = [worker.inflight.pop(seq) for seq in seqs]
+        gone = {task.seq for task in tasks}
+        kept = [packet for packet in worker.packets if packet[0].seq not in gone]
+        worker.packets = deque(kept)
+        worker.load_us = sum(task.function.expected_us for task in worker.inflight.values())
+        self.requeue(tasks)
+        return tasks
+
+    def split_dead(self, worker: LeasedWorker, unread: set[int]) -> tuple[TaskRecord | None, list[TaskRecord]]:
+        """After a worker's death: the task that ran, and those that had not started.
+
+        A worker answers in order, so of what it had read the first without an answer is the one that ran.
+        """
+        ran: TaskRecord | None = None
+        rest: list[TaskRecord] = []
+        for seq, task in worker.inflight.items():
+            if ran is None and seq not in unread:
+                ran = task
+            else:
+                rest.append(task)
+        worker.inflight = {}
+        worker.packets.clear()
+        return ran, rest
+
+    # ------------------------------------------------------------ checks
+
+    def tasks(self) -> Iterator[TaskRecord]:
+        """Every task that waits or runs."""
+        for shape in self.by_no:
+            yield from shape.queue
+        for worker in self.workers.values():
+            yield from worker.inflight.values()
+
+    def validate(self) -> None:
+        """Check the invariants; for tests and the simulator."""
+        seen: set[int] = set()
+        for task in self.tasks():
+            assert task.seq not in seen, f"task {task.seq} is in two places"
+            seen.add(task.seq)
+        for worker in self.workers.values():
+            in_packets = {task.seq for packet in worker.packets for task in packet}
+            assert set(worker.inflight) <= in_packets, (worker.no, worker.inflight, in_packets)
+            assert (worker in worker.shape.idle) == (not worker.inflight)

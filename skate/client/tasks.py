@@ -1,0 +1,630 @@
+"""Tasks of one client: from `.remote()` to the value, over leased workers.
+
+The decisions are in `submitter.py`; here are the sockets. A packet of tasks goes straight to the worker that was leased
+for it, and the answers come straight back. The client keeps a duplicate of the worker's end of the channel: packets
+that the worker has not read can be taken back through it, when another worker is idle, and after the worker's death.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import socket
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
+from ..wire import messages as m
+from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, take_back
+from .errors import pack_error, unpack_error
+from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .serialization import Packed, is_plain, serialize
+from .specs import DYNAMIC, STREAMING, FunctionSpec
+from .submitter import Function, LeasedWorker, Shape, Submitter, TaskRecord
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+ARGUMENT_BYTES_MAX = 32 * 1024
+"""Arguments up to this size travel inside the message: a packet is never larger than the kernel takes at once."""
+LINGER_S = 0.05
+"""How long an idle worker is kept, in case more work comes at once."""
+RETRY_DELAY_S = 0.0
+EMPTY_BODY = pickle.dumps(((), {}), 5)
+FILL_EVERY = 16
+"""While a program submits without waiting, look for answers and free workers after this many tasks."""
+
+
+class Code:
+    """A pickled function: shared by all option variants of it."""
+
+    __slots__ = ("block", "data", "hash", "refs")
+
+    def __init__(self, packed: Packed) -> None:
+        self.data = packed.to_bytes()
+        self.hash = hashlib.blake2b(self.data, digest_size=16).digest()
+        self.refs = packed.refs
+        self.block: Any = None
+
+
+class Lease:
+    """The sockets of a leased worker."""
+
+    __slots__ = ("channel", "reader_end")
+
+    def __init__(self, channel: Channel, reader_end: socket.socket) -> None:
+        self.channel = channel
+        self.reader_end = reader_end
+
+    def close(self) -> None:
+        self.channel.close()
+        self.reader_end.close()
+
+
+class Tasks:
+    """The shell around `Submitter`."""
+
+    def __init__(self, runtime: ClientRuntime) -> None:
+        self.runtime = runtime
+        self.submitter = Submitter()
+        self.by_fd: dict[int, LeasedWorker] = {}
+        self._functions = 0
+        self._since_fill = 0
+        self._codes: weakref.WeakKeyDictionary[Any, Code] = weakref.WeakKeyDictionary()
+        self.depth = 0
+        self._buffer = bytearray(PACKET_BYTES + 64)
+        self._view = memoryview(self._buffer)
+        self.generous_until = 0.0
+        self.retry_at: list[tuple[float, TaskRecord]] = []
+
+    # ------------------------------------------------------------ submission
+
+    def export(self, spec: FunctionSpec) -> Function:
+        """Prepare a function on its first use: pickle it, and give its shape a queue."""
+        runtime = self.runtime
+        code = self._codes.get(spec.function)
+        if code is None:
+            code = self._codes[spec.function] = Code(serialize(spec.function))
+        options = spec.options
+        runtime.check_feasible(options.name, options.resources)
+        with runtime.lock:
+            self._functions += 1
+            shape = self.submitter.shape(dict(options.resources), options.node_id)
+            function = Function(code, options, shape, self._functions)
+        spec.exported = (runtime, function)
+        return function
+
+    def submit(self, spec: FunctionSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Queue one task; see `Runtime.submit`."""
+        runtime = self.runtime
+        exported = spec.exported
+        function = exported[1] if exported is not None and exported[0] is runtime else self.export(spec)
+        task = TaskRecord(0, function, EMPTY_BODY, None)
+        if args or kwargs:
+            pack_arguments(runtime, task, args, kwargs)
+        options = function.options
+        num_returns = options.num_returns
+        task.retries_left = options.max_retries
+        with runtime.lock:
+            if runtime.dropped:
+                runtime.settle()
+            task.seq = seq = runtime.next_id()
+            if num_returns == 1:
+                ref: ObjectRef[Any] = ObjectRef(runtime, seq)
+                result: Any = ref
+                ref._task = task
+                task.ref = ref
+            else:
+                result = self._many(task, num_returns)
+            if task.refs is not None or task.dependencies is not None:
+                self._prepare(task)
+            if not task.missing:
+                self.enqueue(task)
+        if self._since_fill >= FILL_EVERY:
+            self._since_fill = 0
+            runtime.pump.try_turn()
+        return result
+
+    def _many(self, task: TaskRecord, num_returns: int) -> Any:
+        runtime = self.runtime
+        if num_returns in (STREAMING, DYNAMIC):
+            stream = runtime.streams.new(task)
+            task.stream = stream
+            task.ref = stream.completed
+            stream.completed._task = task
+            if num_returns == DYNAMIC:
+                return runtime.streams.dynamic(stream)
+            return ObjectRefGenerator(runtime, stream)
+        refs = [ObjectRef(runtime, task.seq if i == 0 else runtime.next_id()) for i in range(num_returns)]
+        for ref in refs:
+            ref._task = task
+        task.ref = refs
+        return refs if num_returns else None
+
+    def _prepare(self, task: TaskRecord) -> None:
+        """Publish what the arguments refer to, and count what is not there yet."""
+        runtime = self.runtime
+        if task.refs is not None:
+            for ref in task.refs:
+                runtime.objects.publish(ref)
+        if task.dependencies is not None:
+            for _, ref in task.dependencies:
+                if ref._state < VALUE:
+                    task.missing += 1
+                    runtime.when_done(ref, lambda _, task=task: self._dependency_done(task))
+
+    def _dependency_done(self, task: TaskRecord) -> None:
+        task.missing -= 1
+        if not task.missing and not task.cancelled:
+            self.enqueue(task)
+
+    def enqueue(self, task: TaskRecord) -> None:
+        """Everything the task needs is there. Needs the lock."""
+        if task.dependencies is not None:
+            for _, ref in task.dependencies:
+                if ref._state == ERROR:
+                    self.fail(task, ref._value)
+                    return
+        shape = task.function.shape
+        shape.queue.append(task)
+        if shape.idle:
+            batch = self.submitter.next_batch(shape)
+            if batch is not None:
+                self._send(*batch)
+            return
+        self._since_fill += 1
+        if len(shape.queue) + len(shape.workers) > shape.asked:
+            self.ask(shape)
+
+    def ask(self, shape: Shape) -> None:
+        """Tell the node how many workers this shape could use, when that has changed enough."""
+        wants = self.submitter.demand(shape)
+        if wants is None:
+            return
+        if wants:
+            for worker in self.submitter.returnable(0.0, -1.0):
+                if worker.shape is not shape:
+                    self.give_back(worker)  # an idle worker must not hold the CPU that this shape waits for
+        self.runtime.send(m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id))
+
+    def fill(self, shape: Shape) -> None:
+        """Send what there is room for, and take back what an idle worker could run."""
+        next_batch = self.submitter.next_batch
+        while shape.queue:
+            batch = next_batch(shape)
+            if batch is None:
+                break
+            self._send(*batch)
+        if shape.idle and not shape.queue:
+            self._steal(shape)
+        if shape.asked or shape.queue:
+            self.ask(shape)
+
+    def _steal(self, shape: Shape) -> None:
+        victim = self.submitter.victim(shape)
+        if victim is None:
+            return
+        seqs = self._unread(victim, max(1, (len(victim.packets) - 1) // 2) if len(shape.idle) else 0)
+        if seqs:
+            self.submitter.took_back(victim, seqs)
+            while (batch := self.submitter.next_batch(shape)) is not None:
+                self._send(*batch)
+
+    def _unread(self, worker: LeasedWorker, limit: int | None) -> list[int]:
+        """Take unread packets back out of the worker's socket; the tasks in them, in order.
+
+        The kernel gives the oldest first, so all of them are taken, and what is beyond `limit` goes back.
+        """
+        packets = []
+        while True:
+            raw = take_back(worker.channel.reader_end, self._buffer, self._view)
+            if raw is None:
+                break
+            packets.append(raw)
+        keep: list[bytes] = []
+        if limit is not None and len(packets) > limit:
+            cut = len(packets) - limit
+            keep, packets = packets[:cut], packets[cut:]
+            for raw in keep:
+                worker.channel.channel.send(raw)
+        seqs = []
+        for raw in packets:
+            batch = m.decode_batch(raw)
+            if type(batch) is m.Batch:
+                if batch.definitions:
+                    worker.defined.difference_update(d.no for d in batch.definitions)
+                seqs.extend(task.seq for task in batch.tasks if task.seq in worker.inflight)
+        return seqs
+
+    # ------------------------------------------------------------ to the worker
+
+    def _send(self, worker: LeasedWorker, tasks: list[TaskRecord]) -> None:
+        out = []
+        definitions = None
+        for task in tasks:
+            function = task.function
+            if function.spec_id not in worker.defined:
+                worker.defined.add(function.spec_id)
+                if definitions is None:
+                    definitions = []
+                definitions.append(self.definition(function))
+            if task.dependencies is None and task.shared is None and task.refs is None and not task.attempt:
+                out.append(m.Task(task.seq, function.spec_id, task.body))
+            else:
+                out.append(wire_task(self.runtime, task, function.spec_id))
+        data = m.encode(m.Batch(out, definitions))
+        if len(data) >= PACKET_BYTES:
+            for wire in out:
+                shrink_task(self.runtime, wire, tasks)
+            data = m.encode(m.Batch(out, definitions))
+        try:
+            if not worker.channel.channel.send(data):
+                self.runtime.pump.want_write(worker.channel.channel.fd, True)
+        except ChannelClosed:
+            return  # its death is on the way from the node, which decides what becomes of the tasks
+
+    def definition(self, function: Function) -> m.Definition:
+        """What a worker must know of a function."""
+        options = function.options
+        code = function.code
+        with self.runtime.lock:
+            refs = [self.runtime.objects.publish(ref) for ref in code.refs] or None
+        if len(code.data) > ARGUMENT_BYTES_MAX:
+            if code.block is None:
+                code.block = self.runtime.objects.write(Packed(code.data, [], []))
+            block = code.block
+            value = m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
+        else:
+            value = m.Value(m.INLINE, code.data, b"", 0, 0, refs)
+        return m.Definition(
+            function.spec_id,
+            code.hash,
+            value,
+            options.name,
+            options.num_returns,
+            options.max_calls,
+            options.backpressure,
+            resources=options.resources,
+        )
+
+    # ------------------------------------------------------------ leases
+
+    def leased(self, message: m.Leased, fds: list[int]) -> None:
+        """The node grants a worker."""
+        runtime = self.runtime
+        channel = Channel(socket.socket(fileno=fds[0]))
+        lease = Lease(channel, socket.socket(fileno=fds[1]))
+        worker = self.submitter.add_worker(message.worker, message.shape, lease, message.pid, time.monotonic())
+        self.by_fd[channel.fd] = worker
+        runtime.pump.add(channel.fd, lambda mask, worker=worker: self._on_worker(worker, mask))
+        self.fill(worker.shape)
+
+    def give_back(self, worker: LeasedWorker) -> None:
+        """Return an idle worker to the node."""
+        if worker.no not in self.submitter.workers:
+            return
+        self._drop_lease(worker)
+        self.runtime.send(m.ReturnWorker(worker.no))
+
+    def _drop_lease(self, worker: LeasedWorker) -> None:
+        self.submitter.remove_worker(worker)
+        fd = worker.channel.channel.fd
+        self.runtime.pump.remove(fd)
+        self.by_fd.pop(fd, None)
+        worker.channel.close()
+
+    def return_idle(self, linger: float) -> None:
+        """Return workers that have been idle for long."""
+        for worker in self.submitter.returnable(time.monotonic(), linger):
+            self.give_back(worker)
+
+    def asked_back(self, message: m.GiveBack) -> None:
+        """Others wait: idle workers go back now, and some busy ones when they are done."""
+        self.return_idle(-1.0)
+        self.generous_until = time.monotonic() + 1.0
+        busy = [w for w in self.submitter.workers.values() if not w.draining]
+        for worker in busy[: message.busy]:
+            worker.draining = True
+
+    def next_due(self) -> float | None:
+        """Seconds until idle workers are to be returned or a task is to be retried; None when nothing is due."""
+        due = None
+        for shape in self.submitter.by_no:
+            if shape.idle:
+                due = LINGER_S if time.monotonic() > self.generous_until else 0.002
+        if self.retry_at:
+            wait = max(0.0, self.retry_at[0][0] - time.monotonic())
+            due = wait if due is None else min(due, wait)
+        return due
+
+    def run_due(self) -> None:
+        """Do what is due. Needs the lock."""
+        now = time.monotonic()
+        if self.submitter.workers:
+            self.return_idle(LINGER_S if now > self.generous_until else 0.0)
+        while self.retry_at and self.retry_at[0][0] <= now:
+            self.enqueue(self.retry_at.pop(0)[1])
+
+    # ------------------------------------------------------------ answers
+
+    def _on_worker(self, worker: LeasedWorker, mask: int) -> None:
+        channel = worker.channel.channel
+        if mask & 4:
+            try:
+                if channel.flush():
+                    self.runtime.pump.want_write(channel.fd, False)
+            except ChannelClosed:
+                self.runtime.pump.want_write(channel.fd, False)
+        self.read(worker, 32)
+
+    def read(self, worker: LeasedWorker, limit: int) -> None:
+        """Handle what the worker has answered."""
+        channel = worker.channel.channel
+        buffer, view = self._buffer, self._view
+        for _ in range(limit):
+            try:
+                raw = channel.receive_into(buffer, view)
+            except ChannelClosed:
+                self.runtime.pump.remove(channel.fd)  # the node will say how the worker ended
+                return
+            if raw is None:
+                return
+            self._on_replies(worker, m.decode_replies(raw))
+            if worker.no not in self.submitter.workers:
+                return
+
+    def _on_replies(self, worker: LeasedWorker, message: m.Replies) -> None:
+        finished = self.submitter.finished
+        objects = self.runtime.objects
+        function = None
+        back = []
+        for reply in message.replies:
+            kind = reply.kind
+            if kind == m.ITEM:
+                task = worker.inflight.get(reply.seq)
+                if task is not None:
+                    self.runtime.streams.item(task.stream, reply)
+                continue
+            task = finished(worker, reply.seq)
+            if task is None:
+                self._drop_late(reply)
+                continue
+            function = task.function
+            if kind == m.DONE:
+                ref = task.ref
+                if type(ref) is ObjectRef:
+                    ref._value = reply.data
+                    ref._state = VALUE
+                    if ref._callbacks is None and ref._hold is None:
+                        ref._task = None
+                    else:
+                        objects.finish(ref)
+                continue
+            if kind == m.NOT_STARTED:
+                back.append(task)
+                continue
+            self.conclude(task, reply)
+        if message.kept:
+            self.runtime.keep_for_others(message.kept)
+        if back:
+            self.submitter.requeue(back)
+        self.submitter.settle(worker, message.spent_us, message.ran, function, time.monotonic())
+        self.fill(worker.shape)
+        if worker.draining and not worker.inflight:
+            self.give_back(worker)
+
+    def _drop_late(self, reply: m.Reply) -> None:
+        """An answer of an attempt that was given up: let go of what it holds for us."""
+        for value in reply.values or ():
+            if value.id:
+                self.runtime.send(m.Hold(value.id, -1))
+
+    def conclude(self, task: TaskRecord, reply: m.Reply) -> None:
+        """A task's last answer that is not a single inline value. Also used for actor calls."""
+        kind = reply.kind
+        if kind == m.DONE_VALUES:
+            refs = task.ref if type(task.ref) is list else [task.ref]
+            for ref, value in zip(refs, reply.values or (), strict=True):
+                self.runtime.objects.set_value(ref, value, given=True)
+                self.runtime.objects.finish(ref)
+        elif kind == m.DONE:  # num_returns=0
+            return
+        elif kind == m.END:
+            self.runtime.streams.end(task.stream, reply.at)
+        elif kind == m.FAILED:
+            if not self.retry_exception(task, reply.data):
+                self.fail(task, reply.data)
+        elif kind == m.CANCELLED:
+            self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+
+    def retry_exception(self, task: TaskRecord, data: bytes) -> bool:
+        """Queue a task again that has raised something it asked to be retried for; False if it is not to be."""
+        classes = task.function.options.retry_exceptions
+        if not classes or not task.retries_left or task.cancelled:
+            return False
+        error = unpack_error(data)
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if not isinstance(cause, classes) and not isinstance(error, classes):
+            return False
+        self._again(task)
+        return True
+
+    def _again(self, task: TaskRecord) -> None:
+        if task.retries_left > 0:
+            task.retries_left -= 1
+        task.attempt += 1
+        old = task.seq
+        task.seq = self.runtime.next_id()
+        for ref in task.ref if type(task.ref) is list else [task.ref]:
+            if ref._id == old:
+                ref.binary()  # fixes the id, which would follow the new attempt otherwise
+        self.enqueue(task)
+
+    def fail(self, task: TaskRecord, error: Any) -> None:
+        """The task has failed for good."""
+        if task.stream is not None:
+            self.runtime.streams.fail(task.stream, error)
+            return
+        for ref in task.ref if type(task.ref) is list else [task.ref]:
+            if ref._state in (PENDING, REMOTE):
+                ref._value = error
+                ref._state = ERROR
+                self.runtime.objects.finish(ref)
+
+    # ------------------------------------------------------------ deaths
+
+    def worker_died(self, message: m.WorkerDied) -> None:
+        """The node says how a leased worker ended."""
+        worker = self.submitter.workers.get(message.worker)
+        if worker is None:
+            return
+        self.read(worker, 1 << 20)  # what it had answered before counts
+        if worker.no not in self.submitter.workers:
+            return
+        unread = set(self._unread(worker, None))
+        ran, rest = self.submitter.split_dead(worker, unread)
+        self._drop_lease(worker)
+        self.submitter.requeue(rest)
+        if ran is not None:
+            ran.worker = None
+            self._after_death(ran, message.death)
+        worker.shape.asked = min(worker.shape.asked, len(worker.shape.workers))
+        self.fill(worker.shape)
+
+    def _after_death(self, task: TaskRecord, death: m.Death) -> None:
+        if task.cancelled:
+            self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+        elif death.intended:
+            self.enqueue(task)
+        elif task.retries_left:
+            self._again(task)
+        else:
+            name = task.function.options.name
+            self.fail(task, crash_error(f"task {name}", death, task.attempt + 1))
+
+    # ------------------------------------------------------------ cancelling
+
+    def cancel(self, task: TaskRecord, force: bool) -> None:
+        """Drop it if it waits; interrupt it, or with `force` kill its worker, if it runs. Needs the lock."""
+        task.cancelled = True
+        task.retries_left = 0
+        worker = task.worker
+        error = TaskCancelledError(self.runtime.task_id_of_seq(task.seq))
+        if worker is None:
+            queue = task.function.shape.queue
+            if task in queue:
+                queue.remove(task)
+            self.fail(task, error)
+            return
+        seqs = self._unread(worker, None)
+        if seqs:
+            self.submitter.took_back(worker, seqs)
+        if task.worker is None:
+            task.function.shape.queue.remove(task)
+            self.fail(task, error)
+        else:
+            self.runtime.send(m.Interrupt(worker.no, task.seq, force))
+        self.fill(worker.shape)
+
+    # ------------------------------------------------------------ why
+
+    def why(self, task: TaskRecord) -> str:
+        """What a task waits for."""
+        name = task.function.options.name
+        if task.missing:
+            pending = [ref for _, ref in task.dependencies or () if ref._state in (PENDING, REMOTE)]
+            inner = self.runtime.why(pending[0]) if pending else ""
+            return f"{name} waits for {task.missing} of its arguments: {inner}"
+        worker = task.worker
+        if worker is None:
+            shape = task.function.shape
+            wants = ", ".join(f"{amount:g} {key}" for key, amount in shape.resources.items()) or "nothing"
+            return f"{name} is queued: it needs {wants}; {len(shape.workers)} workers are leased for such tasks, all busy"
+        before = 0
+        for seq in worker.inflight:
+            if seq == task.seq:
+                break
+            before += 1
+        if before:
+            return f"{name} waits behind {before} short tasks on worker process {worker.pid}"
+        return f"{name} runs on worker process {worker.pid}"
+
+
+def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Pack a call's arguments into the record: plain ones fast, references apart, large ones into shared memory."""
+    plain = True
+    for arg in args:
+        if not is_plain(arg):
+            plain = False
+            break
+    if plain and kwargs:
+        plain = all(is_plain(arg) for arg in kwargs.values())
+    if plain:
+        body = pickle.dumps((args, kwargs), 5)
+        if len(body) <= ARGUMENT_BYTES_MAX:
+            task.body = body
+            return
+        task.body = b""
+        task.shared = runtime.objects.write(Packed(body, [], []))
+        return
+    dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
+    if any(type(arg) is ObjectRef for arg in args):
+        dependencies.extend((i, arg) for i, arg in enumerate(args) if type(arg) is ObjectRef)
+        args = tuple(None if type(arg) is ObjectRef else arg for arg in args)
+    if kwargs and any(type(arg) is ObjectRef for arg in kwargs.values()):
+        dependencies.extend((k, arg) for k, arg in kwargs.items() if type(arg) is ObjectRef)
+        kwargs = {k: None if type(arg) is ObjectRef else arg for k, arg in kwargs.items()}
+    task.dependencies = dependencies or None
+    packed = serialize((args, kwargs))
+    task.refs = packed.refs or None
+    if packed.size <= ARGUMENT_BYTES_MAX:
+        task.body = packed.to_bytes()
+    else:
+        task.body = b""
+        task.shared = runtime.objects.write(packed)
+
+
+def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
+    """The message for a task with more than plain arguments. Needs the lock."""
+    dependencies = None
+    if task.dependencies is not None:
+        to_value = runtime.objects.to_value
+        dependencies = [m.Dependency(where, to_value(ref)) for where, ref in task.dependencies]
+    refs = None if task.refs is None else [ref.binary() for ref in task.refs]
+    shared = None
+    if task.shared is not None:
+        block = task.shared
+        shared = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
+    return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
+
+
+def shrink_task(runtime: ClientRuntime, wire: m.Task, tasks: list[TaskRecord]) -> None:
+    """Move the dependencies of a task that is too large for a packet into shared memory."""
+    if wire.dependencies is None:
+        return
+    block = runtime.objects.write(Packed(m.encode(wire.dependencies), [], []))
+    wire.more = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
+    wire.dependencies = None
+    for task in tasks:
+        if task.seq == wire.seq:
+            task.pins = block
+
+
+def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
+    """The error of work whose process died."""
+    from ..exceptions import OutOfMemoryError
+
+    times = "" if attempts == 1 else f" on each of {attempts} attempts"
+    cause = f"The worker process of {what} died{times}: {death.reason}"
+    kind = OutOfMemoryError if death.out_of_memory else WorkerCrashedError
+    return kind(
+        cause,
+        exit_signal=death.signal,
+        exit_code=death.exit_code,
+        memory_bytes=death.memory_bytes,
+        last_output=death.last_lines,
+    )
+
+
+__all__ = ["EMPTY_BODY", "Code", "Tasks", "crash_error", "pack_arguments", "pack_error", "wire_task"]

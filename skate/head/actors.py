@@ -1,0 +1,197 @@
+"""The life of actors.
+
+Pure: events in, a list of effects out; the node carries them out and knows the processes.
+
+    pending --placed--> starting --ready--> alive --died--> restarting --placed--> starting ...
+       any state --killed, released, out of restarts, or __init__ raised--> dead
+
+INV-1: a name belongs to at most one actor that is not dead.
+INV-2: `by_worker` has exactly the actors that have a process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ..wire.messages import CreateActor, Death
+
+DEAD_ACTORS_MAX = 10_000
+"""How many dead actors are remembered, for the errors of late callers."""
+
+
+class State(StrEnum):
+    """Where an actor is in its life."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    ALIVE = "alive"
+    RESTARTING = "restarting"
+    DEAD = "dead"
+
+
+@dataclass(slots=True)
+class Actor:
+    """One actor, and all its incarnations."""
+
+    id: bytes
+    spec: CreateActor
+    job: str
+    creator: bytes
+    state: State = State.PENDING
+    restarts: int = 0
+    worker: int = 0
+    pid: int = 0
+    error: bytes = b""
+    death: Death | None = None
+    callers: set[bytes] = field(default_factory=set)
+    released: bool = False
+    kill_wanted: bool = False
+    ends: bool = False
+
+
+@dataclass(slots=True)
+class Place:
+    """Find a worker for the actor."""
+
+    actor: Actor
+
+
+@dataclass(slots=True)
+class Tell:
+    """Tell every caller of the actor's state."""
+
+    actor: Actor
+
+
+@dataclass(slots=True)
+class End:
+    """End the actor's process: at once, or (drain) after what has been sent to it."""
+
+    actor: Actor
+    drain: bool
+
+
+@dataclass(slots=True)
+class Unplace:
+    """The actor does not wait for a worker any more."""
+
+    actor: Actor
+
+
+Effect = Place | Tell | End | Unplace
+
+
+class Actors:
+    """All actors of the cluster."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[bytes, Actor] = {}
+        self.by_name: dict[tuple[str, str], bytes] = {}
+        self.by_worker: dict[int, Actor] = {}
+        self._dead: deque[bytes] = deque()
+
+    def create(self, client: bytes, job: str, spec: CreateActor) -> list[Effect]:
+        """A client creates an actor; its name, if it has one, is free."""
+        actor = Actor(spec.id, spec, job, client)
+        actor.callers.add(client)
+        self.by_id[spec.id] = actor
+        if spec.name:
+            self.by_name[spec.namespace, spec.name] = spec.id
+        return [Place(actor)]
+
+    def find(self, namespace: str, name: str) -> Actor | None:
+        """The actor of that name that is not dead."""
+        ident = self.by_name.get((namespace, name))
+        return self.by_id.get(ident) if ident is not None else None
+
+    def placed(self, ident: bytes, worker: int, pid: int) -> Actor:
+        """A worker was found."""
+        actor = self.by_id[ident]
+        actor.state = State.STARTING
+        actor.worker = worker
+        actor.pid = pid
+        self.by_worker[worker] = actor
+        return actor
+
+    def ready(self, worker: int, error: bytes) -> list[Effect]:
+        """The constructor has returned, or raised."""
+        actor = self.by_worker.get(worker)
+        if actor is None or actor.state is not State.STARTING:
+            return []
+        if error:
+            actor.error = error
+            actor.kill_wanted = True
+            return [End(actor, drain=False)]
+        actor.state = State.ALIVE
+        return [Tell(actor)]
+
+    def process_died(self, worker: int, death: Death) -> list[Effect]:
+        """The actor's process has ended."""
+        actor = self.by_worker.pop(worker, None)
+        if actor is None:
+            return []
+        actor.death = death
+        actor.worker = actor.pid = 0
+        left = actor.spec.max_restarts
+        may = left < 0 or actor.restarts < left
+        if may and not actor.kill_wanted and not death.intended and not actor.ends:
+            actor.restarts += 1
+            actor.state = State.RESTARTING
+            return [Tell(actor), Place(actor)]
+        return self._dead_now(actor)
+
+    def kill(self, ident: bytes, no_restart: bool) -> list[Effect]:
+        """Somebody kills it."""
+        actor = self.by_id.get(ident)
+        if actor is None or actor.state is State.DEAD:
+            return []
+        if no_restart:
+            actor.kill_wanted = True
+            self._free_name(actor)
+        if actor.worker:
+            return [End(actor, drain=False)]
+        if not no_restart:
+            return []
+        actor.death = Death("it was killed by skate.kill before it had started", intended=True)
+        return [Unplace(actor), *self._dead_now(actor)]
+
+    def release(self, ident: bytes) -> list[Effect]:
+        """No handle is left: it ends after what has been sent to it, unless it is detached."""
+        actor = self.by_id.get(ident)
+        if actor is None or actor.state is State.DEAD or actor.spec.detached:
+            return []
+        actor.released = actor.ends = True
+        self._free_name(actor)
+        if actor.worker:
+            return [End(actor, drain=True)]
+        actor.death = Death("all handles to it were dropped", intended=True)
+        return [Unplace(actor), *self._dead_now(actor)]
+
+    def job_ended(self, job: str) -> list[Effect]:
+        """A driver has gone: its actors end, but for detached ones."""
+        effects: list[Effect] = []
+        for actor in [a for a in self.by_id.values() if a.job == job and not a.spec.detached]:
+            effects.extend(self.kill(actor.id, True))
+        return effects
+
+    def _free_name(self, actor: Actor) -> None:
+        key = (actor.spec.namespace, actor.spec.name)
+        if actor.spec.name and self.by_name.get(key) == actor.id:
+            del self.by_name[key]
+
+    def _dead_now(self, actor: Actor) -> list[Effect]:
+        actor.state = State.DEAD
+        self._free_name(actor)
+        self._dead.append(actor.id)
+        if len(self._dead) > DEAD_ACTORS_MAX:
+            self.by_id.pop(self._dead.popleft(), None)
+        return [Tell(actor)]
+
+    def validate(self) -> None:
+        """Check the invariants; for tests and the simulator."""
+        for (namespace, name), ident in self.by_name.items():
+            actor = self.by_id[ident]
+            assert actor.state is not State.DEAD and (actor.spec.namespace, actor.spec.name) == (namespace, name)
+        assert {a.worker for a in self.by_id.values() if a.worker} == set(self.by_worker)

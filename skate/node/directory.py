@@ -1,0 +1,232 @@
+"""The objects that a node answers for, and the memory they lie in.
+
+Pure: messages of clients in, effects out. The node never opens a value.
+
+An object is held by clients, each counted with a sign, and by objects that contain it. Messages of different clients arrive
+in any order, so counts may pass through zero, or below: an object that nobody holds is only condemned, and ends in
+`sweep`, which the shell calls after every channel was read empty once more. Whoever was given a reference by a holder has
+sent its own `hold` before that holder could let go, so the sweep sees it.
+
+INV-1: `entry.held` is the sum of the counts in `entry.holders` plus the number of live entries that contain it.
+INV-2: a block's range is in exactly one of: its owner's grant, or (owner gone) the estate; never in `free`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..store.arena import ALIGN
+from ..store.ranges import Ranges
+from ..wire.messages import SHARED, Value
+
+
+@dataclass(slots=True)
+class Entry:
+    """One object."""
+
+    value: Value | None = None
+    owner: bytes = b""
+    holders: dict[bytes, int] = field(default_factory=dict)
+    held: int = 0
+    waiting: list[bytes] = field(default_factory=list)
+    children: list[bytes] = field(default_factory=list)
+    known: bool = False
+    is_actor: bool = False
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the shell has to do."""
+
+    fetched: list[tuple[bytes, bytes, Value]] = field(default_factory=list)
+    freed: dict[bytes, list[bytes]] = field(default_factory=dict)
+    actors: list[bytes] = field(default_factory=list)
+
+
+class Directory:
+    """Objects, holders and memory."""
+
+    def __init__(self, arena_bytes: int) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self.condemned: set[bytes] = set()
+        self.free = Ranges()
+        self.free.add(0, arena_bytes)
+        self.grants: dict[bytes, Ranges] = {}
+        self.gone: set[bytes] = set()
+
+    def _entry(self, ident: bytes) -> Entry:
+        entry = self.entries.get(ident)
+        if entry is None:
+            entry = self.entries[ident] = Entry()
+            self.condemned.add(ident)
+        return entry
+
+    # ------------------------------------------------------------ events
+
+    def register(
+        self, client: bytes, ident: bytes, value: Value | None, holder: bytes, owner: bytes, effects: Effects
+    ) -> None:
+        """A client makes the node answer for an object, held by itself or by `holder`."""
+        entry = self._entry(ident)
+        if not entry.known:
+            entry.known = True
+            entry.owner = owner or client
+            if value is not None:
+                self._set(entry, ident, value, effects)
+        self.hold(client, ident, 1, holder)
+
+    def register_actor(self, client: bytes, ident: bytes, depends: list[bytes]) -> None:
+        """An actor is an object too: it lives as long as it is held, and holds what it may be restarted with."""
+        entry = self._entry(ident)
+        entry.known = entry.is_actor = True
+        entry.owner = client
+        for child in depends:
+            entry.children.append(child)
+            self._entry(child).held += 1
+        self.hold(client, ident, 1, b"")
+
+    def deliver(self, client: bytes, ident: bytes, value: Value, effects: Effects) -> None:
+        """An object that was pending has its value."""
+        entry = self._entry(ident)
+        if entry.value is None:
+            self._set(entry, ident, value, effects)
+
+    def _set(self, entry: Entry, ident: bytes, value: Value, effects: Effects) -> None:
+        entry.value = value
+        children = list(value.refs or ())
+        if value.id and value.id != ident:
+            children.append(value.id)
+        for child in children:
+            self._entry(child).held += 1
+        entry.children.extend(children)
+        for client in entry.waiting:
+            effects.fetched.append((client, ident, value))
+        entry.waiting.clear()
+
+    def hold(self, client: bytes, ident: bytes, change: int, holder: bytes) -> None:
+        """A client (or another, for which it speaks) holds an object once more or once less."""
+        who = holder or client
+        if who in self.gone:
+            return
+        entry = self._entry(ident)
+        count = entry.holders.get(who, 0) + change
+        if count:
+            entry.holders[who] = count
+        else:
+            entry.holders.pop(who, None)
+        entry.held += change
+        if entry.held <= 0:
+            self.condemned.add(ident)
+
+    def fetch(self, client: bytes, ident: bytes, effects: Effects) -> None:
+        """A client wants the value, now or when it exists."""
+        entry = self._entry(ident)
+        if entry.value is not None:
+            effects.fetched.append((client, ident, entry.value))
+        else:
+            entry.waiting.append(client)
+
+    def client_gone(self, client: bytes, lost: Value, effects: Effects) -> None:
+        """A client has ended: what it held is let go, and what it was to deliver is lost."""
+        self.gone.add(client)
+        for ident, entry in list(self.entries.items()):
+            count = entry.holders.pop(client, 0)
+            if count:
+                entry.held -= count
+                if entry.held <= 0:
+                    self.condemned.add(ident)
+            if client in entry.waiting:
+                entry.waiting = [other for other in entry.waiting if other != client]
+            if entry.owner == client and entry.value is None and not entry.is_actor and entry.known:
+                self._set(entry, ident, lost, effects)
+
+    def sweep(self, effects: Effects, lost: Value) -> None:
+        """End what nobody holds. Call it only after all channels have been read empty since the last event."""
+        while self.condemned:
+            ident = self.condemned.pop()
+            entry = self.entries.get(ident)
+            if entry is None:
+                continue
+            if entry.held > 0:
+                if not entry.known and entry.waiting:
+                    entry.known = True
+                    self._set(entry, ident, lost, effects)
+                continue
+            for client in entry.waiting:
+                effects.fetched.append((client, ident, lost))
+            del self.entries[ident]
+            self._end(ident, entry, effects)
+
+    def _end(self, ident: bytes, entry: Entry, effects: Effects) -> None:
+        for child in entry.children:
+            other = self.entries.get(child)
+            if other is not None:
+                other.held -= 1
+                if other.held <= 0:
+                    self.condemned.add(child)
+        if entry.is_actor:
+            effects.actors.append(ident)
+        value = entry.value
+        if value is not None and value.kind == SHARED and value.id == ident:
+            if entry.owner in self.gone:
+                self._free_range(entry.owner, value.offset, aligned(value.size))
+            else:
+                effects.freed.setdefault(entry.owner, []).append(ident)
+
+    # ------------------------------------------------------------ memory
+
+    def grant(self, client: bytes, size: int) -> int | None:
+        """Memory for a client: its offset, or None when there is none now."""
+        size = aligned(size)
+        offset = self.free.take(size)
+        if offset is not None:
+            self.grants.setdefault(client, Ranges()).add(offset, size)
+        return offset
+
+    def returned(self, client: bytes, ranges: list[tuple[int, int]]) -> None:
+        """A client gives memory back."""
+        for offset, size in ranges:
+            self._free_range(client, offset, size)
+
+    def _free_range(self, client: bytes, offset: int, size: int) -> None:
+        grant = self.grants[client]
+        grant.remove(offset, size)
+        self.free.add(offset, size)
+        if not grant.total:
+            del self.grants[client]
+
+    def settle_estate(self, client: bytes) -> None:
+        """Nobody reads a dead client's unregistered memory any more: it is free, but for blocks that are still held."""
+        grant = self.grants.get(client)
+        if grant is None:
+            return
+        keep = Ranges()
+        for ident, entry in self.entries.items():
+            value = entry.value
+            if entry.owner == client and value is not None and value.kind == SHARED and value.id == ident:
+                keep.add(value.offset, aligned(value.size))
+        for offset, size in keep:
+            grant.remove(offset, size)
+        for offset, size in list(grant):
+            self.free.add(offset, size)
+        if keep.total:
+            self.grants[client] = keep
+        else:
+            del self.grants[client]
+
+    def validate(self) -> None:
+        """Check the invariants; for tests and the simulator."""
+        held: dict[bytes, int] = {}
+        for entry in self.entries.values():
+            for child in entry.children:
+                held[child] = held.get(child, 0) + 1
+        for ident, entry in self.entries.items():
+            assert entry.held == sum(entry.holders.values()) + held.get(ident, 0), (ident.hex(), entry)
+        self.free.validate()
+        for grant in self.grants.values():
+            grant.validate()
+
+
+def aligned(size: int) -> int:
+    """The memory that a block of `size` bytes takes."""
+    return -(-size // ALIGN) * ALIGN

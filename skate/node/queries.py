@@ -1,0 +1,105 @@
+"""Answers to questions about the state of a node."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ..head.actors import State
+from .resources import from_units
+
+if TYPE_CHECKING:
+    from .service import Node
+
+
+def answer(node: Node, what: str, argument: Any) -> Any:
+    """The answer to a question by name.
+
+    Raises:
+        ValueError: there is no such question.
+    """
+    question = _QUESTIONS.get(what)
+    if question is None:
+        raise ValueError(f"the node does not know the question {what!r}")
+    return question(node, argument)
+
+
+def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
+    name = socket.gethostname()
+    return [
+        {
+            "NodeID": node.node_id,
+            "Alive": True,
+            "NodeManagerAddress": "127.0.0.1",
+            "NodeManagerHostname": name,
+            "NodeName": name,
+            "Resources": node.total,
+            "Labels": {},
+        }
+    ]
+
+
+def _total(node: Node, _: Any) -> dict[str, float]:
+    return node.total
+
+
+def _available(node: Node, _: Any) -> dict[str, float]:
+    return {name: amount for name, amount in from_units(node.scheduler.pool.free).items() if amount > 0}
+
+
+def _named_actors(node: Node, _: Any) -> list[tuple[str, str]]:
+    return sorted(node.actors.by_name)
+
+
+def _store(node: Node, _: Any) -> dict[str, int]:
+    """Of the object store: its size, what nobody has been given, and how many objects are known."""
+    return {
+        "capacity": node.arena_bytes,
+        "free": node.directory.free.total,
+        "objects": len(node.directory.entries),
+    }
+
+
+def _workers(node: Node, _: Any) -> list[dict[str, Any]]:
+    leases = node.scheduler.leases
+    out = []
+    for number, client in node.workers.items():
+        actor = node.actors.by_worker.get(number)
+        state = "actor" if actor else "leased" if number in leases else "idle"
+        out.append({"worker": number, "pid": client.pid, "state": state, "job": client.job})
+    return out
+
+
+def _actors(node: Node, _: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "actor_id": actor.id.hex(),
+            "class_name": actor.spec.class_name,
+            "name": actor.spec.name,
+            "state": str(actor.state).upper(),
+            "pid": actor.pid,
+            "restarts": actor.restarts,
+        }
+        for actor in node.actors.by_id.values()
+        if actor.state is not State.DEAD
+    ]
+
+
+def _validate(node: Node, _: Any) -> bool:
+    """Every state machine checks itself; for tests."""
+    node.scheduler.validate()
+    node.directory.validate()
+    node.actors.validate()
+    return True
+
+
+_QUESTIONS: dict[str, Any] = {
+    "nodes": _nodes,
+    "total": _total,
+    "available": _available,
+    "named_actors": _named_actors,
+    "store": _store,
+    "workers": _workers,
+    "actors": _actors,
+    "validate": _validate,
+}

@@ -1,0 +1,226 @@
+"""Who gets a worker: the leases of one node.
+
+Pure: demands, releases and deaths in; grants and the number of workers to start out.
+
+A demand is a level: "this client could use N workers for requests of this shape". It is met while resources last, the
+deepest first: a task that waits for its children has lent its CPU, and only its children can give it back, so they go
+before other work; that bounds the number of workers that a recursion needs. Among equals the client with the fewest
+leases is next, which is fair to many drivers.
+
+INV-1: the resources of all leases and actors that are not lent, plus what is free, are the total.
+INV-2: a worker is idle, leased, an actor, or unknown here; never two of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .resources import Amounts, Pool
+
+
+@dataclass(slots=True)
+class Demand:
+    """How many workers a client could use for one shape."""
+
+    client: bytes
+    job: str
+    shape: int
+    amounts: Amounts
+    count: int
+    depth: int
+    order: int
+    held: int = 0
+
+
+@dataclass(slots=True)
+class Lease:
+    """A worker in use: by a client's tasks, or (client empty) as an actor."""
+
+    worker: int
+    client: bytes
+    shape: int
+    amounts: Amounts
+    depth: int = 0
+    lent: int = 0
+    gpus: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class WaitingActor:
+    """An actor that waits for resources and a worker."""
+
+    id: bytes
+    job: str
+    placement: Amounts
+    amounts: Amounts
+
+
+class Scheduler:
+    """The leases of one node."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.demands: dict[tuple[bytes, int], Demand] = {}
+        self.leases: dict[int, Lease] = {}
+        self.idle: dict[str, list[int]] = {}
+        self.starting: dict[str, int] = {}
+        self.actors: list[WaitingActor] = []
+        self._order = 0
+
+    # ------------------------------------------------------------ events
+
+    def want(self, client: bytes, job: str, shape: int, amounts: Amounts, count: int, depth: int) -> None:
+        """A client's demand for one shape is `count` from now on."""
+        demand = self.demands.get((client, shape))
+        if demand is None:
+            self._order += 1
+            demand = self.demands[client, shape] = Demand(client, job, shape, amounts, 0, depth, self._order)
+        demand.count = count
+
+    def want_actor(self, actor: WaitingActor) -> None:
+        """An actor is to be placed."""
+        self.actors.append(actor)
+
+    def forget_actor(self, ident: bytes) -> None:
+        """An actor that waits is not wanted any more."""
+        self.actors = [actor for actor in self.actors if actor.id != ident]
+
+    def worker_idle(self, worker: int, job: str) -> None:
+        """A worker is ready for work."""
+        self.idle.setdefault(job, []).append(worker)
+
+    def release(self, worker: int) -> None:
+        """A lease has ended, by its client or by death."""
+        lease = self.leases.pop(worker, None)
+        if lease is None:
+            for idle in self.idle.values():
+                if worker in idle:
+                    idle.remove(worker)
+            return
+        if not lease.lent:
+            self.pool.give(lease.amounts)
+        else:
+            self.pool.give({name: units for name, units in lease.amounts.items() if name != "CPU"})
+        self.pool.give_gpus(lease.gpus, lease.amounts.get("GPU", 0))
+        demand = self.demands.get((lease.client, lease.shape))
+        if demand is not None:
+            demand.held -= 1
+
+    def blocked(self, worker: int, is_blocked: bool) -> None:
+        """A worker waits in `get` and lends its CPU, or is back."""
+        lease = self.leases.get(worker)
+        if lease is None:
+            return
+        cpu = {"CPU": lease.amounts["CPU"]} if "CPU" in lease.amounts else {}
+        if is_blocked and not lease.lent:
+            lease.lent = 1
+            self.pool.give(cpu)
+        elif not is_blocked and lease.lent:
+            lease.lent = 0
+            self.pool.take(cpu)
+
+    def client_gone(self, client: bytes) -> None:
+        """A client has no demands any more. Its leases are released one by one."""
+        for key in [key for key in self.demands if key[0] == client]:
+            del self.demands[key]
+
+    # ------------------------------------------------------------ decisions
+
+    def decide(self) -> tuple[list[Lease], list[tuple[WaitingActor, Lease]], dict[str, int]]:
+        """New leases for tasks, new actors with their workers, and how many workers to start for each job."""
+        granted: list[Lease] = []
+        placed: list[tuple[WaitingActor, Lease]] = []
+        start: dict[str, int] = {}
+        reserved: Amounts = {}
+        self._place_actors(placed, start, reserved)
+        ranked = sorted(
+            (d for d in self.demands.values() if d.count > d.held),
+            key=lambda d: (-d.depth, d.held, d.order),
+        )
+        for demand in ranked:
+            wanted = demand.held
+            while demand.count > wanted and self._fits(demand.amounts, reserved):
+                wanted += 1
+                idle = self.idle.get(demand.job)
+                if idle:
+                    granted.append(self._grant(idle.pop(), demand))
+                else:
+                    _add(reserved, demand.amounts)
+                    start[demand.job] = start.get(demand.job, 0) + 1
+        return granted, placed, {job: n - self.starting.get(job, 0) for job, n in start.items() if n > self.starting.get(job, 0)}
+
+    def _place_actors(
+        self, placed: list[tuple[WaitingActor, Lease]], start: dict[str, int], reserved: Amounts
+    ) -> None:
+        waiting = []
+        for actor in self.actors:
+            if not self._fits(actor.placement, reserved):
+                waiting.append(actor)
+                continue
+            idle = self.idle.get(actor.job)
+            if not idle:
+                _add(reserved, actor.amounts)
+                start[actor.job] = start.get(actor.job, 0) + 1
+                waiting.append(actor)
+                continue
+            lease = Lease(idle.pop(), b"", -1, actor.amounts)
+            self._take(lease)
+            placed.append((actor, lease))
+        self.actors = waiting
+
+    def _fits(self, amounts: Amounts, reserved: Amounts) -> bool:
+        free = self.pool.free
+        return all(free.get(name, 0) - reserved.get(name, 0) >= units for name, units in amounts.items())
+
+    def _grant(self, worker: int, demand: Demand) -> Lease:
+        lease = Lease(worker, demand.client, demand.shape, demand.amounts, demand.depth)
+        demand.held += 1
+        self._take(lease)
+        return lease
+
+    def _take(self, lease: Lease) -> None:
+        self.pool.take(lease.amounts)
+        lease.gpus = self.pool.take_gpus(lease.amounts.get("GPU", 0))
+        self.leases[lease.worker] = lease
+
+    def starved(self) -> list[tuple[bytes, int]]:
+        """Clients to ask for workers back, and how many busy ones: somebody waits who could be served by them."""
+        hungry = [d for d in self.demands.values() if d.count > d.held]
+        waiting = {d.client for d in hungry}
+        if not hungry and not self.actors:
+            return []
+        empty_handed = {d.client for d in hungry if d.held == 0 and not self._holds(d.client)}
+        out = []
+        for client in {lease.client for lease in self.leases.values() if lease.client}:
+            others = bool(waiting - {client}) or bool(self.actors)
+            busy = 1 if empty_handed - {client} and self._holds(client) > 1 else 0
+            if others or busy:
+                out.append((client, busy))
+        return out
+
+    def _holds(self, client: bytes) -> int:
+        return sum(lease.client == client and not lease.lent for lease in self.leases.values())
+
+    def why(self) -> list[str]:
+        """What waits, and for what."""
+        lines = []
+        for demand in self.demands.values():
+            if demand.count > demand.held:
+                lines.append(f"{demand.count - demand.held} more workers wanted by client {demand.client.hex()}")
+        lines.extend(f"actor {actor.id.hex()} waits for resources" for actor in self.actors)
+        return lines
+
+    def validate(self) -> None:
+        """Check the invariants; for tests and the simulator."""
+        used: Amounts = {}
+        for lease in self.leases.values():
+            _add(used, {n: u for n, u in lease.amounts.items() if not (lease.lent and n == "CPU")})
+        for name, units in self.pool.total.items():
+            assert self.pool.free[name] + used.get(name, 0) == units, (name, self.pool.free, used)
+        idle = [w for workers in self.idle.values() for w in workers]
+        assert len(set(idle)) == len(idle) and not set(idle) & set(self.leases)
+
+
+def _add(into: Amounts, amounts: Amounts) -> None:
+    for name, units in amounts.items():
+        into[name] = into.get(name, 0) + units

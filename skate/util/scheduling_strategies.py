@@ -1,0 +1,53 @@
+"""The values of the option `scheduling_strategy`, besides "DEFAULT" and "SPREAD"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NodeAffinitySchedulingStrategy:
+    """Run on one node.
+
+    Args:
+        node_id: its hexadecimal id, as in `skate.nodes()`.
+        soft: run elsewhere when the node is gone, rather than fail.
+
+    Example:
+        >>> NodeAffinitySchedulingStrategy("ab" * 16, soft=True).soft
+        True
+    """
+
+    node_id: str
+    soft: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.node_id, str):
+            # Ray's callers pass NodeID objects too; what matters is their hexadecimal form.
+            hexadecimal = getattr(self.node_id, "hex", None)
+            if hexadecimal is None:
+                raise TypeError(f"node_id must be a hexadecimal string, not {type(self.node_id).__name__}.")
+            object.__setattr__(self, "node_id", hexadecimal())
+
+
+@dataclass(frozen=True)
+class PlacementGroupSchedulingStrategy:
+    """Run in a bundle of a placement group. The option table refuses it: placement groups are not supported."""
+
+    placement_group: Any
+    placement_group_bundle_index: int = -1
+    placement_group_capture_child_tasks: bool | None = None
+
+
+@dataclass(frozen=True)
+class NodeLabelSchedulingStrategy:
+    """Run on a node with certain labels. The option table refuses it: node labels are not supported."""
+
+    hard: Mapping[str, Any]
+    soft: Mapping[str, Any] = field(default_factory=dict)
+
+
+DEFAULT_SCHEDULING_STRATEGY = "DEFAULT"
+SPREAD_SCHEDULING_STRATEGY = "SPREAD"

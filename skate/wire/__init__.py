@@ -1,0 +1,1 @@
+"""Frames, message types and connections: what goes between processes, and nothing about what it means."""

@@ -1,0 +1,210 @@
+"""A connection between two processes of one machine.
+
+A channel is one end of a Unix `SOCK_SEQPACKET` pair. The kernel keeps message boundaries, so there is no framing to
+parse, and a message that nobody has read yet can be taken back by whoever holds a duplicate of the reader's end:
+the kernel decides who gets it, and no worker has to cooperate (see `take_back`).
+
+Sending never blocks: what the kernel has no room for waits in `backlog`, and `flush` continues when the socket is
+writable again. A message larger than one packet travels as fragments; only `send` and `receive` know.
+
+INV-1: messages arrive in the order of `send`, whole, or not at all.
+INV-2: while `backlog` is not empty nothing is written past it.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from collections.abc import Sequence
+
+PACKET_BYTES = 96 * 1024
+"""The largest packet. The kernel's default send buffer (208 KiB) holds at least two."""
+
+MESSAGE_BYTES_MAX = 1 << 28
+"""A peer that announces more than this is cut off: nothing legitimate is larger than 256 MiB."""
+
+BACKLOG_BYTES_MAX = 1 << 28
+"""What may wait for a reader that does not read, before the channel is given up."""
+
+FDS_MAX = 16
+
+_WHOLE = 0
+_PART = 1
+_LAST = 2
+
+
+class ChannelClosed(ConnectionError):
+    """The other end is gone."""
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """A connected pair of non-blocking sockets for two channels."""
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    a.setblocking(False)
+    b.setblocking(False)
+    return a, b
+
+
+class Channel:
+    """One end of a connection. Not thread-safe: the caller serialises `send`, and one thread at a time receives."""
+
+    __slots__ = ("_parts", "_parts_bytes", "backlog", "backlog_bytes", "closed", "fd", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.backlog: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self.backlog_bytes = 0
+        self.closed = False
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
+
+    def send(self, data: bytes) -> bool:
+        """Send one message; False when a part of it had to wait in the backlog.
+
+        Raises:
+            ChannelClosed: the other end is gone.
+        """
+        if len(data) < PACKET_BYTES and not self.backlog:
+            try:
+                self.sock.send(b"\x00" + data)
+                return True
+            except BlockingIOError:
+                self._queue(b"\x00" + data, ())
+                return False
+            except OSError as error:
+                raise ChannelClosed(str(error)) from None
+        return self._send_slow(data, ())
+
+    def send_fds(self, data: bytes, fds: Sequence[int]) -> bool:
+        """As `send`, with file descriptors. The caller may close its own copies at once."""
+        return self._send_slow(data, tuple(fds))
+
+    def _send_slow(self, data: bytes, fds: tuple[int, ...]) -> bool:
+        for start in range(0, max(len(data), 1), PACKET_BYTES):
+            last = start + PACKET_BYTES >= len(data)
+            kind = (_WHOLE if start == 0 else _LAST) if last else _PART
+            self._queue(bytes((kind,)) + data[start : start + PACKET_BYTES], fds if start == 0 else ())
+        return self.flush()
+
+    def _queue(self, packet: bytes, fds: tuple[int, ...]) -> None:
+        if self.backlog_bytes > BACKLOG_BYTES_MAX:
+            raise ChannelClosed(f"the peer does not read: {self.backlog_bytes} bytes are waiting for it")
+        if fds:
+            fds = tuple(os.dup(fd) for fd in fds)
+        self.backlog.append((packet, fds))
+        self.backlog_bytes += len(packet)
+
+    def flush(self) -> bool:
+        """Write what waits; True when nothing waits any more."""
+        backlog = self.backlog
+        while backlog:
+            packet, fds = backlog[0]
+            try:
+                if fds:
+                    self.sock.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+                else:
+                    self.sock.send(packet)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise ChannelClosed(str(error)) from None
+            backlog.popleft()
+            self.backlog_bytes -= len(packet)
+            for fd in fds:
+                os.close(fd)
+        return True
+
+    def receive_into(self, buffer: bytearray, view: memoryview) -> memoryview | bytes | None:
+        """The next message, valid until the buffer is used again; None when there is none now.
+
+        For channels that carry no descriptors. The buffer must hold `PACKET_BYTES` + 1.
+
+        Raises:
+            ChannelClosed: end of file, or a peer that breaks the rules.
+        """
+        try:
+            size = self.sock.recv_into(buffer)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+        if size == 0:
+            raise ChannelClosed("end of file")
+        if buffer[0] == _WHOLE:
+            return view[1:size]
+        return self._assemble(buffer[0], bytes(view[1:size]))
+
+    def receive(self) -> tuple[bytes, list[int]] | None:
+        """The next message with its descriptors; None when there is none now. Errors as `receive_into`."""
+        try:
+            packet, ancillary, flags, _ = self.sock.recvmsg(
+                PACKET_BYTES + 1, socket.CMSG_SPACE(FDS_MAX * 4), socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+        fds: list[int] = []
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.extend(array.array("i", payload[: len(payload) - len(payload) % 4]))
+        if not packet or flags & socket.MSG_TRUNC:
+            for fd in fds:
+                os.close(fd)
+            raise ChannelClosed("end of file" if not packet else "oversized packet")
+        if packet[0] == _WHOLE:
+            return packet[1:], fds
+        whole = self._assemble(packet[0], packet[1:])
+        if whole is None:
+            return self._receive_rest(fds)
+        return whole, fds
+
+    def _receive_rest(self, fds: list[int]) -> tuple[bytes, list[int]] | None:
+        """Descriptors come with the first fragment: keep reading, as the sender is in the middle of the message."""
+        while True:
+            self.sock.setblocking(True)
+            try:
+                packet = self.sock.recv(PACKET_BYTES + 1)
+            finally:
+                self.sock.setblocking(False)
+            if not packet:
+                raise ChannelClosed("end of file within a message")
+            whole = self._assemble(packet[0], packet[1:])
+            if whole is not None:
+                return whole, fds
+
+    def _assemble(self, kind: int, part: bytes) -> bytes | None:
+        self._parts.append(part)
+        self._parts_bytes += len(part)
+        if kind not in (_PART, _LAST) or self._parts_bytes > MESSAGE_BYTES_MAX:
+            raise ChannelClosed("malformed or oversized message")
+        if kind == _PART:
+            return None
+        whole = b"".join(self._parts)
+        self._parts.clear()
+        self._parts_bytes = 0
+        return whole
+
+    def close(self) -> None:
+        """Close this end; what waits in the backlog is dropped."""
+        if not self.closed:
+            self.closed = True
+            for _, fds in self.backlog:
+                for fd in fds:
+                    os.close(fd)
+            self.backlog.clear()
+            self.sock.close()
+
+
+def take_back(reader_end: socket.socket, buffer: bytearray, view: memoryview) -> bytes | None:
+    """Take one unread message back out of the reader's end; None when the reader has taken them all."""
+    try:
+        size = reader_end.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+    except (BlockingIOError, ConnectionError):
+        return None
+    return bytes(view[1:size]) if size else None
+

@@ -1,0 +1,179 @@
+"""Running one task or call: arguments in, value or error out, as a `Reply`.
+
+Everything here is the same for tasks, for calls of plain actors and, but for how the function is called, for threaded and
+async actors.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..client.errors import pack_error
+from ..client.memory import Block
+from ..client.serialization import INLINE_BYTES_MAX, deserialize, is_plain, plain_dumps, serialize
+from ..client.specs import STREAMING
+from ..wire import messages as m
+from ..wire.channel import Channel
+
+if TYPE_CHECKING:
+    from .process import Worker
+
+_loads = pickle.loads
+
+
+class ExitActor(BaseException):
+    """Raised by `exit_actor()`: the actor ends after this call."""
+
+
+class Function:
+    """A function or method as this worker knows it."""
+
+    __slots__ = ("backpressure", "calls", "group", "max_calls", "name", "num_returns", "resources", "run", "short")
+
+    def __init__(self, run: Callable[..., Any], definition: m.Definition) -> None:
+        self.run = run
+        self.name = definition.name
+        self.short = definition.name.rsplit(".", 1)[-1]
+        self.num_returns = definition.num_returns
+        self.max_calls = definition.max_calls
+        self.backpressure = definition.backpressure
+        self.group = definition.group
+        self.resources = definition.resources
+        self.calls = 0
+
+
+class Caller:
+    """Somebody whose tasks arrive here, on a channel of its own."""
+
+    __slots__ = ("channel", "credits", "depth", "functions", "id", "kept", "ran", "replies", "spent")
+
+    def __init__(self, ident: bytes, channel: Channel, depth: int) -> None:
+        self.id = ident
+        self.channel = channel
+        self.depth = depth
+        self.functions: dict[int, Function] = {}
+        self.replies: list[m.Reply] = []
+        self.credits: dict[int, int] = {}
+        self.kept: list[bytes] = []
+        self.spent = 0.0
+        self.ran = 0
+
+
+class Received:
+    """The blocks of shared memory that a task was sent: those that are still read after it are kept."""
+
+    __slots__ = ("blocks",)
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+
+    def kept(self) -> list[weakref.ref[Block]]:
+        """Weak references to the blocks, to see later which are still alive."""
+        return [weakref.ref(block) for block in self.blocks]
+
+
+def arguments(worker: Worker, task: m.Task, received: Received | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and keyword arguments of a task.
+
+    Raises:
+        Exception: an argument was passed by reference, and making it has failed.
+    """
+    objects = worker.runtime.objects
+    blocks = received.blocks if received is not None else None
+    if task.shared is not None:
+        task.shared.refs = task.refs
+        args, kwargs = objects.load_value(task.shared, blocks)
+    elif task.refs is not None:
+        args, kwargs = objects.load_value(m.Value(m.INLINE, task.body, b"", 0, 0, task.refs), blocks)
+    else:
+        args, kwargs = deserialize(task.body)
+    dependencies = task.dependencies
+    if task.more is not None:
+        with worker.runtime.lock:
+            block = objects.foreign_block(task.more, held=False)
+        dependencies = m.decode_dependencies(block.view())
+    if dependencies:
+        args = list(args)
+        for dependency in dependencies:
+            value = objects.load_value(dependency.value, blocks)
+            where = dependency.where
+            if type(where) is int:
+                args[where] = value
+            else:
+                kwargs[where] = value
+    return args, kwargs
+
+
+def success(worker: Worker, caller: Caller, task: m.Task, function: Function, result: Any) -> m.Reply:
+    """The reply for a result."""
+    count = function.num_returns
+    if count == 1:
+        if is_plain(result):
+            data = plain_dumps(result, 5)
+            if len(data) <= INLINE_BYTES_MAX:
+                return m.Reply(task.seq, m.DONE, data)
+        value = worker.runtime.objects.give_value(serialize(result), caller.id)
+        if value.kind == m.INLINE and value.refs is None:
+            return m.Reply(task.seq, m.DONE, value.data)
+        return m.Reply(task.seq, m.DONE_VALUES, b"", [value])
+    if count == 0:
+        return m.Reply(task.seq, m.DONE)
+    if count < 0:
+        return stream(worker, caller, task, function, result)
+    values = tuple(result) if hasattr(result, "__iter__") else (result,)
+    if len(values) != count:
+        raise ValueError(f"{function.name} has num_returns={count}, but returned {len(values)} values")
+    give = worker.runtime.objects.give_value
+    return m.Reply(task.seq, m.DONE_VALUES, b"", [give(serialize(value), caller.id) for value in values])
+
+
+def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, result: Any) -> m.Reply:
+    """Send the items of a generator as they are made; the reply that ends the stream."""
+    items: Iterator[Any] = iter(result)
+    limit = function.backpressure
+    sent = 0
+    for item in items:
+        value = worker.runtime.objects.give_value(serialize(item), caller.id)
+        worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
+        sent += 1
+        if limit:
+            worker.wait_for_credit(caller, task.seq, sent - limit + 1)
+    if limit:
+        caller.credits.pop(task.seq, None)
+    return m.Reply(task.seq, m.END, b"", None, sent)
+
+
+def failure(worker: Worker, caller: Caller, task: m.Task, function: Function, error: BaseException) -> m.Reply:
+    """The reply for an exception; call it inside the `except`."""
+    if worker.was_cancelled(caller, task) and isinstance(error, KeyboardInterrupt):
+        return m.Reply(task.seq, m.CANCELLED)
+    data = pack_error(error, function_name=function.name, pid=os.getpid(), task_id=task_id(caller, task))
+    if len(data) > INLINE_BYTES_MAX * 64:
+        data = pack_error(
+            RuntimeError(f"{type(error).__name__}: the error itself is too large to send ({len(data)} bytes)"),
+            function_name=function.name,
+            pid=os.getpid(),
+            task_id=task_id(caller, task),
+        )
+    return m.Reply(task.seq, m.FAILED, data)
+
+
+def task_id(caller: Caller, task: m.Task) -> str:
+    """The task's id in hexadecimal."""
+    return (caller.id + task.seq.to_bytes(8, "big")).hex()
+
+
+def is_streaming(function: Function) -> bool:
+    """Whether its items are sent one by one."""
+    return function.num_returns <= STREAMING
+
+
+def flush_output() -> None:
+    """Write what was printed without a newline."""
+    sys.stdout.flush()
+    sys.stderr.flush()

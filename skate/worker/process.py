@@ -1,0 +1,527 @@
+"""The worker's main loop: read a packet, run it, reply.
+
+The main thread reads the callers' channels and runs tasks, with nothing in between. Control messages of the node arrive in the
+runtime's pump, whose epoll is nested in this loop's. While a task runs long, the I/O thread (started when first
+needed) sends the answers that wait and gives the rest of the packet back.
+
+INV-1: a task that was read is answered exactly once: a result, an error, or NOT_STARTED.
+INV-2: `pending` holds what was read and not begun; only the main thread begins tasks.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from typing import Any
+
+from ..client import current
+from ..client.runtime import ClientRuntime
+from ..client.serialization import deserialize
+from ..client.waist import TaskContext
+from ..store.arena import Arena
+from ..wire import messages as m
+from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed
+from . import execute
+from .actor import ActorHost
+from .execute import Caller, ExitActor, Function, Received
+from .output import LineWriter
+
+REPLY_AFTER_S = 0.001
+"""Answers wait for others of the same packet at most this long."""
+SPIN_S = 100e-6
+_clock = time.perf_counter
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, runtime: ClientRuntime, begin: m.Begin) -> None:
+        self.runtime = runtime
+        self.begin = begin
+        self.epoll = select.epoll()
+        self.inner = runtime.pump.epoll.fileno()
+        self.epoll.register(self.inner, select.EPOLLIN)
+        self.callers: dict[int, Caller] = {}
+        self.codes: dict[bytes, Any] = {}
+        self.pending: deque[tuple[Caller, m.Task]] = deque()
+        self.out_lock = threading.Lock()
+        self.local = threading.local()
+        self.cancelled: set[tuple[bytes, int]] = set()
+        self.actor: ActorHost | None = None
+        self.draining = False
+        self.gpus: list[int] = []
+        self.leased: dict[str, float] = {}
+        self._buffer = bytearray(PACKET_BYTES + 64)
+        self._view = memoryview(self._buffer)
+        self._count = 0
+        self._seen = -1
+        self._unsent = 0.0
+        self._kept: list[weakref.ref[Any]] = []
+        self._spin_misses = 0
+        self.running: tuple[Caller, m.Task, Function] | None = None
+        runtime.on_message = self._on_message
+        runtime.before_block = self.give_back_pending
+        runtime.pump.on_tick = self._on_tick
+        runtime.exit_actor = self._exit_actor  # type: ignore[method-assign]
+        runtime.context = self.context  # type: ignore[method-assign]
+        runtime.start_io = runtime.pump.start_thread  # type: ignore[attr-defined]
+
+    # ------------------------------------------------------------ loop
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        pump = self.runtime.pump
+        while True:
+            events = self._wait(pump)
+            for fd, _ in events:
+                caller = self.callers.get(fd)
+                if caller is not None:
+                    self._read(caller)
+            if self.actor is not None and self.actor.takes_over:
+                self.actor.serve()
+            if self.draining and not self._anything_to_read():
+                self.leave("all handles to it were dropped" if self.actor else "it was not needed any more", True)
+
+    def _wait(self, pump: Any) -> list[tuple[int, int]]:
+        """Wait for packets, leading the pump meanwhile."""
+        if not pump._lead.acquire(False):
+            pump._wanted += 1
+            pump.wake()
+            pump._lead.acquire()
+            pump._wanted -= 1
+        try:
+            while True:
+                pump.between()
+                events = self._poll()
+                if self.inner in (fd for fd, _ in events):
+                    pump.turn(0)
+                    if len(events) == 1 and not self.draining and self.actor is None:
+                        continue
+                return events
+        finally:
+            pump._turns += 1
+            pump._lead.release()
+            pump._leave()
+
+    def _poll(self) -> list[tuple[int, int]]:
+        poll = self.epoll.poll
+        if self.draining:
+            return poll(0)
+        if self._spin_misses < 4:
+            end = _clock() + SPIN_S
+            while True:
+                events = poll(0)
+                if events:
+                    self._spin_misses = 0
+                    return events
+                if _clock() > end:
+                    break
+        self._spin_misses += 1
+        if self._spin_misses > 16:
+            self._spin_misses = 0
+        due = self.runtime.tasks.next_due()
+        return poll(-1 if due is None else due)
+
+    def _anything_to_read(self) -> bool:
+        return any(fd in self.callers for fd, _ in self.epoll.poll(0))
+
+    def _read(self, caller: Caller) -> None:
+        """Take one packet of a caller and run it."""
+        try:
+            raw = caller.channel.receive_into(self._buffer, self._view)
+        except ChannelClosed:
+            self._caller_gone(caller)
+            return
+        if raw is None:
+            return
+        message = m.decode_batch(raw)
+        if type(message) is m.Batch:
+            self._run_batch(caller, message)
+        elif type(message) is m.Credit:
+            caller.credits[message.seq] = message.taken
+        else:
+            self.cancelled.add((caller.id, message.seq))
+
+    def _caller_gone(self, caller: Caller) -> None:
+        fd = caller.channel.fd
+        self.epoll.unregister(fd)
+        del self.callers[fd]
+        caller.channel.close()
+        runtime = self.runtime
+        with runtime.lock:
+            for block in [ref() for ref in self._kept]:
+                if block is not None and not block.held:
+                    self._hold_kept(block, caller.id)
+            runtime.settle()
+            runtime.send(m.CallerGone(caller.id))
+
+    # ------------------------------------------------------------ tasks
+
+    def _run_batch(self, caller: Caller, batch: m.Batch) -> None:
+        for definition in batch.definitions or ():
+            self._define(caller, definition)
+        tasks = batch.tasks
+        if self.actor is not None:
+            if self.actor.dispatch(caller, tasks):
+                return
+        if len(tasks) == 1:
+            self._run_one(caller, tasks[0])
+        else:
+            self.runtime.pump.start_thread()
+            pending = self.pending
+            pending.extend((caller, task) for task in tasks)
+            while True:
+                try:
+                    caller, task = pending.popleft()
+                except IndexError:
+                    break
+                self._run_one(caller, task)
+                if _clock() - self._unsent > REPLY_AFTER_S:
+                    self.flush(caller)
+        self.flush(caller)
+
+    def _run_one(self, caller: Caller, task: m.Task) -> None:
+        function = caller.functions[task.no]
+        self._count += 1
+        started = _clock()
+        if self.cancelled and self.was_cancelled(caller, task):
+            reply = m.Reply(task.seq, m.CANCELLED)
+        else:
+            reply = self.execute(caller, task, function)
+        spent = _clock() - started
+        with self.out_lock:
+            if not caller.replies:
+                self._unsent = started
+            caller.replies.append(reply)
+            caller.spent += spent
+            caller.ran += 1
+        if function.max_calls:
+            function.calls += 1
+            if function.calls >= function.max_calls:
+                self.give_back_pending()
+                self.flush(caller)
+                self.leave(f"it had run {function.name} max_calls={function.max_calls} times", True)
+
+    def execute(self, caller: Caller, task: m.Task, function: Function) -> m.Reply:
+        """Run one task in this thread."""
+        received = None
+        self.running = self.local.running = (caller, task, function)
+        try:
+            if task.dependencies is None and task.refs is None and task.shared is None and task.more is None:
+                args, kwargs = deserialize(task.body)
+            else:
+                received = Received()
+                args, kwargs = execute.arguments(self, task, received)
+            result = function.run(*args, **kwargs)
+            args = kwargs = None  # type: ignore[assignment]
+            reply = execute.success(self, caller, task, function, result)
+            result = None
+        except ExitActor:
+            self.flush_with(caller, m.Reply(task.seq, m.DONE, NONE_DATA))
+            self.leave("exit_actor() was called", True)
+            raise
+        except SystemExit as error:
+            execute.flush_output()
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            os._exit(code)
+        except BaseException as error:
+            try:
+                reply = execute.failure(self, caller, task, function, error)
+            finally:
+                _forget_frames(error)
+        finally:
+            self.running = self.local.running = None
+        if received is not None and received.blocks:
+            self._note_kept(caller, received)
+        if self.runtime.memory.ended or self.runtime.dropped:
+            with self.runtime.lock:
+                self.runtime.settle()
+        return reply
+
+    def _note_kept(self, caller: Caller, received: Received) -> None:
+        """What the user's code still reads after the call must not be reused by its owner."""
+        refs = received.kept()
+        received.blocks.clear()
+        for ref in refs:
+            block = ref()
+            if block is not None and not block.held:
+                with self.runtime.lock:
+                    self._hold_kept(block, caller.id)
+                caller.kept.append(block.id)
+
+    def _hold_kept(self, block: Any, owner: bytes) -> None:
+        value = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
+        self.runtime.send(m.Register(block.id, value, b"", owner))
+        block.held = True
+
+    def _define(self, caller: Caller, definition: m.Definition) -> None:
+        if self.actor is not None:
+            run = self.actor.method(definition.name)
+        else:
+            run = self._code(definition)
+        caller.functions[definition.no] = Function(run, definition)
+
+    def _code(self, definition: m.Definition) -> Any:
+        run = self.codes.get(definition.hash)
+        if run is None:
+            try:
+                assert definition.code is not None
+                run = self.runtime.objects.load_value(definition.code)
+            except BaseException as error:
+                return _Unloadable(definition.name, error)
+            self.codes[definition.hash] = run
+        return run
+
+    # ------------------------------------------------------------ replies
+
+    def flush(self, caller: Caller) -> None:
+        """Send the answers that wait."""
+        with self.out_lock:
+            self._flush_locked(caller)
+
+    def _flush_locked(self, caller: Caller) -> None:
+        replies = caller.replies
+        if not replies:
+            return
+        caller.replies = []
+        kept, caller.kept = caller.kept, []
+        data = m.encode(m.Replies(replies, int(caller.spent * 1e6), caller.ran, kept or None))
+        caller.spent = 0.0
+        caller.ran = 0
+        channel = caller.channel
+        try:
+            done = channel.send(data)
+            while not done:
+                _wait_writable(channel.fd)
+                done = channel.flush()
+        except (ChannelClosed, OSError):
+            return  # the caller is gone: its end of file is on the way
+
+    def flush_with(self, caller: Caller, reply: m.Reply) -> None:
+        """Send a reply and everything before it."""
+        with self.out_lock:
+            caller.replies.append(reply)
+            self._flush_locked(caller)
+
+    send_reply = flush_with
+
+    def give_back_pending(self) -> None:
+        """Answer what can be answered: results that wait, and NOT_STARTED for the rest of the packet."""
+        callers = set()
+        if self.actor is None:
+            while True:
+                try:
+                    caller, task = self.pending.popleft()
+                except IndexError:
+                    break
+                with self.out_lock:
+                    caller.replies.append(m.Reply(task.seq, m.NOT_STARTED))
+                callers.add(caller)
+        for caller in [*callers, *(c for c in list(self.callers.values()) if c.replies)]:
+            self.flush(caller)
+
+    def _on_tick(self) -> None:
+        """In the I/O thread: the same task has run for a while, so what waits behind it goes."""
+        running = self._count
+        if running == self._seen and self.running is not None:
+            self.give_back_pending()
+        self._seen = running
+        self.runtime._tick()
+
+    def wait_for_credit(self, caller: Caller, seq: int, taken: int) -> None:
+        """Wait until the consumer of a stream has taken enough; ends the stream when the consumer is gone."""
+        if taken <= 0 or caller.credits.get(seq, 0) >= taken:
+            return
+        self.give_back_pending()
+        while caller.credits.get(seq, 0) < taken:
+            _wait_readable(caller.channel.fd)
+            raw = caller.channel.receive_into(self._buffer, self._view)
+            if raw is None:
+                continue
+            message = m.decode_batch(raw)
+            if type(message) is m.Credit:
+                caller.credits[message.seq] = message.taken
+            elif type(message) is m.Forget:
+                self.cancelled.add((caller.id, message.seq))
+                raise KeyboardInterrupt
+            elif self.actor is None:
+                for definition in message.definitions or ():
+                    self._define(caller, definition)
+                with self.out_lock:
+                    caller.replies.extend(m.Reply(task.seq, m.NOT_STARTED) for task in message.tasks)
+                    self._flush_locked(caller)
+            else:
+                for definition in message.definitions or ():
+                    self._define(caller, definition)
+                self.pending.extend((caller, task) for task in message.tasks)
+
+    # ------------------------------------------------------------ the node's messages
+
+    def _on_message(self, message: Any, fds: list[int]) -> bool:
+        kind = type(message)
+        if kind is m.Serve:
+            caller = Caller(message.caller, Channel(socket.socket(fileno=fds[0])), message.depth)
+            self.callers[caller.channel.fd] = caller
+            if self.actor is None:
+                self.runtime.tasks.depth = message.depth + 1
+                self._set_gpus(message.gpus or [])
+            if self.actor is not None and self.actor.takes_over:
+                self.actor.add_caller(caller)
+            else:
+                self.epoll.register(caller.channel.fd, select.EPOLLIN)
+        elif kind is m.Cancel:
+            self.cancelled.add((message.caller, message.seq))
+        elif kind is m.BeActor:
+            self._set_gpus(message.gpus or [])
+            self.actor = ActorHost(self, message)
+        elif kind is m.Stop:
+            if message.drain:
+                self.draining = True
+            else:
+                self.leave("it was not needed any more", True)
+        else:
+            return False
+        return True
+
+    def _set_gpus(self, gpus: list[int]) -> None:
+        if gpus or self.gpus:
+            self.gpus = gpus
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+
+    # ------------------------------------------------------------ cancelling and leaving
+
+    def was_cancelled(self, caller: Caller, task: m.Task) -> bool:
+        """Whether the task is to be cancelled."""
+        return (caller.id, task.seq) in self.cancelled
+
+    def on_interrupt(self, *_: Any) -> None:
+        """SIGINT: interrupt the running task if it is the one to be cancelled.
+
+        In the middle of the runtime's own work the interrupt is put off; the runtime's state must stay whole.
+        """
+        running = self.running
+        if running is None:
+            return
+        lock: Any = self.runtime.lock
+        if lock._is_owned() or self.out_lock.locked():
+            threading.Timer(0.001, os.kill, (os.getpid(), signal.SIGINT)).start()
+            return
+        end = _clock() + 0.2
+        while not self.was_cancelled(running[0], running[1]) and _clock() < end:
+            self.runtime.pump.try_turn()
+        if self.was_cancelled(running[0], running[1]):
+            raise KeyboardInterrupt
+
+    def _exit_actor(self) -> None:
+        if self.actor is None:
+            raise TypeError("exit_actor() ends the actor that calls it: it can only be called inside an actor")
+        raise ExitActor
+
+    def leave(self, reason: str, intended: bool) -> None:
+        """End this process on purpose."""
+        for caller in list(self.callers.values()):
+            self.flush(caller)
+        with self.runtime.lock:
+            self.runtime.settle()
+            self.runtime.send(m.Leaving(reason, intended))
+        import atexit
+
+        atexit._run_exitfuncs()
+        execute.flush_output()
+        os._exit(0)
+
+    # ------------------------------------------------------------ context
+
+    def context(self) -> TaskContext:
+        """Who runs on this thread."""
+        base = self.runtime.base_context()
+        base.namespace = self.begin.namespace
+        if self.actor is not None:
+            self.actor.describe(base)
+        running = getattr(self.local, "running", None) or (self.actor.running_call() if self.actor else None)
+        if running is None:
+            return base
+        caller, task, function = running
+        base.task_id = execute.task_id(caller, task)
+        base.task_name = function.name
+        base.function_name = function.name
+        base.attempt = task.attempt
+        if self.actor is None:
+            base.resources = function.resources or {}
+        base.accelerator_ids = {"GPU": [str(i) for i in self.gpus]}
+        base.is_canceled = lambda: self.was_cancelled(caller, task)
+        return base
+
+    def whose(self) -> str:
+        """Whose output this is, for the driver's terminal."""
+        if self.actor is not None:
+            return self.actor.spec.class_name
+        running = self.running
+        return running[2].short if running is not None else "worker"
+
+
+class _Unloadable:
+    """Stands for a function that could not be unpickled: only its tasks fail."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        self.name = name
+        self.error = error
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"the function {self.name} cannot be loaded in a worker: {self.error!r}") from self.error
+
+
+def _forget_frames(error: BaseException) -> None:
+    error.__traceback__ = None
+
+
+def _wait_writable(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll(1000)
+
+
+def _wait_readable(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(1000)
+
+
+NONE_DATA = b"\x80\x05N."
+
+
+def run(sock: socket.socket, arena_fd: int) -> None:
+    """The life of a worker, from the fork on."""
+    channel = Channel(sock)
+    while (received := channel.receive()) is None:
+        _wait_readable(channel.fd)
+    begin = m.decode_from_node(received[0])
+    if type(begin) is not m.Begin:
+        raise RuntimeError(f"expected Begin, got {type(begin).__name__}")
+    sys.path[:] = begin.sys_path
+    try:
+        os.chdir(begin.cwd)
+    except OSError as error:
+        print(f"cannot use the driver's working directory {begin.cwd}: {error}", file=sys.stderr)
+    import random
+
+    random.seed()
+    runtime = ClientRuntime(channel, begin.welcome, Arena(arena_fd, begin.welcome.arena_bytes), begin.namespace, False)
+    worker = Worker(runtime, begin)
+    sys.stdin = open(os.devnull)  # noqa: SIM115  (lives as long as the process)
+    sys.stdout = LineWriter(1, worker.whose)
+    sys.stderr = LineWriter(2, worker.whose)
+    signal.signal(signal.SIGINT, worker.on_interrupt)
+    current.set_runtime(runtime)
+    if begin.alias_ray:
+        from ..api.alias import install_as_ray
+
+        install_as_ray()
+    worker.run()

@@ -1,0 +1,196 @@
+"""The zygote: a warm, single-threaded process that forks workers in a millisecond.
+
+It has imported what every worker needs, and does nothing but fork, kill and reap: it is the parent, so it learns from the
+kernel how each worker ended. When the node goes, it ends all workers and itself. It is a subreaper: children that a
+worker leaves behind become its own, and are ended too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from ..wire import messages as m
+from ..wire.channel import Channel, ChannelClosed
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def prctl(option: int, value: int) -> None:
+    """Set a process attribute."""
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl failed")
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent ends; at once if it has ended already."""
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Zygote:
+    """The fork server of one node."""
+
+    def __init__(self, channel: Channel, arena_fd: int) -> None:
+        self.channel = channel
+        self.arena_fd = arena_fd
+        self.workers: dict[int, int] = {}
+        self.epoll = select.epoll()
+        self.epoll.register(channel.fd, select.EPOLLIN)
+        self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.epoll.register(self.wake_read, select.EPOLLIN)
+
+    def run(self) -> None:
+        """Serve until the node closes the channel."""
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
+        gc.collect()
+        gc.freeze()
+        while True:
+            for fd, _ in self.epoll.poll():
+                if fd == self.wake_read:
+                    os.read(self.wake_read, 4096)
+                    self._reap()
+                else:
+                    self._receive()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                received = self.channel.receive()
+            except ChannelClosed:
+                self._end()
+                return
+            if received is None:
+                return
+            message = m.decode_to_zygote(received[0])
+            if type(message) is m.Fork:
+                self._fork(message, received[1])
+            elif message.pid in self.workers:
+                os.kill(message.pid, message.signal)
+
+    def _fork(self, message: m.Fork, fds: list[int]) -> None:
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(fds[0])
+            self._tell(m.Forked(message.worker, 0, str(error)))
+            return
+        if pid == 0:
+            self._become_worker(message, fds[0], parent)
+        os.close(fds[0])
+        self.workers[pid] = message.worker
+        self._tell(m.Forked(message.worker, pid))
+
+    def _become_worker(self, message: m.Fork, fd: int, parent: int) -> None:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            die_with_parent(parent)
+            os.setsid()
+            self.epoll.close()
+            os.close(self.wake_read)
+            os.close(self.wake_write)
+            self.channel.close()
+            _redirect(message.log_out, 1)
+            _redirect(message.log_err, 2)
+            from .process import run
+
+            run(socket.socket(fileno=fd), self.arena_fd)
+        except BaseException:
+            import traceback
+
+            os.write(2, traceback.format_exc().encode())
+        finally:
+            os._exit(1)
+
+    def _tell(self, message: Any) -> None:
+        try:
+            self.channel.send(m.encode(message))
+        except ChannelClosed:
+            self._end()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            worker = self.workers.pop(pid, None)
+            if worker is None:
+                continue
+            self._end_group(pid)
+            self._tell(m.Reaped(worker, pid, status, usage.ru_maxrss * 1024))
+
+    def _end_group(self, pid: int) -> None:
+        """A worker's own children end with it: those of its group, and those that became ours."""
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it had no children in its group
+        for child in _children():
+            if child not in self.workers:
+                try:
+                    os.kill(child, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def _end(self) -> None:
+        """The node is gone: nothing of it stays."""
+        signal.set_wakeup_fd(-1)
+        for _ in range(100):
+            children = _children()
+            for pid in children:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            try:
+                while True:
+                    os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+        os._exit(0)
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as listing:
+        return [int(pid) for pid in listing.read().split()]
+
+
+def _redirect(path: str, fd: int) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, fd)
+    os.close(log)
+
+
+def fork(sock: socket.socket, other: socket.socket, arena_fd: int) -> int:
+    """Fork the zygote off the node before that has opened anything else; its pid."""
+    parent = os.getpid()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if os.getppid() != parent:
+            os._exit(1)
+        other.close()
+        Zygote(Channel(sock), arena_fd).run()
+    finally:
+        os._exit(1)
