@@ -15,13 +15,14 @@ This module is imported by every process, so it imports nothing heavy.
 
 from __future__ import annotations
 
-import sys
-from typing import Any, cast
+from typing import Any
 
 _HEAP_TYPE = 1 << 9
 """The flag that marks classes made at run time; the others are CPython's own static types."""
 
-_OWN_MEMBERS = frozenset({"__dict__", "__weakref__", "__traceback__", "__cause__", "__context__", "__suppress_context__"})
+_OWN_MEMBERS = frozenset(
+    {"__dict__", "__weakref__", "__traceback__", "__cause__", "__context__", "__suppress_context__"}
+)
 
 
 def restore_exception(
@@ -158,7 +159,7 @@ class RayTaskError(RayError):
             return self._plain_copy()
 
     def _plain_copy(self) -> RayTaskError:
-        return _make_task_error(*self._content(), False)
+        return _make_task_error(self._content(), False)
 
     def _content(self) -> tuple[Any, ...]:
         state = self.__dict__
@@ -173,23 +174,15 @@ class RayTaskError(RayError):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_task_error, (*self._content(), type(self) is not RayTaskError)
+        return _make_task_error, (self._content(), type(self) is not RayTaskError)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return RayTaskError.__reduce__(self)
 
 
-def _make_task_error(
-    function_name: str,
-    traceback_str: str,
-    cause: BaseException | None,
-    pid: int,
-    task_id: str,
-    cause_type: str,
-    notes: list[str],
-    dual: bool,
-) -> RayTaskError:
-    error = RayTaskError(function_name, traceback_str, cause, pid, task_id, cause_type)
+def _make_task_error(content: tuple[Any, ...], dual: bool) -> RayTaskError:
+    *fields, notes = content
+    error = RayTaskError(*fields)
     if dual:
         error = error.as_instanceof_cause()
     known = error.__dict__.get("__notes__", ())
@@ -214,8 +207,8 @@ def _dual_class(cause_class: type[Exception]) -> type[RayTaskError] | None:
     dual: type[RayTaskError] | None
     try:
         namespace = {"__module__": __name__, "__doc__": f"A task raised {cause_class.__name__}."}
-        made = type(cause_class)(f"RayTaskError({cause_class.__name__})", (RayTaskError, cause_class), namespace)
-        dual = cast("type[RayTaskError]", made)
+        metaclass: Any = type(cause_class)
+        dual = metaclass(f"RayTaskError({cause_class.__name__})", (RayTaskError, cause_class), namespace)
     except Exception:
         dual = None
     if len(_dual_classes) >= _MAX_DUAL_CLASSES:
@@ -568,5 +561,5 @@ ActorError = RayActorError
 OufOfBandObjectRefSerializationException = OutOfBandObjectRefSerializationError  # Ray's spelling
 
 RAY_EXCEPTION_TYPES = [
-    value for value in list(vars(sys.modules[__name__]).values()) if isinstance(value, type) and issubclass(value, RayError)
+    each for each in list(globals().values()) if isinstance(each, type) and issubclass(each, RayError)
 ]

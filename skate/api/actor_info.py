@@ -71,7 +71,11 @@ def methods_of(cls: type) -> dict[str, Any]:
         for name, raw in class_attributes(cls).items()
         if name not in _NOT_CALLED
         and not isinstance(raw, type)
-        and (callable(raw) or isinstance(raw, (staticmethod, classmethod)) or hasattr(raw, "func") and callable(raw.func))
+        and (
+            callable(raw)
+            or isinstance(raw, (staticmethod, classmethod))
+            or (hasattr(raw, "func") and callable(raw.func))
+        )
     }
 
 

@@ -8,7 +8,7 @@ made at its first use and kept in the handle's `__dict__`, where Python finds it
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from ..client.refs import ObjectRef
 from ..client.specs import ActorSpec, MethodOptions
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+K_co = TypeVar("K_co", covariant=True)
+"""The type of a class object, `type[Counter]`: from it type checkers know the arguments and the instance."""
+
+
+class Constructor(Protocol[P, C_co]):
+    """A class, as what makes its instances."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C_co: ...
 
 
 class ActorMethod:
@@ -246,15 +255,15 @@ def actor_ref(handle: ActorHandle[Any]) -> ObjectRef[Any]:
     return handle._skate_ref
 
 
-class ActorClass(Generic[P, C]):
+class ActorClass(Generic[K_co]):
     """A class whose instances are actors: `Class.remote(...)` starts one and returns its handle.
 
     Made by `@skate.remote`.
     """
 
-    __wrapped__: type[C]
+    __wrapped__: type[Any]
 
-    def __init__(self, cls: type[C], options: dict[str, Any]) -> None:
+    def __init__(self, cls: type[Any], options: dict[str, Any]) -> None:
         self.__wrapped__ = cls
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
@@ -270,13 +279,17 @@ class ActorClass(Generic[P, C]):
     if TYPE_CHECKING:
 
         @overload
-        def remote(self, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[C]: ...
+        def remote(self: ActorClass[Constructor[P, C]], *args: P.args, **kwargs: P.kwargs) -> ActorHandle[C]: ...
         @overload
-        def remote(self, a: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ActorHandle[C]: ...
+        def remote(
+            self: ActorClass[Constructor[..., C]], a: ObjectRef[Any], /, *args: Any, **kwargs: Any
+        ) -> ActorHandle[C]: ...
         @overload
-        def remote(self, a: Any, b: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ActorHandle[C]: ...
+        def remote(
+            self: ActorClass[Constructor[..., C]], a: Any, b: ObjectRef[Any], /, *args: Any, **kwargs: Any
+        ) -> ActorHandle[C]: ...
         @overload
-        def remote(self, **kwargs: ObjectRef[Any]) -> ActorHandle[C]: ...
+        def remote(self: ActorClass[Constructor[..., C]], **kwargs: ObjectRef[Any]) -> ActorHandle[C]: ...
         def remote(self, *args: Any, **kwargs: Any) -> Any: ...
     else:
 
@@ -306,7 +319,7 @@ class ActorClass(Generic[P, C]):
                     raise ActorUnschedulableError(str(error)) from None
             return ActorHandle(*runtime.create_actor(self._spec, args, kwargs, self._meta))
 
-    def options(self, **options: Any) -> ActorClass[P, C]:
+    def options(self, **options: Any) -> ActorClass[K_co]:
         """The same class with other options, which replace those of the decorator one by one.
 
         Args:
@@ -333,7 +346,7 @@ class ActorClass(Generic[P, C]):
     def __getattr__(self, name: str) -> Any:
         # Constants, static and class methods of the class stay within reach.
         wrapped = self.__dict__.get("__wrapped__")
-        if wrapped is None or name.startswith("__") and name.endswith("__"):
+        if wrapped is None or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(name)
         return getattr(wrapped, name)
 
@@ -349,9 +362,11 @@ class ActorClass(Generic[P, C]):
 
 
 def _constructor_arity(cls: type) -> Arity:
-    if "__init__" in dir(cls) and cls.__init__ is not object.__init__:  # type: ignore[misc]
-        return arity_of(cls.__init__, skip_first=True)  # type: ignore[misc]
-    if cls.__new__ is not object.__new__:
+    made: Any = cls
+    plain: Any = object
+    if made.__init__ is not plain.__init__:
+        return arity_of(made.__init__, skip_first=True)
+    if made.__new__ is not plain.__new__:
         return ANYTHING
     return Arity((), 0, 0, (), (), False, False)
 

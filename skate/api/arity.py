@@ -99,13 +99,13 @@ def arity_of(function: Callable[..., Any], skip_first: bool = False) -> Arity:
     if code is None:
         return ANYTHING
     positional = code.co_varnames[: code.co_argcount]
-    required = code.co_argcount - len(function.__defaults__ or ())  # type: ignore[attr-defined]
+    required = code.co_argcount - len(function.__defaults__ or ())
     positional_only = code.co_posonlyargcount
     if skip_first:
         positional = positional[1:]
         required, positional_only = max(0, required - 1), max(0, positional_only - 1)
     keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    defaults = function.__kwdefaults__ or {}  # type: ignore[attr-defined]
+    defaults = function.__kwdefaults__ or {}
     needed = [name for name in keyword_only if name not in defaults]
     flags = code.co_flags
     return Arity(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast, final, overload
 
 from .actors import ActorClass, ActorHandle
 from .functions import RemoteFunction
@@ -16,17 +16,13 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
+K = TypeVar("K", bound=type[Any])
 Y = TypeVar("Y")
 
 
-class _Class(Protocol[P, R_co]):
-    """A class, as opposed to a function: calling it makes an `R_co`."""
-
-    @property
-    def __mro__(self) -> tuple[type, ...]: ...
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+@final
+class _Unknown:
+    """No function returns this: only functions without a return type match it, and so escape the next overloads."""
 
 
 if TYPE_CHECKING:
@@ -49,7 +45,9 @@ class _Decorator(Protocol):
     """What `remote(**options)` returns."""
 
     @overload
-    def __call__(self, target: _Class[P, R], /) -> ActorClass[P, R]: ...
+    def __call__(self, target: K, /) -> ActorClass[K]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, target: Callable[P, _Unknown], /) -> RemoteFunction[P, Any]: ...
     @overload
     def __call__(self, target: Callable[P, Generator[Y, Any, Any]], /) -> GeneratorFunction[P, Y]: ...
     @overload
@@ -63,7 +61,9 @@ class _AnyDecorator(Protocol):
 
 
 @overload
-def remote(target: _Class[P, R], /) -> ActorClass[P, R]: ...
+def remote(target: K, /) -> ActorClass[K]: ...  # type: ignore[overload-overlap]
+@overload
+def remote(target: Callable[P, _Unknown], /) -> RemoteFunction[P, Any]: ...
 @overload
 def remote(target: Callable[P, Generator[Y, Any, Any]], /) -> GeneratorFunction[P, Y]: ...
 @overload
@@ -129,7 +129,7 @@ def remote(target: Any = None, /, **options: Any) -> Any:
     return lambda target: make_remote(target, options)
 
 
-def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction[..., Any] | ActorClass[..., Any]:
+def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction[..., Any] | ActorClass[Any]:
     """The remote function or actor class of a function or class."""
     if isinstance(target, (RemoteFunction, ActorClass, ActorHandle)):
         raise TypeError(f"{target!r} is remote already: to change its options, use .options(...).")

@@ -149,7 +149,7 @@ class Executor(_Executor):
                 future.set_exception(error)
             self._next(future)
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],

@@ -187,13 +187,17 @@ def as_completed(refs: Iterable[ObjectRef[T]], timeout: float | None = None) -> 
         [1, 2]
         >>> skate.shutdown()
     """
-    import queue
-    import time
-
     unique = list(dict.fromkeys(refs))
     for ref in unique:
         if type(ref) is not ObjectRef:
             _not_a_ref(ref, "as_completed", "a list with")
+    return _as_completed(unique, None if timeout is None else _seconds(timeout, "as_completed"))
+
+
+def _as_completed(unique: list[ObjectRef[T]], timeout: float | None) -> Iterator[ObjectRef[T]]:
+    import queue
+    import time
+
     done: queue.SimpleQueue[ObjectRef[T]] = queue.SimpleQueue()
     deadline = None if timeout is None else time.monotonic() + timeout
     for ref in unique:
@@ -221,16 +225,18 @@ def why(ref: ObjectRef[Any]) -> str:
 
 
 def _seconds(timeout: Any, caller: str = "get") -> float | None:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+    if not isinstance(timeout, bool) and isinstance(timeout, (int, float)):
+        seconds = float(timeout)
+    else:
         try:
-            timeout = float(timeout)  # numpy numbers
+            seconds = float(timeout)  # numpy numbers
         except (TypeError, ValueError):
             raise TypeError(f"The timeout of {caller}() is a number of seconds or None, not {timeout!r}.") from None
-    if timeout == -1 and caller == "get":
+    if seconds == -1 and caller == "get":
         return None  # Ray's older way to say "no limit"
-    if timeout < 0 or timeout != timeout:
+    if seconds < 0 or seconds != seconds:
         raise ValueError(f"The timeout of {caller}() must be 0 or more, not {timeout!r}.")
-    return timeout
+    return seconds
 
 
 def _not_a_ref(value: Any, caller: str, container: str) -> NoReturn:

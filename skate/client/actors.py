@@ -15,9 +15,16 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ActorDiedError, ActorUnavailableError, PendingCallsLimitExceeded, TaskCancelledError
+from ..exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    PendingCallsLimitExceeded,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, pair, take_back
+from .errors import unpack_error
 from .objects import Held
 from .refs import ERROR, REMOTE, VALUE, ObjectRef
 from .serialization import Packed, serialize
@@ -444,9 +451,6 @@ class Actors:
         options = task.function.options
         if not options.retry_exceptions or not task.retries_left or task.cancelled:
             return False
-        from ..exceptions import RayTaskError
-        from .errors import unpack_error
-
         error = unpack_error(data)
         cause = error.cause if isinstance(error, RayTaskError) else error
         if not isinstance(cause, options.retry_exceptions):
@@ -547,17 +551,21 @@ class Actors:
             return ActorUnavailableError(
                 f"Actor {name} ({ident}) is being restarted: {reason}. The call may or may not have run; "
                 "set max_task_retries to have such calls made again.",
-                ident.encode(),
+                ident,
             )
         if actor.error:
-            return actor_init_error(actor.error, name, ident)
-        reason = death.reason if death else "it is not there"
-        from ..exceptions import describe_death
-
-        tail = ""
-        if death is not None:
-            tail = describe_death(death.signal or None, death.exit_code, death.memory_bytes or None, death.last_lines)
-        return ActorDiedError(ident, f"Actor {name} ({ident}) is dead: {reason}{tail}")
+            return ActorDiedError(unpack_error(actor.error), actor_id=ident, class_name=name)
+        if death is None:
+            return ActorDiedError("it is not there", actor_id=ident, class_name=name)
+        return ActorDiedError(
+            death.reason,
+            actor_id=ident,
+            class_name=name,
+            exit_signal=death.signal or None,
+            exit_code=death.exit_code,
+            memory_bytes=death.memory_bytes or None,
+            last_output=death.last_lines,
+        )
 
     def cancel(self, actor: ActorClient, task: TaskRecord) -> None:
         """Drop a call that waits; ask the actor to cancel one that was sent. Needs the lock."""
@@ -585,14 +593,4 @@ class Actors:
         if before:
             return f"{name} waits behind {before} earlier calls of this process on actor process {actor.pid}"
         return f"{name} runs on actor process {actor.pid}"
-
-
-def actor_init_error(data: bytes, name: str, ident: str) -> Exception:
-    """The error of calls to an actor whose constructor raised."""
-    from .errors import unpack_error
-
-    cause = unpack_error(data)
-    error = ActorDiedError(ident, f"Actor {name} ({ident}) is dead: its __init__ raised:\n{cause}", actor_init_failed=True)
-    error.__cause__ = cause
-    return error
 

@@ -183,9 +183,9 @@ def _names_used(code: types.CodeType) -> list[str]:
 
 
 def _object_parts(value: Any) -> Iterator[Part]:
-    reduce = type(value).__reduce_ex__ is not object.__reduce_ex__ or type(value).__reduce__ is not object.__reduce__
-    has_own_state = hasattr(type(value), "__getstate__") and type(value).__getstate__ is not object.__getstate__
-    if not reduce and not has_own_state:
+    cls: Any = type(value)
+    plain: Any = object
+    if all(getattr(cls, name) is getattr(plain, name) for name in ("__reduce_ex__", "__reduce__", "__getstate__")):
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
         yield from _slot_parts(value)
         return

@@ -75,9 +75,9 @@ def unpack_error(data: bytes | bytearray | memoryview) -> BaseException:
         return content
     try:
         function_name, text, packed, pid, task_id, name = content
-        cause, problem = _load_cause(packed)
-        if problem:
-            text = f"{text.rstrip()}\n[{name} could not be unpickled in this process: {problem}]"
+        cause, trouble = _load_cause(packed)
+        if trouble:
+            text = f"{text.rstrip()}\n[{name} could not be unpickled in this process: {trouble}]"
         return RayTaskError(function_name, text, cause, pid, task_id, name)
     except Exception as problem:
         return _undecodable(problem)
@@ -89,7 +89,8 @@ def to_raise(error: BaseException) -> BaseException:
         return error.as_instanceof_cause()
     if isinstance(error, RayError):
         rebuild, args = RayError.__reduce__(error)
-        return rebuild(*args)
+        copy: BaseException = rebuild(*args)
+        return copy
     try:
         return restore_exception(type(error), error.args, dict(error.__dict__), members_of(error))
     except Exception:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import GetTimeoutError, ObjectStoreFullError, RaySystemError, TaskUnschedulableError
+from ..exceptions import GetTimeoutError, NotRunningError, ObjectStoreFullError, RaySystemError, TaskUnschedulableError
 from ..store.arena import Arena
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
@@ -146,7 +146,7 @@ class ClientRuntime:
         if not self.wait_for(slot.waiter, timeout, lambda: why):
             raise GetTimeoutError(f"no answer in {timeout} s: {why}")
         if slot.answer is None:
-            raise RaySystemError(self.lost or "skate was shut down")
+            raise NotRunningError(self.lost or "skate was shut down")
         return slot.answer
 
     def ask(self, what: str, argument: Any = None) -> Any:
@@ -163,7 +163,7 @@ class ClientRuntime:
     def check_open(self) -> None:
         """Raise when the node is gone."""
         if self.closed:
-            raise RaySystemError(self.lost or "skate was shut down; call skate.init() to start again")
+            raise NotRunningError(self.lost or "skate was shut down; call skate.init() to start again")
 
     def _on_control(self, mask: int) -> None:
         for _ in range(64):

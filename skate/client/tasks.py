@@ -620,9 +620,9 @@ def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
     kind = OutOfMemoryError if death.out_of_memory else WorkerCrashedError
     return kind(
         cause,
-        exit_signal=death.signal,
+        exit_signal=death.signal or None,
         exit_code=death.exit_code,
-        memory_bytes=death.memory_bytes,
+        memory_bytes=death.memory_bytes or None,
         last_output=death.last_lines,
     )
 

@@ -444,5 +444,9 @@ async def _done(runtime: InlineRuntime, ref: ObjectRef[Any]) -> None:
     if ref._state == PENDING:
         loop = asyncio.get_running_loop()
         event = asyncio.Event()
-        runtime.on_done(ref, lambda _: loop.call_soon_threadsafe(event.set))
+
+        def wake(_: ObjectRef[Any]) -> None:
+            loop.call_soon_threadsafe(event.set)
+
+        runtime.on_done(ref, wake)
         await event.wait()

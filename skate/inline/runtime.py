@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..client import current
@@ -228,9 +229,7 @@ class InlineRuntime:
         self.check_open()
         return self.actors.create(spec, args, kwargs, meta)
 
-    def call(
-        self, actor: ObjectRef[Any], method: MethodOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def call(self, actor: ObjectRef[Any], method: MethodOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """See `Runtime.call`."""
         self.check_open()
         return self.actors.call(actor, method, args, kwargs)
@@ -268,7 +267,7 @@ class InlineRuntime:
         self.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
         for ref in refs:
-            if not self._wait_until(lambda ref=ref: ref._state != PENDING, deadline):
+            if not self._wait_until(partial(_is_done, ref), deadline):
                 raise GetTimeoutError(f"get() waited {timeout:g} s. {self.why(ref)}.")
             if ref._state == ERROR:
                 load(ref)
@@ -277,7 +276,7 @@ class InlineRuntime:
     def await_all(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Wait until all are done."""
         for ref in refs:
-            self._wait_until(lambda ref=ref: ref._state != PENDING, None)
+            self._wait_until(partial(_is_done, ref), None)
 
     def wait(
         self, refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
@@ -447,6 +446,10 @@ class InlineRuntime:
         self.changed()
 
 
+def _is_done(ref: ObjectRef[Any]) -> bool:
+    return ref._state != PENDING
+
+
 def _check_fits(what: str, wanted: Mapping[str, float], have: Mapping[str, float], problem: str, who: str) -> None:
     for name, amount in wanted.items():
         if amount > have.get(name, 0.0) + 1e-9:
@@ -480,5 +483,3 @@ def current_inline() -> InlineRuntime:
 def restore_ref(ident: bytes) -> ObjectRef[Any]:
     """Unpickle a reference."""
     return current_inline().find(ident)
-
-

@@ -38,7 +38,10 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         self.maxsize = maxsize
-        self.actor = ActorClass(_QueueActor, {"max_concurrency": 1000, **(actor_options or {})}).remote(maxsize)
+        queue_actor: ActorClass[type[_QueueActor]] = ActorClass(
+            _QueueActor, {"max_concurrency": 1000, **(actor_options or {})}
+        )
+        self.actor = queue_actor.remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()
@@ -158,14 +161,14 @@ class _QueueActor:
         """Add all items or none; `patience` is how long to wait for room, None without limit, for one item."""
         if len(items) != 1 or patience == 0:
             room = self._queue.maxsize - self._queue.qsize()
-            if 0 < self._queue.maxsize and room < len(items):
+            if self._queue.maxsize > 0 and room < len(items):
                 return False
             for item in items:
                 self._queue.put_nowait(item)
             return True
         try:
             await asyncio.wait_for(self._queue.put(items[0]), patience)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
         return True
 
@@ -175,7 +178,7 @@ class _QueueActor:
             return [self._queue.get_nowait()] if self._queue.qsize() else []
         try:
             return [await asyncio.wait_for(self._queue.get(), patience)]
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return []
 
     async def get_batch(self, number: int) -> list[Any] | None:

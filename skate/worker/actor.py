@@ -194,21 +194,23 @@ class _AsyncCalls:
         for name, count in spec.concurrency_groups.items():
             self._limits[name] = asyncio.Semaphore(count)
         self._flush_due = False
+        self.started = False
 
     def run(self) -> None:
         """Serve until the process ends."""
         worker = self._worker
         loop = self.loop
         asyncio.set_event_loop(loop)
-        worker.epoll.unregister(worker.inner)
-        for caller in list(worker.callers.values()):
-            worker.epoll.unregister(caller.channel.fd)
+        self.started = True
+        for caller in worker.callers.values():
             self.add_caller(caller)
         loop.add_reader(worker.inner, self._control)
         loop.run_forever()
 
     def add_caller(self, caller: Caller) -> None:
-        """Read this caller's channel."""
+        """Read this caller's channel, once the loop runs."""
+        if not self.started:
+            return
         self.loop.add_reader(caller.channel.fd, self._read, caller)
 
     def _control(self) -> None:
@@ -238,7 +240,6 @@ class _AsyncCalls:
                 raw = caller.channel.receive_into(worker._buffer, worker._view)
             except ChannelClosed:
                 self.loop.remove_reader(caller.channel.fd)
-                worker.epoll.register(caller.channel.fd)
                 worker._caller_gone(caller)
                 return
             if raw is None:

@@ -71,7 +71,6 @@ class Worker:
         runtime.pump.on_tick = self._on_tick
         runtime.exit_actor = self._exit_actor  # type: ignore[method-assign]
         runtime.context = self.context  # type: ignore[method-assign]
-        runtime.start_io = runtime.pump.start_thread  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------ loop
 
@@ -151,7 +150,8 @@ class Worker:
 
     def _caller_gone(self, caller: Caller) -> None:
         fd = caller.channel.fd
-        self.epoll.unregister(fd)
+        if self.actor is None or not self.actor.takes_over:
+            self.epoll.unregister(fd)
         del self.callers[fd]
         caller.channel.close()
         runtime = self.runtime
