@@ -87,7 +87,7 @@ class RuntimeContext:
         found = self._now.actor_ref
         if found is None:
             raise RuntimeError("There is no current actor: this code does not run in one.")
-        return found if isinstance(found, ActorHandle) else ActorHandle(*found)
+        return ActorHandle(*found())
 
     def get_assigned_resources(self) -> dict[str, float]:
         """The resources that the task or actor holds; empty in a driver."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ..client.specs import ActorOptions, MethodOptions
 from .arity import ASYNC_GENERATOR, COROUTINE, GENERATOR, Arity, arity_of, code_flags
@@ -23,8 +23,7 @@ _METHODS_OF_ALL = {
 }
 
 
-@dataclass(slots=True, frozen=True)
-class Method:
+class Method(Struct, frozen=True, eq=False):
     """A method of an actor: its options, its parameters, and whether it yields."""
 
     options: MethodOptions
@@ -32,8 +31,7 @@ class Method:
     is_generator: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class ActorInfo:
+class ActorInfo(Struct, frozen=True, eq=False):
     """The class of an actor as its handles see it.
 
     Attributes:
@@ -185,8 +183,3 @@ def _dumps(value: Any) -> bytes:
 
     data: bytes = cloudpickle.dumps(value, protocol=5)
     return data
-
-
-def callable_name(function: Callable[..., Any]) -> str:
-    """A name for messages."""
-    return str(getattr(function, "__name__", None) or type(function).__name__)

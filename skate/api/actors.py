@@ -7,8 +7,9 @@ made at its first use and kept in the handle's `__dict__`, where Python finds it
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+
+from msgspec.structs import replace
 
 from ..client.refs import ObjectRef
 from ..client.specs import ActorSpec, MethodOptions

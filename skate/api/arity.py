@@ -16,6 +16,9 @@ from typing import Any
 MANY = 1 << 30
 """The upper bound with `*args`."""
 
+_SHAPES_MAX = 64
+"""Shapes of right calls (number of positional arguments, names of the others) that are remembered per callable."""
+
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
 GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x20, 0x80, 0x200
 """Flags of code objects, as in `inspect`."""
@@ -29,7 +32,17 @@ class Arity:
             `low > high` when there are required keyword-only parameters: such calls always go to `check`.
     """
 
-    __slots__ = ("_keywords", "_names", "_only", "_positional_only", "_required", "_varkeywords", "high", "low")
+    __slots__ = (
+        "_keywords",
+        "_names",
+        "_only",
+        "_positional_only",
+        "_required",
+        "_right",
+        "_varkeywords",
+        "high",
+        "low",
+    )
 
     def __init__(
         self,
@@ -47,6 +60,7 @@ class Arity:
         self._only = frozenset(keyword_required)
         self._keywords = frozenset(self._names[positional_only:]) | frozenset(keyword_only)
         self._varkeywords = varkeywords
+        self._right: set[tuple[Any, ...]] = set()
         self.high = MANY if varargs else len(self._names)
         self.low = MANY + 1 if keyword_required else required
 
@@ -62,6 +76,14 @@ class Arity:
     def check(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise `TypeError`, as a call would, when the arguments don't fit; `name` is the callable's, for the text."""
         given = len(args)
+        shape = (given, *kwargs)
+        if shape in self._right:
+            return
+        self._check(name, given, kwargs)
+        if len(self._right) < _SHAPES_MAX:
+            self._right.add(shape)
+
+    def _check(self, name: str, given: int, kwargs: dict[str, Any]) -> None:
         keys = kwargs.keys()
         names = self._names
         if given > self.high:

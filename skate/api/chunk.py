@@ -26,10 +26,10 @@ class ChunkResult(NamedTuple):
 
 
 class ChunkFunction:
-    """`function` over a list of argument tuples.
+    """`function` over several items.
 
     Called with `(width, *flat)`, the arguments lie flat, so that references among them are resolved as in a plain
-    call; called with `(0, rows)`, they are tuples.
+    call; with `(0, items)` each item is the only argument; with `(-1, rows)` each row is a tuple of arguments.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, whole: bool) -> None:
@@ -40,16 +40,15 @@ class ChunkFunction:
         """An error fails the whole chunk, so that the task is retried as its options say."""
 
     def __call__(self, width: int, *flat: Any) -> ChunkResult:
-        rows = flat[0] if width == 0 else [flat[i : i + width] for i in range(0, len(flat), width)]
         function = self.function
         values: list[Any] = []
         start = time.perf_counter()
         try:
-            if rows and len(rows[0]) == 1:
-                for (item,) in rows:
+            if width in (0, 1):
+                for item in flat if width else flat[0]:
                     values.append(function(item))
             else:
-                for row in rows:
+                for row in flat[0] if width < 0 else _rows(flat, width):
                     values.append(function(*row))
         except Exception as error:
             if self.whole:
@@ -59,6 +58,10 @@ class ChunkFunction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkFunction, (self.function, self.__name__, self.whole)
+
+
+def _rows(flat: tuple[Any, ...], width: int) -> list[tuple[Any, ...]]:
+    return [flat[i : i + width] for i in range(0, len(flat), width)]
 
 
 def _pack(error: Exception, name: str) -> bytes:

@@ -130,7 +130,9 @@ class RemoteFunction(Generic[P, R]):
         return runtime
 
     @overload
-    def options(self, *, num_returns: int | Literal["streaming", "dynamic"], **options: Any) -> _AnyReturns[P]: ...
+    def options(  # pyright: ignore[reportOverlappingOverload]
+        self, *, num_returns: int | Literal["streaming", "dynamic"], **options: Any
+    ) -> _AnyReturns[P]: ...
     @overload
     def options(self, **options: Any) -> RemoteFunction[P, R]: ...
     def options(self, **options: Any) -> Any:

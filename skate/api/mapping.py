@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from msgspec.structs import replace
+
+from ..client import current
+from ..client.errors import to_raise, unpack_error
 from ..client.refs import ObjectRef
 from ..client.specs import FunctionSpec
 from .chunk import ChunkFunction, ChunkResult
@@ -82,8 +85,97 @@ class ChunkSizer:
         return max(least, min(IN_FLIGHT_MAX, int(AHEAD_SECONDS * self._cpus / seconds)))
 
 
+class _Source:
+    """Cuts the iterables into chunks of arguments, each ready to be submitted."""
+
+    def __init__(self, iterables: tuple[Iterable[Any], ...]) -> None:
+        self._width = len(iterables)
+        first = iterables[0]
+        # A slice of a range is a range: it is made, pickled and sent in no time.
+        self._range = first if self._width == 1 and type(first) is range else None
+        self._items: Iterator[Any] = iter(first) if self._width == 1 else zip(*iterables, strict=False)
+
+    def take(self, size: int) -> tuple[Any, ...]:
+        """The arguments of a `ChunkFunction` for up to `size` items; () at the end."""
+        if self._range is not None:
+            items, self._range = self._range[:size], self._range[size:]
+            return (0, items) if items else ()
+        chunk = list(islice(self._items, size))
+        if not chunk:
+            return ()
+        if self._width == 1:
+            return (1, *chunk) if ObjectRef in set(map(type, chunk)) else (0, chunk)
+        if any(ObjectRef in map(type, row) for row in chunk):
+            return (self._width, *chain.from_iterable(chunk))
+        return (-1, chunk)
+
+    def stop(self) -> None:
+        """Give no more items."""
+        self._range, self._items = None, iter(())
+
+
+class _Chunks:
+    """The chunks under way: submits, reads, and cancels those not read when it is dropped."""
+
+    def __init__(self, runtime: Runtime, spec: FunctionSpec, sizer: ChunkSizer, source: _Source, ordered: bool) -> None:
+        self._runtime = runtime
+        self._spec = spec
+        self._sizer = sizer
+        self._source = source
+        self._ordered = ordered
+        self._in_flight: deque[ObjectRef[ChunkResult]] = deque()
+        self._submit()
+
+    def results(self) -> Iterator[list[Any]]:
+        """The results, chunk by chunk; raises the error of the first item that failed."""
+        while self._in_flight:
+            try:
+                result = self._read()
+                self._sizer.measured(len(result.values), result.seconds)
+                if result.error is None:
+                    self._submit()
+            except BaseException:
+                self.close()
+                raise
+            yield result.values
+            if result.error is not None:
+                self.close()
+                raise to_raise(unpack_error(result.error))
+
+    def _read(self) -> ChunkResult:
+        if self._ordered:
+            ref = self._in_flight.popleft()
+        else:
+            (ref,), rest = self._runtime.wait(list(self._in_flight), 1, None, True)
+            self._in_flight = deque(rest)
+        result: ChunkResult = self._runtime.get((ref,), None)[0]
+        return result
+
+    def _submit(self) -> None:
+        while len(self._in_flight) < self._sizer.window:
+            args = self._source.take(self._sizer.size)
+            if not args:
+                return
+            self._in_flight.append(self._runtime.submit(self._spec, args, {}))
+
+    def close(self) -> None:
+        """Take no more items, and cancel what is under way."""
+        self._source.stop()
+        while self._in_flight:
+            self._runtime.cancel(self._in_flight.popleft(), False, True)
+
+    def __del__(self) -> None:
+        if getattr(self, "_in_flight", None) and current.runtime is self._runtime:
+            self.close()
+
+
 class MapIterator(Generic[R]):
-    """The results of `f.map(...)`. `close()` or dropping it cancels what has been started and not read."""
+    """The results of `f.map(...)`. `close()` or dropping it cancels what has been started and not read.
+
+    The items come out of a C iterator over the chunks, which `iter()` hands out, so that reading a result costs
+    nothing in Python. It holds the chunks, and nothing holds it but this object and a loop over it: so the chunks know
+    at once when nobody reads any more.
+    """
 
     def __init__(
         self,
@@ -93,103 +185,38 @@ class MapIterator(Generic[R]):
         ordered: bool,
         max_in_flight: int | None,
     ) -> None:
-        self._in_flight: deque[ObjectRef[ChunkResult]] = deque()
-        self._runtime: Runtime | None = None
         fixed = _check_chunk_size(chunk_size)
-        if max_in_flight is not None and (isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int)):
-            raise TypeError(f"max_in_flight must be an int or None, not {max_in_flight!r}.")
-        if max_in_flight is not None and max_in_flight < 1:
-            raise ValueError(f"max_in_flight must be 1 or more, not {max_in_flight!r}.")
+        if max_in_flight is not None:
+            if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int):
+                raise TypeError(f"max_in_flight must be an int or None, not {max_in_flight!r}.")
+            if max_in_flight < 1:
+                raise ValueError(f"max_in_flight must be 1 or more, not {max_in_flight!r}.")
         if not iterables:
             raise TypeError("map() needs at least one iterable.")
         arity = function._arity
         if not arity.low <= len(iterables) <= arity.high:
             arity.check(function.__name__, tuple(iterables), {})
-        self._runtime = function._prepare()
-        self._spec = _chunk_spec(function)
-        cpus = max(1, int(self._runtime.cluster_resources().get("CPU", 1)))
-        self._sizer = ChunkSizer(fixed, cpus, _length(iterables), max_in_flight or 0)
-        self._rows: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        self._width = len(iterables)
-        self._ordered = ordered
-        self._ready: deque[R] = deque()
-        self._error: bytes | None = None
-        self._fill()
+        runtime = function._prepare()
+        cpus = max(1, int(runtime.cluster_resources().get("CPU", 1)))
+        sizer = ChunkSizer(fixed, cpus, _length(iterables), max_in_flight or 0)
+        self._chunks = _Chunks(runtime, _chunk_spec(function), sizer, _Source(iterables), ordered)
+        self._results: Iterator[R] = chain.from_iterable(self._chunks.results())
 
-    def __iter__(self) -> MapIterator[R]:
-        return self
+    def __iter__(self) -> Iterator[R]:
+        return self._results
 
     def __next__(self) -> R:
-        ready = self._ready
-        while not ready:
-            if self._error is not None:
-                self._raise(self._error)
-            if not self._in_flight:
-                raise StopIteration
-            self._read()
-        return ready.popleft()
-
-    def _read(self) -> None:
-        """Take the results of the next chunk."""
-        assert self._runtime is not None
-        if self._ordered:
-            ref = self._in_flight.popleft()
-        else:
-            (ref,), rest = self._runtime.wait(list(self._in_flight), 1, None, True)
-            self._in_flight = deque(rest)
-        try:
-            result: ChunkResult = self._runtime.get((ref,), None)[0]
-        except BaseException:
-            self.close()
-            raise
-        self._ready.extend(result.values)
-        self._error = result.error
-        self._sizer.measured(len(result.values), result.seconds)
-        if result.error is None:
-            self._fill()
-
-    def _fill(self) -> None:
-        assert self._runtime is not None
-        while len(self._in_flight) < self._sizer.window:
-            try:
-                rows = list(islice(self._rows, self._sizer.size))
-            except BaseException:
-                self.close()
-                raise
-            if not rows:
-                return
-            args: tuple[Any, ...] = (0, rows)
-            if any(type(item) is ObjectRef for row in rows for item in row):
-                args = (self._width, *(item for row in rows for item in row))
-            self._in_flight.append(self._runtime.submit(self._spec, args, {}))
-
-    def _raise(self, packed: bytes) -> None:
-        from ..client.errors import to_raise, unpack_error
-
-        self._error = None
-        self.close()
-        raise to_raise(unpack_error(packed))
+        return next(self._results)
 
     def close(self) -> None:
-        """Cancel the tasks whose results have not been read; the iteration ends."""
-        self._rows = iter(())
-        runtime = self._runtime
-        while self._in_flight:
-            ref = self._in_flight.popleft()
-            if runtime is not None:
-                runtime.cancel(ref, False, True)
+        """Cancel the tasks whose results have not been read; the iteration ends with what is at hand."""
+        self._chunks.close()
 
     def __enter__(self) -> MapIterator[R]:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        from ..client import current
-
-        if self._in_flight and current.runtime is self._runtime:
-            self.close()
 
 
 def _chunk_spec(function: RemoteFunction[..., Any]) -> FunctionSpec:

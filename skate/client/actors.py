@@ -27,10 +27,10 @@ from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, pair, take_back
 from .errors import unpack_error
 from .objects import Held
 from .refs import ERROR, REMOTE, VALUE, ObjectRef
-from .serialization import Packed, serialize
+from .serialization import serialize
 from .specs import ActorSpec, MethodOptions
 from .submitter import TaskRecord
-from .tasks import ARGUMENT_BYTES_MAX, EMPTY_BODY, Code, pack_arguments, shrink_task, wire_task
+from .tasks import EMPTY_BODY, Code, pack_arguments, split_dependencies, wire_task
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -113,7 +113,7 @@ class Actors:
         runtime.check_feasible(f"actor {options.class_name}", needed)
         exported = spec.exported
         if exported is None or exported[0] is not runtime:
-            exported = spec.exported = (runtime, Code(serialize(spec.cls)))
+            exported = spec.exported = (runtime, Code(serialize(spec.cls), runtime))
         code = exported[1]
         record = TaskRecord(0, Method(0, MethodOptions("__init__")), EMPTY_BODY, None)
         pack_arguments(runtime, record, args, kwargs)
@@ -151,20 +151,16 @@ class Actors:
                 raise ValueError(found.error)
             return self.runtime.objects.adopt(found.id), found.meta
 
-    def _creation(self, actor: ActorClient, spec: ActorSpec, code: Code, record: TaskRecord, meta: bytes) -> m.CreateActor:
+    def _creation(
+        self, actor: ActorClient, spec: ActorSpec, code: Code, record: TaskRecord, meta: bytes
+    ) -> m.CreateActor:
         options = spec.options
         runtime = self.runtime
-        refs = [runtime.objects.publish(ref) for ref in code.refs] or None
-        if len(code.data) > ARGUMENT_BYTES_MAX:
-            if code.block is None:
-                code.block = runtime.objects.write(Packed(code.data, [], []))
+        if code.block is not None:
             runtime.lend_block(code.block)
-            code_value = m.Value(m.SHARED, b"", code.block.id, code.block.offset, code.block.size, refs)
-        else:
-            code_value = m.Value(m.INLINE, code.data, b"", 0, 0, refs)
         return m.CreateActor(
             actor.id,
-            m.Definition(0, code.hash, code_value, options.class_name, 1),
+            m.Definition(0, code.hash, code.value(runtime), options.class_name, 1),
             m.Value(m.INLINE),
             None,
             meta,
@@ -358,7 +354,14 @@ class Actors:
                 options = method.options
                 definitions.append(
                     m.Definition(
-                        no, b"", None, options.name, options.num_returns, 0, options.backpressure, options.concurrency_group
+                        no,
+                        b"",
+                        None,
+                        options.name,
+                        options.num_returns,
+                        0,
+                        options.backpressure,
+                        options.concurrency_group,
                     )
                 )
             if task.dependencies is None and task.shared is None and task.refs is None and not task.attempt:
@@ -366,16 +369,13 @@ class Actors:
             else:
                 out.append(wire_task(self.runtime, task, no))
         data = m.encode(m.Batch(out, definitions or None))
+        parts: list[bytes] = []
         if len(data) >= PACKET_BYTES:
-            for wire in out:
-                shrink_task(self.runtime, wire, tasks)
+            parts = split_dependencies(out)
             data = m.encode(m.Batch(out, definitions or None))
-            if len(data) >= PACKET_BYTES and len(tasks) > 1:
-                actor.defined.difference_update(d.no for d in definitions)
-                for task in tasks:
-                    self._send(actor, channel, [task])
-                return
         try:
+            for part in parts:
+                channel.send(part)
             if not channel.send(data):
                 self.runtime.pump.want_write(channel.fd, True)
         except ChannelClosed:
@@ -593,4 +593,3 @@ class Actors:
         if before:
             return f"{name} waits behind {before} earlier calls of this process on actor process {actor.pid}"
         return f"{name} runs on actor process {actor.pid}"
-

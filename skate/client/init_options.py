@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(slots=True, frozen=True)
-class InitOptions:
+class InitOptions(Struct, frozen=True, eq=False):
     """The settings of a runtime on this machine, checked.
 
     Attributes:

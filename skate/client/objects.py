@@ -281,5 +281,3 @@ class Objects:
             self._runtime.send(m.Hold(value.id, 1))
         self.set_value(ref, value, given=value.kind == m.SHARED)
         self.finish(ref)
-
-

@@ -723,7 +723,6 @@ def _wait_writable(fd: int) -> None:
     poll.poll(1000)
 
 
-
 def _wait_readable(fd: int, timeout_s: float) -> bool:
     import select
 

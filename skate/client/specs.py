@@ -8,8 +8,9 @@ has prepared for the function (its pickle, its content hash), so that the second
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 STREAMING = -1
 """`num_returns` of a generator whose items are handed out one reference at a time."""
@@ -18,8 +19,7 @@ DYNAMIC = -2
 """`num_returns="dynamic"`: one reference, to an `ObjectRefGenerator` over all items."""
 
 
-@dataclass(slots=True, frozen=True)
-class TaskOptions:
+class TaskOptions(Struct, frozen=True, eq=False):
     """The options of a task, checked and with defaults filled in.
 
     Attributes:
@@ -45,8 +45,7 @@ class TaskOptions:
     node_soft: bool = False
 
 
-@dataclass(slots=True)
-class FunctionSpec:
+class FunctionSpec(Struct, eq=False):
     """A remote function with its options. One per `.options(...)` variant; variants share `exported`'s function."""
 
     function: Callable[..., Any]
@@ -54,8 +53,7 @@ class FunctionSpec:
     exported: Any = None
 
 
-@dataclass(slots=True, frozen=True)
-class MethodOptions:
+class MethodOptions(Struct, frozen=True, eq=False):
     """The options of one actor method (from `@skate.method`) or of one call (`.options` on it)."""
 
     name: str
@@ -66,8 +64,7 @@ class MethodOptions:
     backpressure: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class ActorOptions:
+class ActorOptions(Struct, frozen=True, eq=False):
     """The options of an actor, checked and with defaults filled in.
 
     Attributes:
@@ -104,8 +101,7 @@ class ActorOptions:
     node_soft: bool = False
 
 
-@dataclass(slots=True)
-class ActorSpec:
+class ActorSpec(Struct, eq=False):
     """An actor class with its options.
 
     `methods` is the table of public methods with their default options; it travels with the handle, so that a

@@ -144,7 +144,9 @@ def make_session_dir(temp_dir: str | None) -> str:
     os.makedirs(base, mode=0o700, exist_ok=True)
     status = os.lstat(base)
     if status.st_uid != os.getuid() or status.st_mode & 0o077 or os.path.islink(base):
-        raise RaySystemError(f"{base} must be a folder of yours with mode 0700; remove it, or give init another _temp_dir")
+        raise RaySystemError(
+            f"{base} must be a folder of yours with mode 0700; remove it, or give init another _temp_dir"
+        )
     _remove_stale(base)
     session = os.path.join(base, f"session-{os.getpid()}-{secrets.token_hex(4)}")
     os.makedirs(os.path.join(session, "logs"), mode=0o700)
@@ -201,5 +203,3 @@ def _machine_memory() -> int:
     except (OSError, ValueError):
         return memory
     return memory
-
-

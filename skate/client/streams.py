@@ -30,7 +30,18 @@ END_MARK = b"\x00end"
 class Stream:
     """A stream as its consumer sees it."""
 
-    __slots__ = ("__weakref__", "anchor", "callbacks", "completed", "items", "made", "public", "record", "taken", "total")
+    __slots__ = (
+        "__weakref__",
+        "anchor",
+        "callbacks",
+        "completed",
+        "items",
+        "made",
+        "public",
+        "record",
+        "taken",
+        "total",
+    )
 
     def __init__(self, completed: ObjectRef[Any], record: Any) -> None:
         self.completed = completed
@@ -185,7 +196,9 @@ class Streams:
             assert stream.anchor is not None
             return stream.anchor
         first = runtime.next_ids(ITEMS_MAX)
-        anchor: ObjectRef[Any] = ObjectRef(runtime, runtime.client_id + first.to_bytes(8, "big"), VALUE, plain_dumps(None))
+        anchor: ObjectRef[Any] = ObjectRef(
+            runtime, runtime.client_id + first.to_bytes(8, "big"), VALUE, plain_dumps(None)
+        )
         stream.public = anchor.binary()
         anchor._contained = None
         anchor._task = None

@@ -192,7 +192,11 @@ class Submitter:
         else:
             best = None
             for candidate in shape.workers.values():
-                if candidate.load_us < AHEAD_US and not candidate.draining and (best is None or candidate.load_us < best.load_us):
+                if (
+                    candidate.load_us < AHEAD_US
+                    and not candidate.draining
+                    and (best is None or candidate.load_us < best.load_us)
+                ):
                     best = candidate
             if best is None or best.load_us + queue[0].function.expected_us > AHEAD_US:
                 return None

@@ -32,6 +32,7 @@ LINGER_S = 0.05
 """How long an idle worker is kept, in case more work comes at once."""
 RETRY_DELAY_S = 0.0
 EMPTY_BODY = pickle.dumps(((), {}), 5)
+PART_BYTES = 24 * 1024
 FILL_EVERY = 16
 """While a program submits without waiting, look for answers and free workers after this many tasks."""
 
@@ -41,11 +42,21 @@ class Code:
 
     __slots__ = ("block", "data", "hash", "refs")
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, packed: Packed, runtime: ClientRuntime) -> None:
         self.data = packed.to_bytes()
         self.hash = hashlib.blake2b(self.data, digest_size=16).digest()
         self.refs = packed.refs
         self.block: Any = None
+        if len(self.data) > ARGUMENT_BYTES_MAX:
+            self.block = runtime.objects.write(Packed(self.data, [], []))
+
+    def value(self, runtime: ClientRuntime) -> m.Value:
+        """Where it is, for a message. Needs the lock."""
+        refs = [runtime.objects.publish(ref) for ref in self.refs] or None
+        block = self.block
+        if block is None:
+            return m.Value(m.INLINE, self.data, b"", 0, 0, refs)
+        return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
 
 
 class Lease:
@@ -85,7 +96,7 @@ class Tasks:
         runtime = self.runtime
         code = self._codes.get(spec.function)
         if code is None:
-            code = self._codes[spec.function] = Code(serialize(spec.function))
+            code = self._codes[spec.function] = Code(serialize(spec.function), runtime)
         options = spec.options
         runtime.check_feasible(options.name, options.resources)
         with runtime.lock:
@@ -254,11 +265,13 @@ class Tasks:
             else:
                 out.append(wire_task(self.runtime, task, function.spec_id))
         data = m.encode(m.Batch(out, definitions))
+        parts: list[bytes] = []
         if len(data) >= PACKET_BYTES:
-            for wire in out:
-                shrink_task(self.runtime, wire, tasks)
+            parts = split_dependencies(out)
             data = m.encode(m.Batch(out, definitions))
         try:
+            for part in parts:
+                worker.channel.channel.send(part)
             if not worker.channel.channel.send(data):
                 self.runtime.pump.want_write(worker.channel.channel.fd, True)
         except ChannelClosed:
@@ -269,14 +282,7 @@ class Tasks:
         options = function.options
         code = function.code
         with self.runtime.lock:
-            refs = [self.runtime.objects.publish(ref) for ref in code.refs] or None
-        if len(code.data) > ARGUMENT_BYTES_MAX:
-            if code.block is None:
-                code.block = self.runtime.objects.write(Packed(code.data, [], []))
-            block = code.block
-            value = m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
-        else:
-            value = m.Value(m.INLINE, code.data, b"", 0, 0, refs)
+            value = code.value(self.runtime)
         return m.Definition(
             function.spec_id,
             code.hash,
@@ -540,7 +546,9 @@ class Tasks:
         if worker is None:
             shape = task.function.shape
             wants = ", ".join(f"{amount:g} {key}" for key, amount in shape.resources.items()) or "nothing"
-            return f"{name} is queued: it needs {wants}; {len(shape.workers)} workers are leased for such tasks, all busy"
+            return (
+                f"{name} is queued: it needs {wants}; {len(shape.workers)} workers are leased for such tasks, all busy"
+            )
         before = 0
         for seq in worker.inflight:
             if seq == task.seq:
@@ -599,16 +607,25 @@ def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
     return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
 
 
-def shrink_task(runtime: ClientRuntime, wire: m.Task, tasks: list[TaskRecord]) -> None:
-    """Move the dependencies of a task that is too large for a packet into shared memory."""
-    if wire.dependencies is None:
-        return
-    block = runtime.objects.write(Packed(m.encode(wire.dependencies), [], []))
-    wire.more = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
-    wire.dependencies = None
+def split_dependencies(tasks: list[m.Task]) -> list[bytes]:
+    """Take the dependencies of tasks that are too large for a packet out of them, as messages to send before."""
+    out = []
     for task in tasks:
-        if task.seq == wire.seq:
-            task.pins = block
+        chunk: list[m.Dependency] = []
+        size = 0
+        for dependency in task.dependencies or ():
+            value = dependency.value
+            chunk.append(dependency)
+            size += 64 + len(value.data) + 20 * len(value.refs or ())
+            if size > PART_BYTES:
+                out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
+                task.parts += 1
+                chunk, size = [], 0
+        if chunk:
+            out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
+            task.parts += 1
+        task.dependencies = None
+    return out
 
 
 def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:

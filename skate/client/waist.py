@@ -7,15 +7,15 @@ where a debugger works. References carry their runtime, so a program never asks 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from .refs import ObjectRef, ObjectRefGenerator
 from .specs import ActorSpec, FunctionSpec, MethodOptions
 
 
-@dataclass(slots=True)
-class TaskContext:
+class TaskContext(Struct, eq=False):
     """Who runs: what `get_runtime_context()` shows. Ids in hexadecimal; "" where there is none (in a driver)."""
 
     job_id: str
@@ -57,7 +57,9 @@ class Runtime(Protocol):
         """Create it, or find it with `get_if_exists`; returns its reference and the `meta` it was created with."""
         ...
 
-    def call(self, actor: ObjectRef[Any], method: MethodOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def call(
+        self, actor: ObjectRef[Any], method: MethodOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any: ...
     def get_actor(self, name: str, namespace: str) -> tuple[ObjectRef[Any], bytes]:
         """Its reference and `meta`; raises `ValueError` when there is none of that name."""
         ...

@@ -12,8 +12,9 @@ INV-2: `by_worker` has exactly the actors that have a process.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from ..wire.messages import CreateActor, Death
 
@@ -31,8 +32,7 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(slots=True)
-class Actor:
+class Actor(Struct, eq=False):
     """One actor, and all its incarnations."""
 
     id: bytes
@@ -51,30 +51,26 @@ class Actor:
     ends: bool = False
 
 
-@dataclass(slots=True)
-class Place:
+class Place(Struct, eq=False):
     """Find a worker for the actor."""
 
     actor: Actor
 
 
-@dataclass(slots=True)
-class Tell:
+class Tell(Struct, eq=False):
     """Tell every caller of the actor's state."""
 
     actor: Actor
 
 
-@dataclass(slots=True)
-class End:
+class End(Struct, eq=False):
     """End the actor's process: at once, or (drain) after what has been sent to it."""
 
     actor: Actor
     drain: bool
 
 
-@dataclass(slots=True)
-class Unplace:
+class Unplace(Struct, eq=False):
     """The actor does not wait for a worker any more."""
 
     actor: Actor

@@ -6,7 +6,8 @@ task runs at its `.remote()`, in the thread that calls it; only the methods of a
 the event loop of one thread.
 
 runtime  the protocol: tasks, get, wait    actors   instances, names, lifetimes, the event loop
-values   making, copying, and errors       streams  generators
+values   making, copying, and errors       streams   generators
+methods  the methods that every actor has
 """
 
 from .runtime import InlineRuntime

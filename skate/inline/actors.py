@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..client.actor_methods import find_method
 from ..client.refs import PENDING, ObjectRef, ObjectRefGenerator
 from ..client.serialization import serialize
 from ..client.specs import STREAMING, ActorOptions, ActorSpec, MethodOptions
@@ -22,6 +21,7 @@ from ..exceptions import (
     TaskCancelledError,
     TaskUnschedulableError,
 )
+from .methods import find_method
 from .values import (
     Failure,
     copy_arguments,
@@ -237,7 +237,7 @@ class InlineActors:
             function_name=name,
             actor_id=actor.id.hex(),
             actor_name=actor.options.name,
-            actor_ref=(ref, actor.meta),
+            actor_ref=lambda: (ref, actor.meta),
             attempt=attempt,
             restarted=actor.restarted,
             resources=actor.options.resources,

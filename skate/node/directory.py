@@ -13,15 +13,14 @@ INV-2: a block's range is in exactly one of: its owner's grant, or (owner gone) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from ..store.arena import ALIGN
 from ..store.ranges import Ranges
 from ..wire.messages import SHARED, Value
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct, eq=False):
     """One object."""
 
     value: Value | None = None
@@ -34,8 +33,7 @@ class Entry:
     is_actor: bool = False
 
 
-@dataclass(slots=True)
-class Effects:
+class Effects(Struct, eq=False):
     """What the shell has to do."""
 
     fetched: list[tuple[bytes, bytes, Value]] = field(default_factory=list)

@@ -13,13 +13,12 @@ INV-2: a worker is idle, leased, an actor, or unknown here; never two of these.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from .resources import Amounts, Pool
 
 
-@dataclass(slots=True)
-class Demand:
+class Demand(Struct, eq=False):
     """How many workers a client could use for one shape."""
 
     client: bytes
@@ -32,8 +31,7 @@ class Demand:
     held: int = 0
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct, eq=False):
     """A worker in use: by a client's tasks, or (client empty) as an actor."""
 
     worker: int
@@ -45,8 +43,7 @@ class Lease:
     gpus: list[int] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class WaitingActor:
+class WaitingActor(Struct, eq=False):
     """An actor that waits for resources and a worker."""
 
     id: bytes
@@ -147,11 +144,13 @@ class Scheduler:
                 else:
                     _add(reserved, demand.amounts)
                     start[demand.job] = start.get(demand.job, 0) + 1
-        return granted, placed, {job: n - self.starting.get(job, 0) for job, n in start.items() if n > self.starting.get(job, 0)}
+        return (
+            granted,
+            placed,
+            {job: n - self.starting.get(job, 0) for job, n in start.items() if n > self.starting.get(job, 0)},
+        )
 
-    def _place_actors(
-        self, placed: list[tuple[WaitingActor, Lease]], start: dict[str, int], reserved: Amounts
-    ) -> None:
+    def _place_actors(self, placed: list[tuple[WaitingActor, Lease]], start: dict[str, int], reserved: Amounts) -> None:
         waiting = []
         for actor in self.actors:
             if not self._fits(actor.placement, reserved):

@@ -62,7 +62,9 @@ class Client:
 class Node:
     """All services of one node."""
 
-    def __init__(self, total: dict[str, float], arena_fd: int, arena_bytes: int, session_dir: Path, zygote: Channel) -> None:
+    def __init__(
+        self, total: dict[str, float], arena_fd: int, arena_bytes: int, session_dir: Path, zygote: Channel
+    ) -> None:
         self.total = total
         self.arena_fd = arena_fd
         self.arena_bytes = arena_bytes
@@ -505,10 +507,16 @@ class Node:
             self._worker_jobs[worker] = job
             self.scheduler.starting[job] = self.scheduler.starting.get(job, 0) + 1
             out, err = self.logs.paths(worker)
-            self.zygote.send_fds(m.encode(m.Fork(worker, out, err)), (theirs.fileno(),))
+            self._to_zygote(m.Fork(worker, out, err), (theirs.fileno(),))
             theirs.close()
 
+    def _to_zygote(self, message: Any, fds: tuple[int, ...] = ()) -> None:
+        if not self.zygote.send_fds(m.encode(message), fds):
+            self.epoll.modify(self.zygote.fd, select.EPOLLIN | select.EPOLLOUT)
+
     def _on_zygote(self) -> bool:
+        if self.zygote.backlog and self.zygote.flush():
+            self.epoll.modify(self.zygote.fd, select.EPOLLIN)
         while True:
             received = self.zygote.receive()
             if received is None:
@@ -601,7 +609,7 @@ class Node:
                 for idle in self.scheduler.idle.values():
                     if worker in idle:
                         idle.remove(worker)
-            self.zygote.send(m.encode(m.Kill(client.pid, signo)))
+            self._to_zygote(m.Kill(client.pid, signo))
 
     def _on_time(self) -> None:
         now = time.monotonic()

@@ -38,10 +38,8 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         self.maxsize = maxsize
-        queue_actor: ActorClass[type[_QueueActor]] = ActorClass(
-            _QueueActor, {"max_concurrency": 1000, **(actor_options or {})}
-        )
-        self.actor = queue_actor.remote(maxsize)
+        queue_actor: Any = ActorClass(_QueueActor, {"max_concurrency": 1000, **(actor_options or {})})
+        self.actor: Any = queue_actor.remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()

@@ -207,4 +207,3 @@ def take_back(reader_end: socket.socket, buffer: bytearray, view: memoryview) ->
     except (BlockingIOError, ConnectionError):
         return None
     return bytes(view[1:size]) if size else None
-

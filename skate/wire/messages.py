@@ -69,8 +69,8 @@ class Task(Struct, array_like=True, gc=False):
     shared: Value | None = None
     refs: list[bytes] | None = None
     attempt: int = 0
-    more: Value | None = None
-    """Where `dependencies` lie, encoded, when they are too many for a message."""
+    parts: int = 0
+    """How many `Part`s with further dependencies came before."""
 
 
 class Batch(Struct, array_like=True, tag=0, gc=False):
@@ -85,6 +85,14 @@ class Credit(Struct, array_like=True, tag=1, gc=False):
 
     seq: int
     taken: int
+
+
+class Part(Struct, array_like=True, tag=3, gc=False):
+    """Dependencies of a task that has too many for one packet; the task itself comes after its parts."""
+
+    seq: int
+    at: int
+    dependencies: list[Dependency]
 
 
 class Forget(Struct, array_like=True, tag=2, gc=False):
@@ -510,11 +518,8 @@ class Reaped(Struct, array_like=True, tag=1):
     memory_bytes: int
 
 
-Dependencies = list[Dependency]
-
 encode = msgspec.msgpack.Encoder().encode
-decode_batch = msgspec.msgpack.Decoder(Batch | Credit | Forget).decode
-decode_dependencies = msgspec.msgpack.Decoder(Dependencies).decode
+decode_batch = msgspec.msgpack.Decoder(Batch | Credit | Forget | Part).decode
 decode_replies = msgspec.msgpack.Decoder(Replies).decode
 decode_to_node = msgspec.msgpack.Decoder(ToNode).decode
 decode_from_node = msgspec.msgpack.Decoder(FromNode).decode

@@ -64,7 +64,7 @@ class ActorHost:
             cls = worker._code(spec.definition)
             if not isinstance(cls, type):
                 cls()  # raises: it could not be loaded
-            args, kwargs = execute.arguments(worker, task, Received())
+            args, kwargs = execute.arguments(worker, None, task, Received())
             self.instance = cls(*args, **kwargs)
         except BaseException as error:
             return pack_error(error, function_name=f"{spec.class_name}.__init__", pid=os.getpid(), task_id="")
@@ -247,11 +247,9 @@ class _AsyncCalls:
             message = m.decode_batch(raw)
             if type(message) is m.Batch:
                 worker._run_batch(caller, message)
-            elif type(message) is m.Credit:
-                caller.credits[message.seq] = message.taken
             else:
-                worker.cancelled.add((caller.id, message.seq))
-                live = self._live.get((caller.id, message.seq))
+                worker.note(caller, message)
+                live = self._live.get((caller.id, message.seq)) if type(message) is m.Forget else None
                 if live is not None:
                     live.cancel()
 
@@ -276,7 +274,7 @@ class _AsyncCalls:
                 received = Received()
                 if worker.was_cancelled(caller, task):
                     raise asyncio.CancelledError
-                args, kwargs = execute.arguments(worker, task, received)
+                args, kwargs = execute.arguments(worker, caller, task, received)
                 result = function.run(*args, **kwargs)
                 if inspect.isawaitable(result):
                     result = await result

@@ -50,7 +50,7 @@ class Function:
 class Caller:
     """Somebody whose tasks arrive here, on a channel of its own."""
 
-    __slots__ = ("channel", "credits", "depth", "functions", "id", "kept", "ran", "replies", "spent")
+    __slots__ = ("channel", "credits", "depth", "functions", "id", "kept", "parts", "ran", "replies", "spent")
 
     def __init__(self, ident: bytes, channel: Channel, depth: int) -> None:
         self.id = ident
@@ -60,6 +60,7 @@ class Caller:
         self.replies: list[m.Reply] = []
         self.credits: dict[int, int] = {}
         self.kept: list[bytes] = []
+        self.parts: dict[int, dict[int, list[m.Dependency]]] = {}
         self.spent = 0.0
         self.ran = 0
 
@@ -77,7 +78,9 @@ class Received:
         return [weakref.ref(block) for block in self.blocks]
 
 
-def arguments(worker: Worker, task: m.Task, received: Received | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(
+    worker: Worker, caller: Caller | None, task: m.Task, received: Received | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional and keyword arguments of a task.
 
     Raises:
@@ -93,10 +96,9 @@ def arguments(worker: Worker, task: m.Task, received: Received | None) -> tuple[
     else:
         args, kwargs = deserialize(task.body)
     dependencies = task.dependencies
-    if task.more is not None:
-        with worker.runtime.lock:
-            block = objects.foreign_block(task.more, held=False)
-        dependencies = m.decode_dependencies(block.view())
+    if task.parts and caller is not None:
+        parts = caller.parts.pop(task.seq)
+        dependencies = [dependency for at in range(task.parts) for dependency in parts[at]]
     if dependencies:
         args = list(args)
         for dependency in dependencies:

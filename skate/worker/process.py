@@ -143,8 +143,15 @@ class Worker:
         message = m.decode_batch(raw)
         if type(message) is m.Batch:
             self._run_batch(caller, message)
-        elif type(message) is m.Credit:
+        else:
+            self.note(caller, message)
+
+    def note(self, caller: Caller, message: Any) -> None:
+        """A message of a caller that is not work."""
+        if type(message) is m.Credit:
             caller.credits[message.seq] = message.taken
+        elif type(message) is m.Part:
+            caller.parts.setdefault(message.seq, {})[message.at] = message.dependencies
         else:
             self.cancelled.add((caller.id, message.seq))
 
@@ -214,11 +221,11 @@ class Worker:
         received = None
         self.running = self.local.running = (caller, task, function)
         try:
-            if task.dependencies is None and task.refs is None and task.shared is None and task.more is None:
+            if task.dependencies is None and task.refs is None and task.shared is None and not task.parts:
                 args, kwargs = deserialize(task.body)
             else:
                 received = Received()
-                args, kwargs = execute.arguments(self, task, received)
+                args, kwargs = execute.arguments(self, caller, task, received)
             result = function.run(*args, **kwargs)
             args = kwargs = None  # type: ignore[assignment]
             reply = execute.success(self, caller, task, function, result)
@@ -346,11 +353,10 @@ class Worker:
             if raw is None:
                 continue
             message = m.decode_batch(raw)
-            if type(message) is m.Credit:
-                caller.credits[message.seq] = message.taken
-            elif type(message) is m.Forget:
-                self.cancelled.add((caller.id, message.seq))
-                raise KeyboardInterrupt
+            if type(message) is not m.Batch:
+                self.note(caller, message)
+                if self.was_cancelled_seq(caller, seq):
+                    raise KeyboardInterrupt
             elif self.actor is None:
                 for definition in message.definitions or ():
                     self._define(caller, definition)
@@ -400,6 +406,10 @@ class Worker:
     def was_cancelled(self, caller: Caller, task: m.Task) -> bool:
         """Whether the task is to be cancelled."""
         return (caller.id, task.seq) in self.cancelled
+
+    def was_cancelled_seq(self, caller: Caller, seq: int) -> bool:
+        """As `was_cancelled`, by number."""
+        return (caller.id, seq) in self.cancelled
 
     def on_interrupt(self, *_: Any) -> None:
         """SIGINT: interrupt the running task if it is the one to be cancelled.
@@ -510,9 +520,6 @@ def run(sock: socket.socket, arena_fd: int) -> None:
         os.chdir(begin.cwd)
     except OSError as error:
         print(f"cannot use the driver's working directory {begin.cwd}: {error}", file=sys.stderr)
-    import random
-
-    random.seed()
     runtime = ClientRuntime(channel, begin.welcome, Arena(arena_fd, begin.welcome.arena_bytes), begin.namespace, False)
     worker = Worker(runtime, begin)
     sys.stdin = open(os.devnull)  # noqa: SIM115  (lives as long as the process)

@@ -118,7 +118,10 @@ class Zygote:
 
     def _tell(self, message: Any) -> None:
         try:
-            self.channel.send(m.encode(message))
+            done = self.channel.send(m.encode(message))
+            while not done:  # the node always reads
+                select.select([], [self.channel.fd], [], 1.0)
+                done = self.channel.flush()
         except ChannelClosed:
             self._end()
 

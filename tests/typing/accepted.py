@@ -7,6 +7,7 @@ from typing import assert_type
 
 import skate
 from skate import ObjectRef, ObjectRefGenerator
+from skate.actor import ActorHandle
 
 
 @skate.remote
@@ -35,6 +36,10 @@ def count(n: int) -> Generator[int, None, None]:
 
 
 @skate.remote
+def untyped(x):  # type: ignore[no-untyped-def]
+    return x
+
+
 class Counter:
     def __init__(self, start: int, step: int = 1) -> None:
         self.n = start
@@ -44,11 +49,8 @@ class Counter:
         return self.n
 
 
-@skate.remote(max_restarts=1)
-class Plain:
-    def hello(self) -> str:
-        return "hello"
-
+CounterActor = skate.remote(Counter)
+RestartedCounter = skate.remote(max_restarts=1)(Counter)
 
 assert_type(double.remote(1), ObjectRef[int])
 assert_type(skate.get(double.remote(1)), int)
@@ -65,6 +67,7 @@ join.remote(b=reference, a=skate.put("a"))
 
 first, second = pair.remote(1)
 left, right = double.options(num_returns=2).remote(1)
+assert_type(skate.get(double.options(num_cpus=2).remote(1)), int)
 
 assert_type(count.remote(3), ObjectRefGenerator[int])
 for item in count.remote(3):
@@ -73,15 +76,22 @@ for item in count.remote(3):
 for square in double.map(range(3)):
     assert_type(square, int)
 
-counter = Counter.remote(1, step=2)
+skate.get(untyped.remote(1))
+
+counter = CounterActor.remote(1, step=2)
+assert_type(counter, ActorHandle[Counter])
 skate.get(counter.add.remote(2))
-Counter.options(name="c", num_cpus=1).remote(1)
-Counter.remote(reference)
-Plain.remote()
 skate.kill(counter)
+assert_type(CounterActor.options(name="c", num_cpus=1).remote(1), ActorHandle[Counter])
+assert_type(RestartedCounter.remote(1), ActorHandle[Counter])
+CounterActor.remote(reference)
+CounterActor.remote(start=reference)
 
 done, rest = skate.wait([reference], num_returns=1, timeout=1.0)
 assert_type(done, list[ObjectRef[int]])
+
+with skate.Executor(max_workers=2) as executor:
+    assert_type(executor.submit(len, "x").result(), int)
 
 
 async def awaited() -> None:

@@ -15,20 +15,20 @@ def halve(x: int) -> float:
     return x / 2
 
 
-@skate.remote
 class Counter:
     def __init__(self, start: int) -> None:
         self.n = start
 
 
+CounterActor = skate.remote(Counter)
+
+
 double.remote("x")  # error
 double.remote(1, 2)  # error
-double.remote()  # error
 double.remote(y=1)  # error
 halve.remote("x")  # error
-Counter.remote("x")  # error
-Counter.remote()  # error
-Counter.remote(1, 2)  # error
+CounterActor.remote("x")  # error
+CounterActor.remote(1, 2)  # error
 text: str = skate.get(double.remote(1))  # error
 skate.get(1)  # error
 skate.wait(double.remote(1))  # error

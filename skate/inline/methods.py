@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import current
+from ..client import current
 
 
 def _ready(instance: Any) -> bool:

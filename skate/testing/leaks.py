@@ -1,0 +1,188 @@
+"""Prove that a test left nothing behind: no resource in use, no process, thread, descriptor, shared memory or file.
+
+Most of what a runtime gives up is given up a moment later, by another process: so everything here looks again and again until
+a deadline, and fails with a list of what is still there. The processes of a session are found by its folder, which stands
+in their command line: also those that have lost their parent.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..client.runtime import ClientRuntime
+
+POLL_S = 0.005
+TIMEOUT_S = 10.0
+
+
+def eventually(predicate: Callable[[], Any], timeout_s: float = TIMEOUT_S, what: str = "") -> Any:
+    """Wait until a condition holds.
+
+    Args:
+        predicate: called again and again; what it returns counts as true or false.
+        timeout_s: seconds to wait.
+        what: what is waited for, for the error.
+
+    Returns:
+        The first true value.
+
+    Raises:
+        AssertionError: it did not become true in time.
+
+    Example:
+        >>> eventually(lambda: 1 + 1)
+        2
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {timeout_s:g} s: {what or predicate}")
+        time.sleep(POLL_S)
+
+
+def session_processes(session_dir: str) -> list[int]:
+    """The pids of a session's node, zygote and workers.
+
+    Args:
+        session_dir: the folder of the session, as `skate.init()` returns it.
+    """
+    mark = os.fsencode(session_dir)
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{entry}/cmdline", "rb") as command:
+                if mark in command.read() and not _is_zombie(entry):
+                    found.append(int(entry))
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
+def _is_zombie(pid: str) -> bool:
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return stat.read().rsplit(b")", 1)[1].split()[0] == b"Z"
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue  # the one of the listing itself
+    return {fd: target for fd, target in found.items() if not target.startswith("/proc/")}
+
+
+def _children() -> set[int]:
+    children: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children") as listing:
+            children.update(int(pid) for pid in listing.read().split())
+    return children
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What this process has at a moment: take one before a test, and `check` it after.
+
+    Example:
+        >>> before = Snapshot.take()
+        >>> before.check(timeout_s=1)
+    """
+
+    descriptors: dict[str, str]
+    threads: set[int]
+    children: set[int]
+
+    @classmethod
+    def take(cls) -> Snapshot:
+        """Look now."""
+        gc.collect()
+        return cls(_descriptors(), {thread.ident or 0 for thread in threading.enumerate()}, _children())
+
+    def left(self) -> list[str]:
+        """What is there now and was not there before, in words."""
+        gc.collect()
+        now = Snapshot.take()
+        out = [f"child process {pid}" for pid in now.children - self.children]
+        named = {thread.ident: thread.name for thread in threading.enumerate()}
+        out += [f"thread {named.get(ident, ident)}" for ident in now.threads - self.threads]
+        if len(now.descriptors) > len(self.descriptors):
+            new = sorted(set(now.descriptors.items()) - set(self.descriptors.items()))
+            out += [f"descriptor {fd} -> {target}" for fd, target in new]
+        return out
+
+    def check(self, session_dir: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        """Wait until nothing is left over.
+
+        Args:
+            session_dir: the folder of a session that was shut down; it and its processes must be gone too.
+            timeout_s: seconds to wait.
+
+        Raises:
+            AssertionError: something is left; the message lists it.
+        """
+
+        def left() -> list[str]:
+            out = self.left()
+            if session_dir:
+                out += [f"process {pid} of the session" for pid in session_processes(session_dir)]
+                out += [f"folder {session_dir}"] if os.path.exists(session_dir) else []
+            return out
+
+        _wait_empty(left, timeout_s)
+
+
+def _wait_empty(left: Callable[[], list[str]], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while found := left():
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"left over after {timeout_s:g} s: {'; '.join(found)}")
+        time.sleep(POLL_S)
+
+
+def _busy(runtime: ClientRuntime, objects: int | None) -> list[str]:
+    gc.collect()
+    out = []
+    total, available = runtime.cluster_resources(), runtime.available_resources()
+    if available != total:
+        out.append(f"resources in use: available {available} of {total}")
+    out += [f"actor {actor}" for actor in runtime.ask("actors")]
+    out += [f"worker in use: {worker}" for worker in runtime.ask("workers") if worker["state"] != "idle"]
+    store = runtime.ask("store")
+    if objects is not None and store["objects"] > objects:
+        out.append(f"{store['objects']} objects in the store, {objects} before")
+    return out
+
+
+def assert_quiescent(objects: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    """Wait until nothing runs and nothing is held, and let every state machine check itself.
+
+    Args:
+        objects: how many objects the store may hold; None is any number.
+        timeout_s: seconds to wait.
+
+    Raises:
+        AssertionError: something is in use still, or a state machine contradicts itself.
+    """
+    from ..client import current
+
+    runtime: Any = current.runtime
+    if runtime is None:
+        raise AssertionError("skate does not run in this process")
+    _wait_empty(lambda: _busy(runtime, objects), timeout_s)
+    assert runtime.ask("validate") is True
+    with runtime.lock:
+        runtime.tasks.submitter.validate()

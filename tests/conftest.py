@@ -1,0 +1,72 @@
+"""Fixtures of all tests: a cluster per file, and the proof after every test that nothing is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cloudpickle
+import pytest
+
+import skate
+from skate.client import current
+from skate.testing import Snapshot, assert_quiescent
+
+STORE_BYTES = 400 << 20
+
+
+def session_dir() -> str:
+    """The folder of the running session."""
+    assert current.runtime is not None
+    return current.runtime.context().session_dir
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pickled_by_value(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Functions and classes of the test files travel as those of a script do, so that no worker imports pytest."""
+    cloudpickle.register_pickle_by_value(request.module)
+    yield
+    cloudpickle.unregister_pickle_by_value(request.module)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """skate with 2 CPUs for a whole file; nothing of it may be left when the file is done."""
+    skate.shutdown()
+    before = Snapshot.take()
+    skate.init(num_cpus=2, object_store_memory=STORE_BYTES, resources={"blue": 1}, namespace="tests")
+    folder = session_dir()
+    yield
+    skate.shutdown()
+    before.check(folder)
+
+
+@pytest.fixture(autouse=True)
+def quiescent(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that used the file's cluster, nothing of the test may be in use any more."""
+    if "cluster" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("cluster")
+    runtime: Any = current.runtime
+    objects = runtime.ask("store")["objects"]
+    yield
+    assert_quiescent(objects)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., str]]:
+    """A function that starts skate for one test with the options of its own, and returns the session's folder."""
+    skate.shutdown()
+    before = Snapshot.take()
+    folders: list[str] = []
+
+    def begin(**options: Any) -> str:
+        skate.init(**{"num_cpus": 2, "object_store_memory": STORE_BYTES, **options})
+        folders.append(session_dir())
+        return folders[-1]
+
+    yield begin
+    skate.shutdown()
+    for folder in folders:
+        before.check(folder)

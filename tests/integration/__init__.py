@@ -1,0 +1,1 @@
+"""Programs against a real cluster on this machine."""
