@@ -10,24 +10,18 @@
 
 A program written for Ray runs with `import skate as ray`, or unchanged after `skate.install_as_ray()`.
 
-Only what every program needs is imported here; the rest is imported at its first use.
+Every name is imported at its first use: the node and its workers import parts of skate without the rest.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import exceptions
-from .api.actors import exit_actor, get_actor, method
-from .api.decorator import remote
-from .api.lifecycle import init, is_initialized, shutdown
-from .api.objects import as_completed, cancel, get, kill, put, wait, why
-from .client.refs import DynamicObjectRefGenerator, ObjectRef, ObjectRefGenerator
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import actor, remote_function, runtime_context, util
-    from .api.actors import ActorClass, ActorHandle, ActorMethod
+    from . import actor, exceptions, remote_function, runtime_context, util
+    from .api.actors import ActorClass, ActorHandle, ActorMethod, exit_actor, get_actor, method
     from .api.alias import install_as_ray
     from .api.cluster import (
         available_resources,
@@ -37,29 +31,50 @@ if TYPE_CHECKING:
         timeline,
     )
     from .api.context import RayContext, SkateContext
+    from .api.decorator import remote
     from .api.executor import Executor
     from .api.functions import RemoteFunction
+    from .api.lifecycle import init, is_initialized, shutdown
+    from .api.objects import as_completed, cancel, get, kill, put, wait, why
+    from .client.refs import DynamicObjectRefGenerator, ObjectRef, ObjectRefGenerator
     from .runtime_context import get_runtime_context
 
 _LAZY = {
     "ActorClass": "api.actors",
     "ActorHandle": "api.actors",
     "ActorMethod": "api.actors",
+    "DynamicObjectRefGenerator": "client.refs",
     "Executor": "api.executor",
+    "ObjectRef": "client.refs",
+    "ObjectRefGenerator": "client.refs",
     "RayContext": "api.context",
     "RemoteFunction": "api.functions",
     "SkateContext": "api.context",
+    "as_completed": "api.objects",
     "available_resources": "api.cluster",
+    "cancel": "api.objects",
     "cluster_resources": "api.cluster",
+    "exit_actor": "api.actors",
+    "get": "api.objects",
+    "get_actor": "api.actors",
     "get_gpu_ids": "api.cluster",
     "get_runtime_context": "runtime_context",
+    "init": "api.lifecycle",
     "install_as_ray": "api.alias",
+    "is_initialized": "api.lifecycle",
+    "kill": "api.objects",
+    "method": "api.actors",
     "nodes": "api.cluster",
+    "put": "api.objects",
+    "remote": "api.decorator",
+    "shutdown": "api.lifecycle",
     "timeline": "api.cluster",
+    "wait": "api.objects",
+    "why": "api.objects",
 }
-"""Public names that are imported at their first use, and where they are."""
+"""Public names and where they are."""
 
-_LAZY_MODULES = ("actor", "remote_function", "runtime_context", "util")
+_LAZY_MODULES = ("actor", "exceptions", "remote_function", "runtime_context", "util")
 
 
 def __getattr__(name: str) -> Any:

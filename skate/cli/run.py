@@ -53,7 +53,9 @@ def find_script(script: str, args: list[str]) -> Program:
     full = os.path.abspath(script)
     argv = [script, *args]
     if not os.path.exists(full):
-        raise NotFound(f"there is no file {script!r} (looked for {full}). Give the path of a Python program, or -m and a module.")
+        raise NotFound(
+            f"there is no file {script!r} (looked for {full}). Give the path of a Python program, or -m and a module."
+        )
     if os.path.isdir(full) or _is_zip(full):
         if importlib.machinery.PathFinder.find_spec("__main__", [full]) is None:
             raise NotFound(f"{script!r} has no __main__.py to run. Give the file to run.")

@@ -300,6 +300,7 @@ class Actors:
             else:
                 result = self._many(record, options.num_returns)
             record.worker = actor
+            record.pins = ref  # the actor lives until the call is answered
             if actor.state == ACTOR_DEAD:
                 self._fail(actor, record)
                 return result
@@ -557,15 +558,16 @@ class Actors:
             return ActorDiedError(unpack_error(actor.error), actor_id=ident, class_name=name)
         if death is None:
             return ActorDiedError("it is not there", actor_id=ident, class_name=name)
-        return ActorDiedError(
+        error = ActorDiedError(
             death.reason,
             actor_id=ident,
             class_name=name,
-            exit_signal=death.signal or None,
-            exit_code=death.exit_code,
-            memory_bytes=death.memory_bytes or None,
-            last_output=death.last_lines,
+            memory_bytes=None if death.intended else death.memory_bytes or None,
+            last_output=None if death.intended else death.last_lines,
         )
+        error.exit_signal = death.signal or None  # the reason names them already
+        error.exit_code = death.exit_code
+        return error
 
     def cancel(self, actor: ActorClient, task: TaskRecord) -> None:
         """Drop a call that waits; ask the actor to cancel one that was sent. Needs the lock."""

@@ -60,7 +60,7 @@ class ObjectRef(Generic[T_co]):
     _value: Any
     _task: Any
     _callbacks: list[Callable[[ObjectRef[Any]], None]] | None
-    _contained: list[ObjectRef[Any]] | None
+    _contained: Any
     _hold: Any
 
     def __init__(self, runtime: Runtime, ident: bytes | int, state: int = PENDING, value: Any = None) -> None:

@@ -277,7 +277,7 @@ class ClientRuntime:
                 self.settle()
         if self.tasks.submitter.workers or self.tasks.retry_at:
             due = self.tasks.next_due()
-            if due is not None and due <= LINGER_CHECK_S or self.tasks.retry_at:
+            if (due is not None and due <= LINGER_CHECK_S) or self.tasks.retry_at:
                 with self.lock:
                     self.tasks.run_due()
             return due
@@ -395,6 +395,8 @@ class ClientRuntime:
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Runtime.get`."""
+        if self.closed:
+            self.check_open()
         objects = self.objects
         out = []
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -661,9 +663,9 @@ class ClientRuntime:
         total = self.welcome.total
         for name, amount in resources.items():
             if amount > total.get(name, 0.0) + 1e-9:
-                have = ", ".join(f"{key}: {value:g}" for key, value in sorted(total.items()))
+                have = ", ".join(f"{key}: {value:.12g}" for key, value in sorted(total.items()))
                 raise TaskUnschedulableError(
-                    f"{what} can never run: it needs {amount:g} {name}, and the cluster has {total.get(name, 0.0):g}. "
+                    f"{what} can never run: it needs {amount:.12g} {name}, and the cluster has {total.get(name, 0.0):.12g}. "
                     f"The cluster has {{{have}}}."
                 )
 

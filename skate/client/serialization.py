@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
@@ -37,6 +37,15 @@ loads = pickle.loads
 def is_plain(value: Any) -> bool:
     """An immutable built-in: it can be shared instead of copied, and needs no search for references."""
     return type(value) in _PLAIN_TYPES
+
+
+class Arguments(tuple[Any, ...]):
+    """`(args, kwargs)` of a call. Packed as a plain tuple; errors name the argument instead of the place in it."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (tuple(self),)
 
 
 class Packed:
@@ -82,21 +91,25 @@ class Packed:
         return list(zip(self._offsets, self.buffers, strict=True)) if self.buffers else []
 
 
-class _Pickler(cloudpickle.Pickler):
-    def __init__(self, file: io.BytesIO) -> None:
-        self.out_of_band: list[memoryview] = []
-        self.found: list[ObjectRef[Any]] = []
-        super().__init__(file, protocol=5, buffer_callback=self._keep)
+def _keep_in(out_of_band: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
+    """The buffer callback of a pickler. Not a method of it: that would be a cycle, which keeps what it has pickled."""
 
-    def _keep(self, buffer: pickle.PickleBuffer) -> bool:
+    def keep(buffer: pickle.PickleBuffer) -> bool:
         try:
             raw = buffer.raw()
         except BufferError:
             return True  # not contiguous: stays inside the pickle
-        if raw.nbytes < 1024:
-            return True
-        self.out_of_band.append(raw)
+        out_of_band.append(raw)
         return False
+
+    return keep
+
+
+class _Pickler(cloudpickle.Pickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        self.out_of_band: list[memoryview] = []
+        self.found: list[ObjectRef[Any]] = []
+        super().__init__(file, protocol=5, buffer_callback=_keep_in(self.out_of_band))
 
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is ObjectRef:
@@ -137,10 +150,20 @@ def serialize(value: Any) -> Packed:
     except RecursionError:
         raise
     except Exception as error:
-        from .culprit import explain_unpicklable
-
-        raise TypeError(explain_unpicklable(value, error)) from error
+        raise TypeError(_explain(value, error)) from error
     return Packed(file.getvalue(), pickler.out_of_band, pickler.found)
+
+
+def _explain(value: Any, error: Exception) -> str:
+    from .culprit import explain_unpicklable
+
+    if type(value) is Arguments:
+        for name, argument in [*((f"argument {i}", a) for i, a in enumerate(value[0])), *value[1].items()]:
+            try:
+                serialize(argument)
+            except Exception as inner:
+                return f"{name}: {inner}"
+    return explain_unpicklable(value, error)
 
 
 def deserialize(data: bytes | memoryview, refs: list[ObjectRef[Any]] | None = None) -> Any:

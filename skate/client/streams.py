@@ -147,9 +147,11 @@ class Streams:
         with self.runtime.lock:
             if isinstance(stream, RemoteStream) and not stream.items:
                 self._peek_remote(stream)
-            if stream.items or (stream.total is not None and not isinstance(stream, RemoteStream)):
-                ready = True
-            elif isinstance(stream, RemoteStream) and stream.peeked is not None and stream.peeked._state >= VALUE:
+            if (
+                stream.items
+                or (stream.total is not None and not isinstance(stream, RemoteStream))
+                or (isinstance(stream, RemoteStream) and stream.peeked is not None and stream.peeked._state >= VALUE)
+            ):
                 ready = True
             else:
                 ready = False

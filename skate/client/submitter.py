@@ -166,7 +166,7 @@ class Submitter:
         if wants > len(shape.workers) and wants > shape.asked * 2 - (shape.asked == 1):
             shape.asked = wants
             return wants
-        if shape.asked > 1 and wants * 4 < shape.asked or (shape.asked and not wants):
+        if (shape.asked > 1 and wants * 4 < shape.asked) or (shape.asked and not wants):
             shape.asked = wants
             return wants
         return None

@@ -19,7 +19,7 @@ from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, take_back
 from .errors import pack_error, unpack_error
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
-from .serialization import Packed, is_plain, serialize
+from .serialization import Arguments, Packed, is_plain, serialize
 from .specs import DYNAMIC, STREAMING, FunctionSpec
 from .submitter import Function, LeasedWorker, Shape, Submitter, TaskRecord
 
@@ -584,7 +584,7 @@ def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ..
         dependencies.extend((k, arg) for k, arg in kwargs.items() if type(arg) is ObjectRef)
         kwargs = {k: None if type(arg) is ObjectRef else arg for k, arg in kwargs.items()}
     task.dependencies = dependencies or None
-    packed = serialize((args, kwargs))
+    packed = serialize(Arguments((args, kwargs)))
     task.refs = packed.refs or None
     if packed.size <= ARGUMENT_BYTES_MAX:
         task.body = packed.to_bytes()
@@ -635,13 +635,10 @@ def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
     times = "" if attempts == 1 else f" on each of {attempts} attempts"
     cause = f"The worker process of {what} died{times}: {death.reason}"
     kind = OutOfMemoryError if death.out_of_memory else WorkerCrashedError
-    return kind(
-        cause,
-        exit_signal=death.signal or None,
-        exit_code=death.exit_code,
-        memory_bytes=death.memory_bytes or None,
-        last_output=death.last_lines,
-    )
+    error = kind(cause, memory_bytes=death.memory_bytes or None, last_output=death.last_lines)
+    error.exit_signal = death.signal or None  # the reason names them already
+    error.exit_code = death.exit_code
+    return error
 
 
 __all__ = ["EMPTY_BODY", "Code", "Tasks", "crash_error", "pack_arguments", "pack_error", "wire_task"]

@@ -132,7 +132,7 @@ class Actors:
         actor.worker = actor.pid = 0
         left = actor.spec.max_restarts
         may = left < 0 or actor.restarts < left
-        if may and not actor.kill_wanted and not death.intended and not actor.ends:
+        if may and not actor.kill_wanted and not death.intended and not actor.released:
             actor.restarts += 1
             actor.state = State.RESTARTING
             return [Tell(actor), Place(actor)]

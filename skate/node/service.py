@@ -39,8 +39,21 @@ class Client:
     """A driver or a worker, as the node sees it."""
 
     __slots__ = (
-        "channel", "drained", "hello", "id", "job", "log_to_driver", "leaving", "peers", "pid", "serving", "shapes", "since", "worker", "actor_peers",
+        "actor_peers",
+        "channel",
+        "drained",
+        "hello",
+        "id",
+        "job",
+        "leaving",
+        "log_to_driver",
+        "peers",
+        "pid",
+        "serving",
+        "shapes",
+        "since",
         "wanted",
+        "worker",
     )  # fmt: skip
 
     def __init__(self, channel: Channel, worker: int) -> None:
@@ -111,7 +124,7 @@ class Node:
                     self._carry_out(effects)
                     settled = not self.directory.condemned
                 else:
-                    settled = False if self.directory.condemned else True
+                    settled = not self.directory.condemned
             else:
                 settled = False
             if self._dirty:
@@ -120,7 +133,7 @@ class Node:
             self._on_time()
 
     def _timeout(self) -> float:
-        due = [at for at in self._kill_at.values()]
+        due = list(self._kill_at.values())
         idle = sum(len(w) for w in self.scheduler.idle.values())
         if idle > max(1, self.total.get("CPU", 1)):
             due.append(time.monotonic() + 1.0)

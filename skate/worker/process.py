@@ -175,9 +175,8 @@ class Worker:
         for definition in batch.definitions or ():
             self._define(caller, definition)
         tasks = batch.tasks
-        if self.actor is not None:
-            if self.actor.dispatch(caller, tasks):
-                return
+        if self.actor is not None and self.actor.dispatch(caller, tasks):
+            return
         if len(tasks) == 1:
             self._run_one(caller, tasks[0])
         else:
@@ -231,7 +230,6 @@ class Worker:
             reply = execute.success(self, caller, task, function, result)
             result = None
         except ExitActor:
-            self.flush_with(caller, m.Reply(task.seq, m.DONE, NONE_DATA))
             self.leave("exit_actor() was called", True)
             raise
         except SystemExit as error:
@@ -269,10 +267,7 @@ class Worker:
         block.held = True
 
     def _define(self, caller: Caller, definition: m.Definition) -> None:
-        if self.actor is not None:
-            run = self.actor.method(definition.name)
-        else:
-            run = self._code(definition)
+        run = self._code(definition) if self.actor is None else self.actor.method(definition.name)
         caller.functions[definition.no] = Function(run, definition)
 
     def _code(self, definition: m.Definition) -> Any:
@@ -502,9 +497,6 @@ def _wait_readable(fd: int) -> None:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     poll.poll(1000)
-
-
-NONE_DATA = b"\x80\x05N."
 
 
 def run(sock: socket.socket, arena_fd: int) -> None:

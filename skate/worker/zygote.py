@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ from typing import Any
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
 
+WARM_AFTER_S = 0.1
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -54,15 +56,27 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda *_: self._end())
-        gc.collect()
         gc.freeze()
+        warm = False
         while True:
-            for fd, _ in self.epoll.poll():
+            events = self.epoll.poll(-1 if warm else WARM_AFTER_S)
+            if not events and not warm:
+                warm = True
+                self._warm_up()
+            for fd, _ in events:
                 if fd == self.wake_read:
                     os.read(self.wake_read, 4096)
                     self._reap()
                 else:
                     self._receive()
+
+    @staticmethod
+    def _warm_up() -> None:
+        """Import, while nothing is to be done, what most workers will need and the first ones could do without."""
+        for module in ("asyncio", "inspect", "skate.api.actors", "skate.api.decorator", "skate.api.objects", "random"):
+            importlib.import_module(module)
+        gc.collect()
+        gc.freeze()
 
     def _receive(self) -> None:
         while True:
