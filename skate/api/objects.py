@@ -117,11 +117,12 @@ def wait(
         raise TypeError(f"wait() needs a list of ObjectRefs and ObjectRefGenerators, not {_describe(ray_waitables)}.")
     if timeout is not None:
         timeout = _seconds(timeout, "wait")
-    for each in ray_waitables:
-        if type(each) is not ObjectRef and not isinstance(each, ObjectRefGenerator):
-            _not_a_ref(each, "wait", "a list with")
     if not ray_waitables:
         return [], []
+    if set(map(type, ray_waitables)) != {ObjectRef}:
+        for each in ray_waitables:
+            if type(each) is not ObjectRef and not isinstance(each, ObjectRefGenerator):
+                _not_a_ref(each, "wait", "a list with")
     if len(set(ray_waitables)) != len(ray_waitables):
         raise ValueError("wait() needs each reference once, but one stands in the list twice.")
     if isinstance(num_returns, bool) or not isinstance(num_returns, int):

@@ -469,49 +469,53 @@ class ClientRuntime:
         self, refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[Any], list[Any]]:
         """See `Runtime.wait`."""
-        ready = [ref for ref in refs if self._is_ready(ref)]
+        ready = self._ready(refs, num_returns)
         if len(ready) < num_returns:
-            waiter = Waiter(num_returns - len(ready))
-            watched = self._watch(refs, ready, waiter)
-            if timeout != 0:
-                self.wait_for(waiter, timeout, lambda: self._why_wait(refs))
-            else:
-                self.pump.try_turn()
+            with self.lock:
+                self.actors.flush_dirty()
+            self.pump.try_turn()
+            ready = self._ready(refs, num_returns)
+        if len(ready) < num_returns and timeout != 0:
+            waiter, watched = self._watch(refs, num_returns)
+            self.wait_for(waiter, timeout, lambda: self._why_wait(refs))
             self._unwatch(watched, waiter)
-            ready = [ref for ref in refs if self._is_ready(ref)]
-        if len(ready) == num_returns == 1:
-            first = ready[0]
-            return ready, [ref for ref in refs if ref is not first]
-        ready = ready[:num_returns]
-        chosen = set(map(id, ready))
-        return ready, [ref for ref in refs if id(ref) not in chosen]
+            ready = self._ready(refs, num_returns)
+        if len(ready) == 1:
+            at = ready[0]
+            return [refs[at]], [*refs[:at], *refs[at + 1 :]]
+        chosen = set(ready)
+        return [refs[at] for at in ready], [ref for at, ref in enumerate(refs) if at not in chosen]
+
+    def _ready(self, refs: Sequence[Any], limit: int) -> list[int]:
+        """The places of the first `limit` references that are done."""
+        ready: list[int] = []
+        for at, ref in enumerate(refs):
+            if ref._state >= VALUE if type(ref) is ObjectRef else self._has_item(ref._stream):
+                ready.append(at)
+                if len(ready) == limit:
+                    break
+        return ready
 
     @staticmethod
-    def _is_ready(ref: Any) -> bool:
-        if type(ref) is ObjectRef:
-            return ref._state >= VALUE
-        stream: Stream = ref._stream
+    def _has_item(stream: Stream) -> bool:
         peeked = getattr(stream, "peeked", None)
         return bool(stream.items) or stream.total is not None or (peeked is not None and peeked._state >= VALUE)
 
-    def _watch(self, refs: Sequence[Any], ready: list[Any], waiter: Waiter) -> list[ObjectRef[Any]]:
+    def _watch(self, refs: Sequence[Any], num_returns: int) -> tuple[Waiter, list[ObjectRef[Any]]]:
+        """A waiter that is met when `num_returns` references are done, and those that it watches."""
         watched = []
-        missing = waiter.left
-        now_ready = 0
+        waiter = Waiter(num_returns)
+        notify = waiter.notify
         with self.lock:
             for ref in refs:
                 if type(ref) is not ObjectRef:
-                    if not self._is_ready(ref):
-                        self.streams.on_item(ref._stream, waiter.notify)
-                    continue
-                if ref._state < VALUE:
-                    self.when_done(ref, waiter.notify)
+                    self.streams.on_item(ref._stream, notify)
+                elif ref._state < VALUE:
+                    self.when_done(ref, notify)
                     watched.append(ref)
                 else:
-                    now_ready += 1
-            waiter.left = min(missing, waiter.left) - max(0, now_ready - sum(type(r) is ObjectRef for r in ready))
-            self.actors.flush_dirty()
-        return watched
+                    waiter.left -= 1
+        return waiter, watched
 
     def _unwatch(self, watched: list[ObjectRef[Any]], waiter: Waiter) -> None:
         notify = waiter.notify

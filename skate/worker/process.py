@@ -157,8 +157,7 @@ class Worker:
 
     def _caller_gone(self, caller: Caller) -> None:
         fd = caller.channel.fd
-        if self.actor is None or not self.actor.takes_over:
-            self.epoll.unregister(fd)
+        self.epoll.unregister(fd)
         del self.callers[fd]
         caller.channel.close()
         runtime = self.runtime
@@ -376,7 +375,7 @@ class Worker:
             if self.actor is not None and self.actor.takes_over:
                 self.actor.add_caller(caller)
             else:
-                self.epoll.register(caller.channel.fd, select.EPOLLIN)
+                self.watch(caller)
         elif kind is m.Cancel:
             self.cancelled.add((message.caller, message.seq))
         elif kind is m.BeActor:
@@ -390,6 +389,13 @@ class Worker:
         else:
             return False
         return True
+
+    def watch(self, caller: Caller) -> None:
+        """Poll this caller's channel, if it is not polled already."""
+        try:
+            self.epoll.register(caller.channel.fd, select.EPOLLIN)
+        except FileExistsError:
+            return  # it came before this worker became an async actor
 
     def _set_gpus(self, gpus: list[int]) -> None:
         if gpus or self.gpus:

@@ -1,0 +1,252 @@
+"""The submitter under any order of submissions, leases, answers, deaths and packets taken back."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from skate.client.submitter import (
+    AHEAD_US,
+    BATCH_BYTES_MAX,
+    BATCH_TASKS_MAX,
+    BATCH_US,
+    UNKNOWN_US,
+    Function,
+    LeasedWorker,
+    Shape,
+    Submitter,
+    TaskRecord,
+)
+
+
+class Simulated:
+    """What is in the socket of a worker and what it has read: packets of sequence numbers."""
+
+    def __init__(self) -> None:
+        self.unread: deque[list[int]] = deque()
+        self.read: list[int] = []
+
+
+class SubmitterMachine(RuleBasedStateMachine):
+    """Every task is answered once, or is in one place; a worker never has more than it should."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.submitter = Submitter()
+        self.shapes = [self.submitter.shape({"CPU": 1.0}), self.submitter.shape({"CPU": 2.0}, "node")]
+        self.functions = [Function(None, None, shape, i) for i, shape in enumerate(self.shapes * 2)]
+        self.workers: dict[int, Simulated] = {}
+        self.tasks: dict[int, TaskRecord] = {}
+        self.done: Counter[int] = Counter()
+        self.next_worker = 0
+        self.now = 0.0
+
+    def worker(self, data: st.DataObject) -> tuple[LeasedWorker, Simulated]:
+        no = data.draw(st.sampled_from(sorted(self.workers)))
+        return self.submitter.workers[no], self.workers[no]
+
+    def fill(self, shape: Shape) -> None:
+        """Send all there is room for, as the runtime does after each event."""
+        while (batch := self.submitter.next_batch(shape)) is not None:
+            worker, tasks = batch
+            assert worker.shape is shape and 0 < len(tasks) <= BATCH_TASKS_MAX
+            if len(tasks) > 1:
+                assert sum(task.function.expected_us for task in tasks) <= BATCH_US + 1e-6
+                assert sum(len(task.body) for task in tasks) <= BATCH_BYTES_MAX
+            assert worker.load_us <= AHEAD_US + BATCH_US + 1e-6 or len(worker.packets) == 1
+            self.workers[worker.no].unread.append([task.seq for task in tasks])
+        if shape.queue:
+            assert not shape.idle, "tasks wait, and so does a worker"
+
+    @rule(function=st.integers(0, 3), count=st.integers(1, 80), size=st.sampled_from([10, 2000]))
+    def submit(self, function: int, count: int, size: int) -> None:
+        chosen = self.functions[function]
+        for _ in range(count):
+            seq = len(self.tasks)
+            self.tasks[seq] = TaskRecord(seq, chosen, b"x" * size, None)
+            chosen.shape.queue.append(self.tasks[seq])
+        self.fill(chosen.shape)
+
+    @precondition(lambda self: len(self.workers) < 6)
+    @rule(shape=st.integers(0, 1))
+    def leased(self, shape: int) -> None:
+        self.next_worker += 1
+        self.workers[self.next_worker] = Simulated()
+        self.submitter.add_worker(self.next_worker, shape, None, 1, self.now)
+        self.fill(self.shapes[shape])
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def worker_reads(self, data: st.DataObject) -> None:
+        _, simulated = self.worker(data)
+        if simulated.unread:
+            simulated.read += simulated.unread.popleft()
+
+    @precondition(lambda self: any(w.read for w in self.workers.values()))
+    @rule(data=st.data(), each_us=st.sampled_from([1, 20, 400, 5000]), gives_back=st.booleans())
+    def answers(self, data: st.DataObject, each_us: int, gives_back: bool) -> None:
+        """A worker answers some of what it has read, in order; it may give the rest back, not started."""
+        worker, simulated = self.worker(data)
+        if not simulated.read:
+            return
+        count = data.draw(st.integers(1, len(simulated.read)))
+        answered, rest = simulated.read[:count], simulated.read[count:]
+        function = None
+        for seq in answered:
+            task = self.submitter.finished(worker, seq)
+            assert task is self.tasks[seq]
+            self.done[seq] += 1
+            function = task.function
+        if gives_back:
+            back = [task for seq in rest if (task := self.submitter.finished(worker, seq)) is not None]
+            self.submitter.requeue(back)
+            rest = []
+        simulated.read = rest
+        self.now += 0.001
+        self.submitter.settle(worker, each_us * count, count, function, self.now)
+        assert function is not None and 0 < function.expected_us <= max(UNKNOWN_US, 5000)
+        self.fill(worker.shape)
+
+    @rule(shape=st.integers(0, 1))
+    def steal(self, shape: int) -> None:
+        """Take back what the busiest has not read, but for one packet, when another has nothing to do."""
+        chosen = self.shapes[shape]
+        victim = self.submitter.victim(chosen)
+        if victim is None:
+            return
+        assert chosen.idle and not chosen.queue and len(victim.packets) > 1
+        unread = self.workers[victim.no].unread
+        seqs: list[int] = []
+        while len(unread) > 1:
+            seqs = [*unread.pop(), *seqs]
+        if seqs:
+            taken = self.submitter.took_back(victim, seqs)
+            assert [task.seq for task in taken] == [task.seq for task in chosen.queue] == seqs, "order is kept"
+            self.submitter.validate()
+            self.fill(chosen)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def dies(self, data: st.DataObject) -> None:
+        worker, simulated = self.worker(data)
+        unread = {seq for packet in simulated.unread for seq in packet}
+        ran, rest = self.submitter.split_dead(worker, unread)
+        assert (ran.seq if ran else None) == (simulated.read[0] if simulated.read else None)
+        assert [task.seq for task in rest] == [*simulated.read[1:], *sorted(unread)] or len(rest) == len(unread) + max(
+            0, len(simulated.read) - 1
+        )
+        self.submitter.remove_worker(worker)
+        del self.workers[worker.no]
+        self.submitter.requeue(rest)
+        if ran is not None:  # out of retries
+            self.done[ran.seq] += 1
+        self.fill(worker.shape)
+
+    @rule(linger=st.sampled_from([0.0, 0.002]))
+    def return_idle(self, linger: float) -> None:
+        for worker in self.submitter.returnable(self.now, linger):
+            assert not worker.inflight and not worker.shape.queue
+            self.submitter.remove_worker(worker)
+            del self.workers[worker.no]
+
+    @rule(shape=st.integers(0, 1))
+    def demand(self, shape: int) -> None:
+        chosen = self.shapes[shape]
+        asked = self.submitter.demand(chosen)
+        assert asked is None or asked == chosen.wants() == chosen.asked
+        assert bool(chosen.wants()) or not chosen.asked, "nothing is asked for when there is nothing to do"
+        assert chosen.wants() <= max(2 * chosen.asked, len(chosen.workers)), "what was asked for is not much too little"
+
+    @invariant()
+    def consistent(self) -> None:
+        self.submitter.validate()
+        under_way = {task.seq for task in self.submitter.tasks()}
+        finished = set(self.done)
+        assert not under_way & finished and under_way | finished == set(self.tasks), "a task is lost or runs twice"
+        assert all(count == 1 for count in self.done.values())
+        for no, simulated in self.workers.items():
+            sent = {*simulated.read, *(seq for packet in simulated.unread for seq in packet)}
+            assert sent == set(self.submitter.workers[no].inflight)
+
+
+TestSubmitter = SubmitterMachine.TestCase
+TestSubmitter.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def prepared(workers: int, tasks: int, expected_us: float = UNKNOWN_US) -> tuple[Submitter, Shape, list[TaskRecord]]:
+    submitter = Submitter()
+    shape = submitter.shape({"CPU": 1.0})
+    function = Function(None, None, shape, 0)
+    function.expected_us = expected_us
+    records = [TaskRecord(seq, function, b"", None) for seq in range(tasks)]
+    shape.queue.extend(records)
+    for no in range(workers):
+        submitter.add_worker(no, 0, None, 1, 0.0)
+    return submitter, shape, records
+
+
+def sizes(submitter: Submitter, shape: Shape) -> list[int]:
+    out = []
+    while (batch := submitter.next_batch(shape)) is not None:
+        out.append(len(batch[1]))
+        submitter.validate()
+    return out
+
+
+def test_what_was_never_measured_goes_one_at_a_time() -> None:
+    assert sizes(*prepared(workers=2, tasks=10)[:2]) == [1, 1]
+
+
+def test_what_is_short_goes_in_bulk() -> None:
+    submitter, shape, _ = prepared(workers=1, tasks=1000, expected_us=10)
+    packets = sizes(submitter, shape)
+    assert max(packets) * 10 <= BATCH_US and sum(packets) * 10 <= AHEAD_US
+    assert sum(packets) >= AHEAD_US / 10 / 2, "the worker has something to do until the answer is back"
+
+
+def test_few_tasks_are_shared_between_idle_workers() -> None:
+    submitter, shape, _ = prepared(workers=2, tasks=4, expected_us=10)
+    sizes(submitter, shape)
+    assert all(worker.inflight for worker in submitter.workers.values())
+
+
+def test_a_worker_that_is_to_be_drained_gets_no_more_tasks() -> None:
+    """Somebody else was promised it: also when it is idle for the moment between its last answer and its return."""
+    submitter, shape, records = prepared(workers=1, tasks=2)
+    batch = submitter.next_batch(shape)
+    assert batch is not None
+    worker = batch[0]
+    worker.draining = True
+    submitter.finished(worker, records[0].seq)
+    submitter.settle(worker, 10, 1, records[0].function, 1.0)
+    assert submitter.next_batch(shape) is None
+
+
+def test_after_a_death_what_ran_is_told_from_what_was_never_read() -> None:
+    submitter, shape, _ = prepared(workers=1, tasks=6, expected_us=300)
+    assert sizes(submitter, shape) == [1, 1, 1, 1, 1, 1]
+    worker = submitter.workers[0]
+    ran, rest = submitter.split_dead(worker, {2, 3, 4, 5})
+    assert ran is not None and ran.seq == 0
+    assert [task.seq for task in rest] == [1, 2, 3, 4, 5]
+    submitter.remove_worker(worker)
+    submitter.requeue(rest)
+    assert [task.seq for task in shape.queue] == [1, 2, 3, 4, 5]
+    submitter.validate()
+
+
+def test_demand_is_told_in_doublings() -> None:
+    submitter, shape, _ = prepared(workers=0, tasks=0)
+    function = Function(None, None, shape, 0)
+    told = []
+    for seq in range(1000):
+        shape.queue.append(TaskRecord(seq, function, b"", None))
+        if (wants := submitter.demand(shape)) is not None:
+            told.append(wants)
+    assert told[:3] == [1, 2, 5] and len(told) < 15
+    shape.queue.clear()
+    assert submitter.demand(shape) == 0
+    assert submitter.demand(shape) is None
