@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +12,6 @@ import skate
 from skate.client import current
 from skate.testing import Snapshot, assert_quiescent
 
-TEST_LIMIT_S = 60
-"""A test that takes longer hangs: the run ends with the stacks of all threads."""
 STORE_BYTES = 400 << 20
 
 
@@ -74,13 +70,3 @@ def start() -> Iterator[Callable[..., str]]:
     skate.shutdown()
     for folder in folders:
         before.check(folder)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """End a run that hangs, and show where."""
-    faulthandler.dump_traceback_later(TEST_LIMIT_S, exit=True, file=sys.__stderr__)
-    try:
-        return (yield)
-    finally:
-        faulthandler.cancel_dump_traceback_later()

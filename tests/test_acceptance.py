@@ -1,6 +1,6 @@
 """Programs written for Ray run unchanged under `skate run`.
 
-They lie beside the repository, where they are kept for all implementations; without that folder there is nothing to run.
+They lie beside the repository, for all implementations to run; without that folder there is nothing to do.
 """
 
 from __future__ import annotations

@@ -25,7 +25,19 @@ PURE = (
 )
 """They decide, and get all they know as arguments."""
 
-IMPURE = {"asyncio", "os", "random", "secrets", "select", "selectors", "signal", "socket", "subprocess", "threading", "time"}
+IMPURE = {
+    "asyncio",
+    "os",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
 
 ROOMS: dict[str, set[str]] = {
     "api": {"client", "exceptions", "version"},
@@ -109,7 +121,9 @@ def test_imports_go_downwards(room: str) -> None:
     wrong = []
     for file in sorted((PACKAGE / room).rglob("*.py")):
         allowed = ROOMS[room] | {room} | EXCEPTIONS.get(name_of(file), set())
-        wrong += [f"{name_of(file)} imports {each}" for each, own in imports(file) if own and not matches(each, allowed)]
+        wrong += [
+            f"{name_of(file)} imports {each}" for each, own in imports(file) if own and not matches(each, allowed)
+        ]
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,1 +1,1 @@
-"""The command line. Each command is a file here; `main.py` lists them and imports a command's file only when it runs."""
+"""The command line. `main.py` lists the commands, and imports the file of one only when it runs."""

@@ -23,6 +23,12 @@ EXIT_USAGE = 2
 """The command line is wrong; the program did not run."""
 
 
+class NoProgram(click.ClickException):
+    """There is nothing to run."""
+
+    exit_code = EXIT_USAGE
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="skate", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -48,9 +54,7 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
     try:
         return (find_module if is_module else find_script)(script, list(args))
     except NotFound as error:
-        failure = click.ClickException(str(error))
-        failure.exit_code = EXIT_USAGE
-        raise failure from None
+        raise NoProgram(str(error)) from None
 
 
 def main() -> None:

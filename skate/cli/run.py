@@ -1,9 +1,9 @@
 """`skate run`: a program as `__main__` of this process, with `import ray` meaning skate.
 
-The program must not be able to tell the difference from `python SCRIPT`: `sys.argv`, `sys.path[0]`, `__file__` and `__spec__`
-are as there; a traceback begins in the program; the exit code is the same. So this does what the interpreter does, and does
-not use `runpy`, which takes the module away when the code has ended: threads and exit handlers of the program still
-need it then, and so does pickle.
+The program must not be able to tell the difference from `python SCRIPT`: `sys.argv`, `sys.path[0]`, `__file__` and
+`__spec__` are as there; a traceback begins in the program; the exit code is the same. So this does what the interpreter
+does, and does not use `runpy`, which takes the module away when the code has ended: threads and exit handlers of the
+program still need it then, and so does pickle.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _prepare_module(program: Program) -> CodeType:
     else:
         spec = _module_spec(program.module)
     get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
-    code = get_code(spec.name) if spec is not None and get_code is not None else None
+    code: CodeType | None = get_code(spec.name) if spec is not None and get_code is not None else None
     if spec is None or code is None:
         raise NotFound(f"there is no module {program.module!r} with Python code in sys.path.")
     if program.module != "__main__":
@@ -167,12 +167,13 @@ def _new_main(file: str | None) -> ModuleType:
 
 def _read_code(file: str) -> CodeType:
     with io.open_code(file) as stream:
-        code = pkgutil.read_code(stream)
+        code: CodeType | None = pkgutil.read_code(stream)
     if code is not None:
         return code
     with io.open_code(file) as stream:
         source = stream.read()
-    return compile(source, file, "exec", dont_inherit=True)
+    compiled: CodeType = compile(source, file, "exec", dont_inherit=True)
+    return compiled
 
 
 def _is_zip(file: str) -> bool:

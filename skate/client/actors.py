@@ -24,13 +24,13 @@ from ..exceptions import (
 )
 from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, pair, take_back
+from .arguments import EMPTY_BODY, Code, pack_arguments, split_dependencies, wire_task
 from .errors import unpack_error
 from .objects import Held
 from .refs import ERROR, REMOTE, VALUE, ObjectRef
 from .serialization import serialize
 from .specs import ActorSpec, MethodOptions
 from .submitter import TaskRecord
-from .tasks import EMPTY_BODY, Code, pack_arguments, split_dependencies, wire_task
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime

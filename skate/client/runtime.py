@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,18 +26,14 @@ from .memory import CACHE_BYTES, GRANT_BYTES, Block, Memory
 from .objects import Objects
 from .pump import Pump, Waiter
 from .refs import ERROR, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
-from .streams import Stream, Streams, restore_generator
+from .streams import Streams, restore_generator
 from .submitter import TaskRecord
 from .tasks import Tasks
 from .waist import TaskContext
+from .waiting import Waits
 
 if TYPE_CHECKING:
     from .specs import ActorSpec, FunctionSpec, MethodOptions
-
-SLOW_GET_S = 5.0
-"""A `get` that waits this long says on stderr what it waits for."""
-BLOCK_AFTER_S = 0.001
-"""A task that waits this long in `get` lends its CPU."""
 
 
 class Slot:
@@ -72,6 +66,7 @@ class ClientRuntime:
         self.tasks = Tasks(self)
         self.actors = Actors(self)
         self.streams = Streams(self)
+        self.waits = Waits(self)
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
         self.code_hashes: set[bytes] = set()
@@ -85,7 +80,6 @@ class ClientRuntime:
         self.before_block: Callable[[], None] | None = None
         self.on_output: Callable[[m.Output], None] | None = None
         self.kept: Any = None
-        self._blocked = 0
         self.main_thread = threading.main_thread().ident
         self.pump.add(channel.fd, self._on_control)
 
@@ -395,144 +389,17 @@ class ClientRuntime:
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Runtime.get`."""
-        if self.closed:
-            self.check_open()
-        objects = self.objects
-        out = []
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for ref in refs:
-            if ref._state < VALUE:
-                self._await(ref, refs, deadline)
-            out.append(objects.load(ref))
-        return out
-
-    def _await(self, ref: ObjectRef[Any], refs: Sequence[ObjectRef[Any]], deadline: float | None) -> None:
-        waiter = Waiter()
-        with self.lock:
-            if ref._state >= VALUE:
-                return
-            self.when_done(ref, waiter.notify)
-            self.actors.flush_dirty()
-            for other in refs if len(refs) > 1 else ():
-                if other._state == REMOTE:
-                    self.objects.fetch(other)
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not self.wait_for(waiter, timeout, lambda: self.why(ref)):
-            callbacks = ref._callbacks
-            if callbacks is not None and waiter.notify in callbacks:
-                callbacks.remove(waiter.notify)
-            if ref._state < VALUE:
-                raise GetTimeoutError(f"get timed out: {self.why(ref)}")
-
-    def wait_for(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
-        """Wait, lending the CPU of a worker and telling the user when it takes long."""
-        if waiter.left <= 0:
-            return True
-        if self.before_block is not None:
-            return self._wait_in_worker(waiter, timeout, why)
-        return self._wait_telling(waiter, timeout, why)
-
-    def _wait_in_worker(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
-        first = BLOCK_AFTER_S if timeout is None else min(timeout, BLOCK_AFTER_S)
-        if self.pump.wait(waiter, first):
-            return True
-        if timeout is not None and timeout <= BLOCK_AFTER_S:
-            return False
-        assert self.before_block is not None
-        self.before_block()
-        with self.lock:
-            self._blocked += 1
-            if self._blocked == 1:
-                self.send(m.Blocked(True))
-        try:
-            return self._wait_telling(waiter, None if timeout is None else timeout - first, why)
-        finally:
-            with self.lock:
-                self._blocked -= 1
-                if self._blocked == 0:
-                    self.send(m.Blocked(False))
-
-    def _wait_telling(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
-        limit = SLOW_GET_S
-        waited = 0.0
-        while True:
-            step = limit if timeout is None else min(limit, timeout - waited)
-            if self.pump.wait(waiter, step):
-                return True
-            waited += step
-            if timeout is not None and waited >= timeout:
-                return False
-            limit *= 4
-            print(f"skate: still waiting after {waited:.0f} s: {why()}", file=sys.stderr, flush=True)
+        return self.waits.get(refs, timeout)
 
     def wait(
         self, refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[Any], list[Any]]:
         """See `Runtime.wait`."""
-        ready = self._ready(refs, num_returns)
-        if len(ready) < num_returns:
-            with self.lock:
-                self.actors.flush_dirty()
-            self.pump.try_turn()
-            ready = self._ready(refs, num_returns)
-        if len(ready) < num_returns and timeout != 0:
-            waiter, watched = self._watch(refs, num_returns)
-            self.wait_for(waiter, timeout, lambda: self._why_wait(refs))
-            self._unwatch(watched, waiter)
-            ready = self._ready(refs, num_returns)
-        if len(ready) == 1:
-            at = ready[0]
-            return [refs[at]], [*refs[:at], *refs[at + 1 :]]
-        chosen = set(ready)
-        return [refs[at] for at in ready], [ref for at, ref in enumerate(refs) if at not in chosen]
+        return self.waits.wait(refs, num_returns, timeout)
 
-    def _ready(self, refs: Sequence[Any], limit: int) -> list[int]:
-        """The places of the first `limit` references that are done."""
-        ready: list[int] = []
-        for at, ref in enumerate(refs):
-            if ref._state >= VALUE if type(ref) is ObjectRef else self._has_item(ref._stream):
-                ready.append(at)
-                if len(ready) == limit:
-                    break
-        return ready
-
-    @staticmethod
-    def _has_item(stream: Stream) -> bool:
-        peeked = getattr(stream, "peeked", None)
-        return bool(stream.items) or stream.total is not None or (peeked is not None and peeked._state >= VALUE)
-
-    def _watch(self, refs: Sequence[Any], num_returns: int) -> tuple[Waiter, list[ObjectRef[Any]]]:
-        """A waiter that is met when `num_returns` references are done, and those that it watches."""
-        watched = []
-        waiter = Waiter(num_returns)
-        notify = waiter.notify
-        with self.lock:
-            for ref in refs:
-                if type(ref) is not ObjectRef:
-                    self.streams.on_item(ref._stream, notify)
-                elif ref._state < VALUE:
-                    self.when_done(ref, notify)
-                    watched.append(ref)
-                else:
-                    waiter.left -= 1
-        return waiter, watched
-
-    def _unwatch(self, watched: list[ObjectRef[Any]], waiter: Waiter) -> None:
-        notify = waiter.notify
-        with self.lock:
-            for ref in watched:
-                callbacks = ref._callbacks
-                if callbacks is not None:
-                    if len(callbacks) == 1:
-                        ref._callbacks = None
-                    elif notify in callbacks:
-                        callbacks.remove(notify)
-
-    def _why_wait(self, refs: Sequence[Any]) -> str:
-        for ref in refs:
-            if type(ref) is ObjectRef and ref._state < VALUE:
-                return self.why(ref)
-        return "a stream"
+    def wait_for(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
+        """See `Waits.wait_for`."""
+        return self.waits.wait_for(waiter, timeout, why)
 
     def why(self, ref: ObjectRef[Any]) -> str:
         """See `Runtime.why`."""

@@ -187,7 +187,7 @@ class Submitter:
         queue = shape.queue
         if not queue:
             return None
-        if shape.idle:
+        if shape.idle and not shape.idle[-1].draining:
             worker = shape.idle.pop()
         else:
             best = None
@@ -201,6 +201,8 @@ class Submitter:
             if best is None or best.load_us + queue[0].function.expected_us > AHEAD_US:
                 return None
             worker = best
+            if not worker.inflight:
+                shape.idle.remove(worker)
         tasks = self._cut(queue, len(shape.workers), len(shape.idle))
         packet_us = 0.0
         for task in tasks:

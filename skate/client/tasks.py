@@ -7,8 +7,6 @@ that the worker has not read can be taken back through it, when another worker i
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import socket
 import time
 import weakref
@@ -17,46 +15,20 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, take_back
-from .errors import pack_error, unpack_error
+from .arguments import EMPTY_BODY, Code, pack_arguments, split_dependencies, wire_task
+from .errors import unpack_error
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
-from .serialization import Arguments, Packed, is_plain, serialize
+from .serialization import serialize
 from .specs import DYNAMIC, STREAMING, FunctionSpec
 from .submitter import Function, LeasedWorker, Shape, Submitter, TaskRecord
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
-ARGUMENT_BYTES_MAX = 32 * 1024
-"""Arguments up to this size travel inside the message: a packet is never larger than the kernel takes at once."""
 LINGER_S = 0.05
 """How long an idle worker is kept, in case more work comes at once."""
-RETRY_DELAY_S = 0.0
-EMPTY_BODY = pickle.dumps(((), {}), 5)
-PART_BYTES = 24 * 1024
 FILL_EVERY = 16
 """While a program submits without waiting, look for answers and free workers after this many tasks."""
-
-
-class Code:
-    """A pickled function: shared by all option variants of it."""
-
-    __slots__ = ("block", "data", "hash", "refs")
-
-    def __init__(self, packed: Packed, runtime: ClientRuntime) -> None:
-        self.data = packed.to_bytes()
-        self.hash = hashlib.blake2b(self.data, digest_size=16).digest()
-        self.refs = packed.refs
-        self.block: Any = None
-        if len(self.data) > ARGUMENT_BYTES_MAX:
-            self.block = runtime.objects.write(Packed(self.data, [], []))
-
-    def value(self, runtime: ClientRuntime) -> m.Value:
-        """Where it is, for a message. Needs the lock."""
-        refs = [runtime.objects.publish(ref) for ref in self.refs] or None
-        block = self.block
-        if block is None:
-            return m.Value(m.INLINE, self.data, b"", 0, 0, refs)
-        return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
 
 
 class Lease:
@@ -69,6 +41,7 @@ class Lease:
         self.reader_end = reader_end
 
     def close(self) -> None:
+        """Close both."""
         self.channel.close()
         self.reader_end.close()
 
@@ -183,7 +156,7 @@ class Tasks:
             batch = self.submitter.next_batch(shape)
             if batch is not None:
                 self._send(*batch)
-            return
+                return
         self._since_fill += 1
         if len(shape.queue) + len(shape.workers) > shape.asked:
             self.ask(shape)
@@ -416,9 +389,9 @@ class Tasks:
         if back:
             self.submitter.requeue(back)
         self.submitter.settle(worker, message.spent_us, message.ran, function, time.monotonic())
-        self.fill(worker.shape)
         if worker.draining and not worker.inflight:
             self.give_back(worker)
+        self.fill(worker.shape)
 
     def _drop_late(self, reply: m.Reply) -> None:
         """An answer of an attempt that was given up: let go of what it holds for us."""
@@ -559,75 +532,6 @@ class Tasks:
         return f"{name} runs on worker process {worker.pid}"
 
 
-def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Pack a call's arguments into the record: plain ones fast, references apart, large ones into shared memory."""
-    plain = True
-    for arg in args:
-        if not is_plain(arg):
-            plain = False
-            break
-    if plain and kwargs:
-        plain = all(is_plain(arg) for arg in kwargs.values())
-    if plain:
-        body = pickle.dumps((args, kwargs), 5)
-        if len(body) <= ARGUMENT_BYTES_MAX:
-            task.body = body
-            return
-        task.body = b""
-        task.shared = runtime.objects.write(Packed(body, [], []))
-        return
-    dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
-    if any(type(arg) is ObjectRef for arg in args):
-        dependencies.extend((i, arg) for i, arg in enumerate(args) if type(arg) is ObjectRef)
-        args = tuple(None if type(arg) is ObjectRef else arg for arg in args)
-    if kwargs and any(type(arg) is ObjectRef for arg in kwargs.values()):
-        dependencies.extend((k, arg) for k, arg in kwargs.items() if type(arg) is ObjectRef)
-        kwargs = {k: None if type(arg) is ObjectRef else arg for k, arg in kwargs.items()}
-    task.dependencies = dependencies or None
-    packed = serialize(Arguments((args, kwargs)))
-    task.refs = packed.refs or None
-    if packed.size <= ARGUMENT_BYTES_MAX:
-        task.body = packed.to_bytes()
-    else:
-        task.body = b""
-        task.shared = runtime.objects.write(packed)
-
-
-def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
-    """The message for a task with more than plain arguments. Needs the lock."""
-    dependencies = None
-    if task.dependencies is not None:
-        to_value = runtime.objects.to_value
-        dependencies = [m.Dependency(where, to_value(ref)) for where, ref in task.dependencies]
-    refs = None if task.refs is None else [ref.binary() for ref in task.refs]
-    shared = None
-    if task.shared is not None:
-        block = task.shared
-        shared = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
-    return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
-
-
-def split_dependencies(tasks: list[m.Task]) -> list[bytes]:
-    """Take the dependencies of tasks that are too large for a packet out of them, as messages to send before."""
-    out = []
-    for task in tasks:
-        chunk: list[m.Dependency] = []
-        size = 0
-        for dependency in task.dependencies or ():
-            value = dependency.value
-            chunk.append(dependency)
-            size += 64 + len(value.data) + 20 * len(value.refs or ())
-            if size > PART_BYTES:
-                out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
-                task.parts += 1
-                chunk, size = [], 0
-        if chunk:
-            out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
-            task.parts += 1
-        task.dependencies = None
-    return out
-
-
 def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
     """The error of work whose process died."""
     from ..exceptions import OutOfMemoryError
@@ -639,6 +543,3 @@ def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
     error.exit_signal = death.signal or None  # the reason names them already
     error.exit_code = death.exit_code
     return error
-
-
-__all__ = ["EMPTY_BODY", "Code", "Tasks", "crash_error", "pack_arguments", "pack_error", "wire_task"]

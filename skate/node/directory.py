@@ -19,6 +19,9 @@ from ..store.arena import ALIGN
 from ..store.ranges import Ranges
 from ..wire.messages import SHARED, Value
 
+GONE_MAX = 1 << 16
+"""A message that speaks for a client which ended more than so many clients ago does not exist."""
+
 
 class Entry(Struct, eq=False):
     """One object."""
@@ -50,7 +53,8 @@ class Directory:
         self.free = Ranges()
         self.free.add(0, arena_bytes)
         self.grants: dict[bytes, Ranges] = {}
-        self.gone: set[bytes] = set()
+        self.gone: dict[bytes, None] = {}
+        """Clients that have ended, the last `GONE_MAX` of them, and those whose memory is still in use."""
 
     def _entry(self, ident: bytes) -> Entry:
         entry = self.entries.get(ident)
@@ -126,7 +130,11 @@ class Directory:
 
     def client_gone(self, client: bytes, lost: Value, effects: Effects) -> None:
         """A client has ended: what it held is let go, and what it was to deliver is lost."""
-        self.gone.add(client)
+        self.gone[client] = None
+        if len(self.gone) > GONE_MAX:
+            oldest = next((old for old in self.gone if old not in self.grants), None)
+            if oldest is not None:
+                del self.gone[oldest]
         for ident, entry in list(self.entries.items()):
             count = entry.holders.pop(client, 0)
             if count:

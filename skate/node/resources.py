@@ -34,8 +34,13 @@ class Pool:
         self._gpus = [UNIT] * (self.total.get("GPU", 0) // UNIT)
 
     def fits(self, amounts: Amounts) -> bool:
-        """Whether the amounts are free now."""
-        return all(self.free.get(name, 0) >= units for name, units in amounts.items())
+        """Whether the amounts are free now, GPUs as devices: 0.8 does not fit where two have 0.4 each."""
+        if not all(self.free.get(name, 0) >= units for name, units in amounts.items()):
+            return False
+        gpus = amounts.get("GPU", 0)
+        if gpus >= UNIT:
+            return sum(free == UNIT for free in self._gpus) >= gpus // UNIT
+        return not gpus or any(free >= gpus for free in self._gpus)
 
     def feasible(self, amounts: Amounts) -> bool:
         """Whether the amounts could ever be free."""

@@ -116,6 +116,11 @@ class Scheduler:
             lease.lent = 0
             self.pool.take(cpu)
 
+    def job_gone(self, job: str) -> None:
+        """A driver has gone: nothing of its job is idle or starting any more."""
+        self.idle.pop(job, None)
+        self.starting.pop(job, None)
+
     def client_gone(self, client: bytes) -> None:
         """A client has no demands any more. Its leases are released one by one."""
         for key in [key for key in self.demands if key[0] == client]:
@@ -153,7 +158,7 @@ class Scheduler:
     def _place_actors(self, placed: list[tuple[WaitingActor, Lease]], start: dict[str, int], reserved: Amounts) -> None:
         waiting = []
         for actor in self.actors:
-            if not self._fits(actor.placement, reserved):
+            if not (self._fits(actor.placement, reserved) and self._fits(actor.amounts, reserved)):
                 waiting.append(actor)
                 continue
             idle = self.idle.get(actor.job)
@@ -168,8 +173,15 @@ class Scheduler:
         self.actors = waiting
 
     def _fits(self, amounts: Amounts, reserved: Amounts) -> bool:
+        """Whether a request fits beside those that workers are being started for. GPU requests start one by one."""
+        if not reserved:
+            return self.pool.fits(amounts)
+        if "GPU" in amounts and "GPU" in reserved:
+            return False
         free = self.pool.free
-        return all(free.get(name, 0) - reserved.get(name, 0) >= units for name, units in amounts.items())
+        return self.pool.fits(amounts) and all(
+            free.get(name, 0) - reserved.get(name, 0) >= units for name, units in amounts.items()
+        )
 
     def _grant(self, worker: int, demand: Demand) -> Lease:
         lease = Lease(worker, demand.client, demand.shape, demand.amounts, demand.depth)

@@ -21,17 +21,15 @@ from ..exceptions import ObjectLostError
 from ..head.actors import Actors, End, Place, State, Tell, Unplace
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, pair
-from .deaths import describe
 from .directory import Directory, Effects
 from .logs import Logs
+from .pool import WorkerPool
 from .queries import answer
 from .resources import Pool, to_units
 from .scheduler import Lease, Scheduler, WaitingActor
 
-IDLE_WORKERS_S = 5.0
-"""Idle workers beyond one per CPU end after this time."""
-START_FAILURES_MAX = 5
-"""Workers that die before they are ready, in a row, before demand fails instead of another start."""
+MEMORY_RETRY_S = 0.05
+"""How often clients are asked again for memory that somebody waits for."""
 READS_PER_ROUND = 256
 
 
@@ -83,7 +81,7 @@ class Node:
         self.arena_bytes = arena_bytes
         self.session_dir = session_dir
         self.node_id = os.urandom(16).hex()
-        self.zygote = zygote
+        self.pool = WorkerPool(self, zygote)
         self.scheduler = Scheduler(Pool(total))
         self.directory = Directory(arena_bytes)
         self.actors = Actors()
@@ -96,12 +94,7 @@ class Node:
         self.memory_queue: list[tuple[Client, int, int, float]] = []
         self.pending_channels: dict[bytes, list[tuple[bytes, int]]] = {}
         self.lost = m.Value(m.ERROR, _lost_error())
-        self._next_worker = 0
-        self._worker_jobs: dict[int, str] = {}
-        self._start_failures: dict[str, int] = {}
         self._dirty = False
-        self._kill_at: dict[int, float] = {}
-        self._flushing: list[tuple[Client, int]] = []
         self.running = True
         for fd in (zygote.fd, self.logs.fd):
             self.epoll.register(fd, select.EPOLLIN)
@@ -133,18 +126,15 @@ class Node:
             self._on_time()
 
     def _timeout(self) -> float:
-        due = list(self._kill_at.values())
-        idle = sum(len(w) for w in self.scheduler.idle.values())
-        if idle > max(1, self.total.get("CPU", 1)):
-            due.append(time.monotonic() + 1.0)
+        due = self.pool.next_due(time.monotonic())
         if self.memory_queue:
-            due.append(time.monotonic() + 0.05)
-        return max(0.0, min(due) - time.monotonic()) if due else -1
+            due = MEMORY_RETRY_S if due is None else min(due, MEMORY_RETRY_S)
+        return -1 if due is None else due
 
     def _on_event(self, fd: int, mask: int) -> bool:
         """Handle one descriptor; False when there may be more to read."""
-        if fd == self.zygote.fd:
-            return self._on_zygote()
+        if fd == self.pool.zygote.fd:
+            return self.pool.on_zygote()
         if fd == self.logs.fd:
             for worker, is_error, whose, lines in self.logs.changed():
                 self._output(worker, is_error, whose, lines)
@@ -206,7 +196,7 @@ class Node:
         self.clients[client.id] = client
         self.jobs[client.job] = client
         self.send(client, self._welcome(client), (self.arena_fd,))
-        self._start_workers(client.job, min(2, max(1, int(self.total.get("CPU", 1)))))
+        self.pool.start(client.job, min(2, max(1, int(self.total.get("CPU", 1)))))
 
     def _welcome(self, client: Client) -> m.Welcome:
         return m.Welcome(
@@ -227,7 +217,7 @@ class Node:
         if client.worker:
             client.channel.close()
             if client.pid:
-                self._kill_at.setdefault(client.worker, time.monotonic() + 0.5)
+                self.pool.kill_at.setdefault(client.worker, time.monotonic() + 0.5)
             return
         client.channel.close()
         if self.clients.pop(client.id, None) is None:
@@ -236,10 +226,11 @@ class Node:
 
     def _driver_gone(self, client: Client) -> None:
         self.jobs.pop(client.job, None)
+        self.scheduler.job_gone(client.job)
         self._apply(self.actors.job_ended(client.job))
-        for worker, job in list(self._worker_jobs.items()):
+        for worker, job in list(self.pool.jobs.items()):
             if job == client.job and self.actors.by_worker.get(worker) is None:
-                self._kill(worker, signal.SIGKILL)
+                self.pool.kill(worker, signal.SIGKILL)
         self._forget(client)
         if not self.jobs:
             self.running = False
@@ -252,7 +243,7 @@ class Node:
         self.directory.client_gone(client.id, self.lost, effects)
         self._carry_out(effects)
         for lease in [lease for lease in self.scheduler.leases.values() if lease.client == client.id]:
-            self._kill(lease.worker, signal.SIGKILL)
+            self.pool.kill(lease.worker, signal.SIGKILL)
         if not any(client.id in worker.serving for worker in self.workers.values()):
             self.directory.settle_estate(client.id)
         self._dirty = True
@@ -277,7 +268,7 @@ class Node:
             return
         self.scheduler.release(message.worker)
         worker = self.workers.get(message.worker)
-        if worker is not None and message.worker not in self._kill_at:
+        if worker is not None and message.worker not in self.pool.kill_at:
             worker.since = time.monotonic()
             self.scheduler.worker_idle(message.worker, worker.job)
         self._dirty = True
@@ -346,10 +337,10 @@ class Node:
         if lease is None or lease.client != client.id or worker is None:
             return
         if message.force:
-            self._kill(message.worker, signal.SIGKILL)
+            self.pool.kill(message.worker, signal.SIGKILL)
             return
         self.send(worker, m.Cancel(client.id, message.seq))
-        self._kill(message.worker, signal.SIGINT)
+        self.pool.kill(message.worker, signal.SIGINT)
 
     def _on_want_memory(self, client: Client, message: m.WantMemory) -> None:
         if message.size > self.arena_bytes:
@@ -416,7 +407,6 @@ class Node:
             self._serve_memory()
 
     def _on_actor_ready(self, client: Client, message: m.ActorReady) -> None:
-        self._start_failures.pop(client.job, None)
         self._apply(self.actors.ready(client.worker, message.error))
 
     def _on_leaving(self, client: Client, message: m.Leaving) -> None:
@@ -465,7 +455,7 @@ class Node:
                 if effect.drain:
                     self.send(self.workers[actor.worker], m.Stop(drain=True))
                 else:
-                    self._kill(actor.worker, signal.SIGKILL)
+                    self.pool.kill(actor.worker, signal.SIGKILL)
 
     def _tell(self, actor: Any) -> None:
         if actor.state is State.DEAD:
@@ -484,7 +474,7 @@ class Node:
         for waiting, lease in placed:
             self._place(waiting.id, lease)
         for job, count in start.items():
-            self._start_workers(job, count)
+            self.pool.start(job, count)
         for ident, busy in self.scheduler.starved():
             client = self.clients.get(ident)
             if client is not None:
@@ -508,134 +498,8 @@ class Node:
         for caller, fd in self.pending_channels.pop(ident, ()):
             self._serve(worker, caller, fd)
 
-    # ------------------------------------------------------------ workers
-
-    def _start_workers(self, job: str, count: int) -> None:
-        for _ in range(count):
-            self._next_worker += 1
-            worker = self._next_worker
-            mine, theirs = pair()
-            client = self.add_client(mine, worker)
-            client.job = job
-            self._worker_jobs[worker] = job
-            self.scheduler.starting[job] = self.scheduler.starting.get(job, 0) + 1
-            out, err = self.logs.paths(worker)
-            self._to_zygote(m.Fork(worker, out, err), (theirs.fileno(),))
-            theirs.close()
-
-    def _to_zygote(self, message: Any, fds: tuple[int, ...] = ()) -> None:
-        if not self.zygote.send_fds(m.encode(message), fds):
-            self.epoll.modify(self.zygote.fd, select.EPOLLIN | select.EPOLLOUT)
-
-    def _on_zygote(self) -> bool:
-        if self.zygote.backlog and self.zygote.flush():
-            self.epoll.modify(self.zygote.fd, select.EPOLLIN)
-        while True:
-            received = self.zygote.receive()
-            if received is None:
-                return True
-            message = m.decode_from_zygote(received[0])
-            if type(message) is m.Forked:
-                self._forked(message)
-            elif type(message) is m.Reaped:
-                self._reaped(message)
-
-    def _forked(self, message: m.Forked) -> None:
-        client = self.workers.get(message.worker)
-        if client is None:
-            return
-        self._less_starting(client.job)
-        if message.error:
-            self._worker_ended(client, m.Death(f"it could not be started: {message.error}"))
-            return
-        client.pid = message.pid
-        driver = self.jobs.get(client.job)
-        if driver is None or driver.hello is None:
-            self._kill(message.worker, signal.SIGKILL)
-            return
-        hello = driver.hello
-        self.clients[client.id] = client
-        begin = m.Begin(
-            self._welcome(client), hello.namespace, hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path
-        )
-        self.send(client, begin)
-        client.since = time.monotonic()
-        self.scheduler.worker_idle(message.worker, client.job)
-        self._dirty = True
-
-    def _less_starting(self, job: str) -> None:
-        left = self.scheduler.starting.get(job, 0) - 1
-        if left > 0:
-            self.scheduler.starting[job] = left
-        else:
-            self.scheduler.starting.pop(job, None)
-
-    def _reaped(self, message: m.Reaped) -> None:
-        client = self.workers.get(message.worker)
-        if client is None:
-            return
-        self._read_last(client)
-        tail = self.logs.tail(message.worker)
-        death = describe(message, tail, client.leaving)
-        self._worker_ended(client, death)
-
-    def _read_last(self, client: Client) -> None:
-        """What a worker had sent before it died still counts."""
-        while not client.channel.closed:
-            try:
-                received = client.channel.receive()
-            except ChannelClosed:
-                return
-            if received is None:
-                return
-            self._on_message(client, m.decode_to_node(received[0]), received[1])
-
-    def _worker_ended(self, client: Client, death: m.Death) -> None:
-        worker = client.worker
-        for item in self.logs.drain(worker):
-            self._output(*item)
-        self.logs.forget(worker)
-        del self.workers[worker]
-        self._worker_jobs.pop(worker, None)
-        self._kill_at.pop(worker, None)
-        if client.channel.fd in self.by_fd:
-            self.epoll.unregister(client.channel.fd)
-            del self.by_fd[client.channel.fd]
-        client.channel.close()
-        self.clients.pop(client.id, None)
-        lease = self.scheduler.leases.get(worker)
-        self.scheduler.release(worker)
-        if lease is not None and lease.client:
-            owner = self.clients.get(lease.client)
-            if owner is not None:
-                self.send(owner, m.WorkerDied(worker, death))
-        self._apply(self.actors.process_died(worker, death))
-        self._forget(client)
-        for caller in list(client.serving):
-            self._estate(caller)
-
-    def _kill(self, worker: int, signo: int) -> None:
-        client = self.workers.get(worker)
-        if client is not None and client.pid:
-            if signo == signal.SIGKILL:
-                self._kill_at[worker] = time.monotonic() + 60
-                for idle in self.scheduler.idle.values():
-                    if worker in idle:
-                        idle.remove(worker)
-            self._to_zygote(m.Kill(client.pid, signo))
-
     def _on_time(self) -> None:
-        now = time.monotonic()
-        for worker, at in list(self._kill_at.items()):
-            if now >= at:
-                del self._kill_at[worker]
-                self._kill(worker, signal.SIGKILL)
-        cpus = max(1, int(self.total.get("CPU", 1)))
-        for idle in self.scheduler.idle.values():
-            if len(idle) > cpus:
-                for worker in [w for w in idle[cpus:] if now - self.workers[w].since > IDLE_WORKERS_S]:
-                    idle.remove(worker)
-                    self.send(self.workers[worker], m.Stop())
+        self.pool.on_time(time.monotonic())
         if self.memory_queue:
             for client in self.clients.values():
                 client.wanted = False
@@ -643,7 +507,7 @@ class Node:
 
     def _output(self, worker: int, is_error: bool, whose: str, lines: list[str]) -> None:
         client = self.workers.get(worker)
-        driver = self.jobs.get(self._worker_jobs.get(worker, ""))
+        driver = self.jobs.get(self.pool.jobs.get(worker, ""))
         if driver is None or not driver.log_to_driver:
             return
         pid = client.pid if client else 0
@@ -651,7 +515,7 @@ class Node:
 
     def close(self) -> None:
         """End everything: the zygote ends all workers when its channel closes."""
-        self.zygote.close()
+        self.pool.zygote.close()
         self.logs.close()
 
 

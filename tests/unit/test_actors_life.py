@@ -120,9 +120,7 @@ class ActorsMachine(RuleBasedStateMachine):
     def job_ended(self, job: str) -> None:
         self.carry_out(self.actors.job_ended(job))
         for actor in self.actors.by_id.values():
-            assert (
-                actor.job != job or actor.spec.detached or actor.state is State.DEAD or actor.worker in self.ending
-            )
+            assert actor.job != job or actor.spec.detached or actor.state is State.DEAD or actor.worker in self.ending
 
     @invariant()
     def consistent(self) -> None:

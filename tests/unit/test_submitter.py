@@ -169,7 +169,11 @@ class SubmitterMachine(RuleBasedStateMachine):
         assert all(count == 1 for count in self.done.values())
         for no, simulated in self.workers.items():
             sent = {*simulated.read, *(seq for packet in simulated.unread for seq in packet)}
-            assert sent == set(self.submitter.workers[no].inflight)
+            worker = self.submitter.workers[no]
+            assert sent == set(worker.inflight)
+            assert all(any(task.seq in sent for task in packet) for packet in worker.packets), "a packet is finished"
+            in_packets = [task.seq for packet in worker.packets for task in packet if task.seq in sent]
+            assert in_packets == [*simulated.read, *(seq for packet in simulated.unread for seq in packet)]
 
 
 TestSubmitter = SubmitterMachine.TestCase

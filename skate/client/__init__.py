@@ -1,0 +1,1 @@
+"""The runtime in every driver and worker: submit, wait, references, serialization."""

@@ -1,0 +1,116 @@
+"""Functions and arguments as messages: pickled, with references apart and large parts in shared memory.
+
+A packet to a worker must never be larger than the kernel takes at once, so what is too large goes another way: arguments and
+functions through shared memory, long lists of references in `Part` messages before the task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from ..wire import messages as m
+from .refs import ObjectRef
+from .serialization import Arguments, Packed, is_plain, serialize
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+    from .submitter import TaskRecord
+
+ARGUMENT_BYTES_MAX = 32 * 1024
+"""Arguments and functions up to this size travel inside messages."""
+PART_BYTES = 24 * 1024
+"""About this much of a long list of dependencies goes into one message."""
+EMPTY_BODY = pickle.dumps(((), {}), 5)
+
+
+class Code:
+    """A pickled function: shared by all option variants of it."""
+
+    __slots__ = ("block", "data", "hash", "refs")
+
+    def __init__(self, packed: Packed, runtime: ClientRuntime) -> None:
+        self.data = packed.to_bytes()
+        self.hash = hashlib.blake2b(self.data, digest_size=16).digest()
+        self.refs = packed.refs
+        self.block: Any = None
+        if len(self.data) > ARGUMENT_BYTES_MAX:
+            self.block = runtime.objects.write(Packed(self.data, [], []))
+
+    def value(self, runtime: ClientRuntime) -> m.Value:
+        """Where it is, for a message. Needs the lock."""
+        refs = [runtime.objects.publish(ref) for ref in self.refs] or None
+        block = self.block
+        if block is None:
+            return m.Value(m.INLINE, self.data, b"", 0, 0, refs)
+        return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
+
+
+def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Pack a call's arguments into the record: plain ones fast, references apart, large ones into shared memory."""
+    plain = True
+    for arg in args:
+        if not is_plain(arg):
+            plain = False
+            break
+    if plain and kwargs:
+        plain = all(is_plain(arg) for arg in kwargs.values())
+    if plain:
+        body = pickle.dumps((args, kwargs), 5)
+        if len(body) <= ARGUMENT_BYTES_MAX:
+            task.body = body
+            return
+        task.body = b""
+        task.shared = runtime.objects.write(Packed(body, [], []))
+        return
+    dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
+    if any(type(arg) is ObjectRef for arg in args):
+        dependencies.extend((i, arg) for i, arg in enumerate(args) if type(arg) is ObjectRef)
+        args = tuple(None if type(arg) is ObjectRef else arg for arg in args)
+    if kwargs and any(type(arg) is ObjectRef for arg in kwargs.values()):
+        dependencies.extend((k, arg) for k, arg in kwargs.items() if type(arg) is ObjectRef)
+        kwargs = {k: None if type(arg) is ObjectRef else arg for k, arg in kwargs.items()}
+    task.dependencies = dependencies or None
+    packed = serialize(Arguments((args, kwargs)))
+    task.refs = packed.refs or None
+    if packed.size <= ARGUMENT_BYTES_MAX:
+        task.body = packed.to_bytes()
+    else:
+        task.body = b""
+        task.shared = runtime.objects.write(packed)
+
+
+def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
+    """The message for a task with more than plain arguments. Needs the lock."""
+    dependencies = None
+    if task.dependencies is not None:
+        to_value = runtime.objects.to_value
+        dependencies = [m.Dependency(where, to_value(ref)) for where, ref in task.dependencies]
+    refs = None if task.refs is None else [ref.binary() for ref in task.refs]
+    shared = None
+    if task.shared is not None:
+        block = task.shared
+        shared = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
+    return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
+
+
+def split_dependencies(tasks: list[m.Task]) -> list[bytes]:
+    """Take the dependencies of tasks that are too large for a packet out of them, as messages to send before."""
+    out = []
+    for task in tasks:
+        chunk: list[m.Dependency] = []
+        size = 0
+        for dependency in task.dependencies or ():
+            value = dependency.value
+            chunk.append(dependency)
+            size += 64 + len(value.data) + 20 * len(value.refs or ())
+            if size > PART_BYTES:
+                out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
+                task.parts += 1
+                chunk, size = [], 0
+        if chunk:
+            out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
+            task.parts += 1
+        task.dependencies = None
+    return out

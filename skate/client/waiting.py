@@ -1,0 +1,172 @@
+"""`get` and `wait`: waiting for references, and saying so when it takes long.
+
+A task that waits lends its CPU: after `BLOCK_AFTER_S`, so that short waits cost the node nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import GetTimeoutError
+from ..wire import messages as m
+from .pump import Waiter
+from .refs import REMOTE, VALUE, ObjectRef
+from .streams import Stream
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+SLOW_GET_S = 5.0
+"""A `get` that waits this long says on stderr what it waits for."""
+BLOCK_AFTER_S = 0.001
+"""A task that waits this long in `get` lends its CPU."""
+
+
+class Waits:
+    """What one client waits for."""
+
+    def __init__(self, runtime: ClientRuntime) -> None:
+        self.runtime = runtime
+        self._blocked = 0
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """See `Runtime.get`."""
+        if self.runtime.closed:
+            self.runtime.check_open()
+        objects = self.runtime.objects
+        out = []
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for ref in refs:
+            if ref._state < VALUE:
+                self._await(ref, refs, deadline)
+            out.append(objects.load(ref))
+        return out
+
+    def _await(self, ref: ObjectRef[Any], refs: Sequence[ObjectRef[Any]], deadline: float | None) -> None:
+        waiter = Waiter()
+        with self.runtime.lock:
+            if ref._state >= VALUE:
+                return
+            self.runtime.when_done(ref, waiter.notify)
+            self.runtime.actors.flush_dirty()
+            for other in refs if len(refs) > 1 else ():
+                if other._state == REMOTE:
+                    self.runtime.objects.fetch(other)
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self.wait_for(waiter, timeout, lambda: self.runtime.why(ref)):
+            callbacks = ref._callbacks
+            if callbacks is not None and waiter.notify in callbacks:
+                callbacks.remove(waiter.notify)
+            if ref._state < VALUE:
+                raise GetTimeoutError(f"get timed out: {self.runtime.why(ref)}")
+
+    def wait_for(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
+        """Wait, lending the CPU of a worker and telling the user when it takes long."""
+        if waiter.left <= 0:
+            return True
+        if self.runtime.before_block is not None:
+            return self._wait_in_worker(waiter, timeout, why)
+        return self._wait_telling(waiter, timeout, why)
+
+    def _wait_in_worker(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
+        first = BLOCK_AFTER_S if timeout is None else min(timeout, BLOCK_AFTER_S)
+        if self.runtime.pump.wait(waiter, first):
+            return True
+        if timeout is not None and timeout <= BLOCK_AFTER_S:
+            return False
+        assert self.runtime.before_block is not None
+        self.runtime.before_block()
+        with self.runtime.lock:
+            self._blocked += 1
+            if self._blocked == 1:
+                self.runtime.send(m.Blocked(True))
+        try:
+            return self._wait_telling(waiter, None if timeout is None else timeout - first, why)
+        finally:
+            with self.runtime.lock:
+                self._blocked -= 1
+                if self._blocked == 0:
+                    self.runtime.send(m.Blocked(False))
+
+    def _wait_telling(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
+        limit = SLOW_GET_S
+        waited = 0.0
+        while True:
+            step = limit if timeout is None else min(limit, timeout - waited)
+            if self.runtime.pump.wait(waiter, step):
+                return True
+            waited += step
+            if timeout is not None and waited >= timeout:
+                return False
+            limit *= 4
+            print(f"skate: still waiting after {waited:.0f} s: {why()}", file=sys.stderr, flush=True)
+
+    def wait(self, refs: Sequence[Any], num_returns: int, timeout: float | None) -> tuple[list[Any], list[Any]]:
+        """See `Runtime.wait`."""
+        ready = self._ready(refs, num_returns)
+        if len(ready) < num_returns:
+            with self.runtime.lock:
+                self.runtime.actors.flush_dirty()
+            self.runtime.pump.try_turn()
+            ready = self._ready(refs, num_returns)
+        if len(ready) < num_returns and timeout != 0:
+            waiter, watched = self._watch(refs, num_returns)
+            self.wait_for(waiter, timeout, lambda: self._why_wait(refs))
+            self._unwatch(watched, waiter)
+            ready = self._ready(refs, num_returns)
+        if len(ready) == 1:
+            at = ready[0]
+            return [refs[at]], [*refs[:at], *refs[at + 1 :]]
+        chosen = set(ready)
+        return [refs[at] for at in ready], [ref for at, ref in enumerate(refs) if at not in chosen]
+
+    def _ready(self, refs: Sequence[Any], limit: int) -> list[int]:
+        """The places of the first `limit` references that are done."""
+        ready: list[int] = []
+        for at, ref in enumerate(refs):
+            if ref._state >= VALUE if type(ref) is ObjectRef else self._has_item(ref._stream):
+                ready.append(at)
+                if len(ready) == limit:
+                    break
+        return ready
+
+    @staticmethod
+    def _has_item(stream: Stream) -> bool:
+        peeked = getattr(stream, "peeked", None)
+        return bool(stream.items) or stream.total is not None or (peeked is not None and peeked._state >= VALUE)
+
+    def _watch(self, refs: Sequence[Any], num_returns: int) -> tuple[Waiter, list[ObjectRef[Any]]]:
+        """A waiter that is met when `num_returns` references are done, and those that it watches."""
+        watched = []
+        waiter = Waiter(num_returns)
+        notify = waiter.notify
+        with self.runtime.lock:
+            for ref in refs:
+                if type(ref) is not ObjectRef:
+                    self.runtime.streams.on_item(ref._stream, notify)
+                elif ref._state < VALUE:
+                    self.runtime.when_done(ref, notify)
+                    watched.append(ref)
+                else:
+                    waiter.left -= 1
+        return waiter, watched
+
+    def _unwatch(self, watched: list[ObjectRef[Any]], waiter: Waiter) -> None:
+        notify = waiter.notify
+        with self.runtime.lock:
+            for ref in watched:
+                callbacks = ref._callbacks
+                if callbacks is not None:
+                    if len(callbacks) == 1:
+                        ref._callbacks = None
+                    elif notify in callbacks:
+                        callbacks.remove(notify)
+
+    def _why_wait(self, refs: Sequence[Any]) -> str:
+        for ref in refs:
+            if type(ref) is ObjectRef and ref._state < VALUE:
+                return self.runtime.why(ref)
+        return "a stream"

@@ -1,0 +1,173 @@
+"""The worker processes of a node: started through the zygote, and ended.
+
+The zygote is their parent: it says that a worker is there (`Forked`), and how it ended (`Reaped`).
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..wire import messages as m
+from ..wire.channel import Channel, ChannelClosed, pair
+from .deaths import describe
+
+if TYPE_CHECKING:
+    from .service import Client, Node
+
+IDLE_WORKERS_S = 5.0
+"""Idle workers beyond one per CPU end after this time."""
+KILL_AGAIN_S = 60.0
+
+
+class WorkerPool:
+    """The shell around the workers' lives."""
+
+    def __init__(self, node: Node, zygote: Channel) -> None:
+        self.node = node
+        self.zygote = zygote
+        self.jobs: dict[int, str] = {}
+        self.kill_at: dict[int, float] = {}
+        """When to kill a worker that should have ended by itself."""
+        self._next_worker = 0
+
+    def start(self, job: str, count: int) -> None:
+        """Fork workers for a job."""
+        for _ in range(count):
+            self._next_worker += 1
+            worker = self._next_worker
+            mine, theirs = pair()
+            client = self.node.add_client(mine, worker)
+            client.job = job
+            self.jobs[worker] = job
+            self.node.scheduler.starting[job] = self.node.scheduler.starting.get(job, 0) + 1
+            out, err = self.node.logs.paths(worker)
+            self._to_zygote(m.Fork(worker, out, err), (theirs.fileno(),))
+            theirs.close()
+
+    def _to_zygote(self, message: Any, fds: tuple[int, ...] = ()) -> None:
+        if not self.zygote.send_fds(m.encode(message), fds):
+            self.node.epoll.modify(self.zygote.fd, select.EPOLLIN | select.EPOLLOUT)
+
+    def on_zygote(self) -> bool:
+        """The zygote has something to say, or room to be told."""
+        if self.zygote.backlog and self.zygote.flush():
+            self.node.epoll.modify(self.zygote.fd, select.EPOLLIN)
+        while True:
+            received = self.zygote.receive()
+            if received is None:
+                return True
+            message = m.decode_from_zygote(received[0])
+            if type(message) is m.Forked:
+                self._forked(message)
+            elif type(message) is m.Reaped:
+                self._reaped(message)
+
+    def _forked(self, message: m.Forked) -> None:
+        client = self.node.workers.get(message.worker)
+        if client is None:
+            return
+        self._less_starting(client.job)
+        if message.error:
+            self._ended(client, m.Death(f"it could not be started: {message.error}"))
+            return
+        client.pid = message.pid
+        driver = self.node.jobs.get(client.job)
+        if driver is None or driver.hello is None:
+            self.kill(message.worker, signal.SIGKILL)
+            return
+        hello = driver.hello
+        self.node.clients[client.id] = client
+        begin = m.Begin(
+            self.node._welcome(client), hello.namespace, hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path
+        )
+        self.node.send(client, begin)
+        client.since = time.monotonic()
+        self.node.scheduler.worker_idle(message.worker, client.job)
+        self.node._dirty = True
+
+    def _less_starting(self, job: str) -> None:
+        left = self.node.scheduler.starting.get(job, 0) - 1
+        if left > 0:
+            self.node.scheduler.starting[job] = left
+        else:
+            self.node.scheduler.starting.pop(job, None)
+
+    def _reaped(self, message: m.Reaped) -> None:
+        client = self.node.workers.get(message.worker)
+        if client is None:
+            return
+        self._read_last(client)
+        tail = self.node.logs.tail(message.worker)
+        death = describe(message, tail, client.leaving)
+        self._ended(client, death)
+
+    def _read_last(self, client: Client) -> None:
+        """What a worker had sent before it died still counts."""
+        while not client.channel.closed:
+            try:
+                received = client.channel.receive()
+            except ChannelClosed:
+                return
+            if received is None:
+                return
+            self.node._on_message(client, m.decode_to_node(received[0]), received[1])
+
+    def _ended(self, client: Client, death: m.Death) -> None:
+        worker = client.worker
+        for item in self.node.logs.drain(worker):
+            self.node._output(*item)
+        self.node.logs.forget(worker)
+        del self.node.workers[worker]
+        self.jobs.pop(worker, None)
+        self.kill_at.pop(worker, None)
+        if client.channel.fd in self.node.by_fd:
+            self.node.epoll.unregister(client.channel.fd)
+            del self.node.by_fd[client.channel.fd]
+        client.channel.close()
+        self.node.clients.pop(client.id, None)
+        lease = self.node.scheduler.leases.get(worker)
+        self.node.scheduler.release(worker)
+        if lease is not None and lease.client:
+            owner = self.node.clients.get(lease.client)
+            if owner is not None:
+                self.node.send(owner, m.WorkerDied(worker, death))
+        self.node._apply(self.node.actors.process_died(worker, death))
+        self.node._forget(client)
+        for caller in list(client.serving):
+            self.node._estate(caller)
+
+    def kill(self, worker: int, signo: int) -> None:
+        """Send a signal to a worker; SIGKILL is also the end of its leases to come."""
+        client = self.node.workers.get(worker)
+        if client is not None and client.pid:
+            if signo == signal.SIGKILL:
+                self.kill_at[worker] = time.monotonic() + KILL_AGAIN_S
+                for idle in self.node.scheduler.idle.values():
+                    if worker in idle:
+                        idle.remove(worker)
+            self._to_zygote(m.Kill(client.pid, signo))
+
+    def on_time(self, now: float) -> None:
+        """Kill what did not end by itself, and end idle workers that are too many."""
+        for worker, at in list(self.kill_at.items()):
+            if now >= at:
+                del self.kill_at[worker]
+                self.kill(worker, signal.SIGKILL)
+        node = self.node
+        cpus = max(1, int(node.total.get("CPU", 1)))
+        for idle in node.scheduler.idle.values():
+            if len(idle) > cpus:
+                for worker in [w for w in idle[cpus:] if now - node.workers[w].since > IDLE_WORKERS_S]:
+                    idle.remove(worker)
+                    node.send(node.workers[worker], m.Stop())
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until `on_time` has something to do."""
+        due = list(self.kill_at.values())
+        cpus = max(1, int(self.node.total.get("CPU", 1)))
+        if any(len(idle) > cpus for idle in self.node.scheduler.idle.values()):
+            due.append(now + 1.0)
+        return max(0.0, min(due) - now) if due else None
