@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,3 +71,12 @@ def start() -> Iterator[Callable[..., str]]:
     skate.shutdown()
     for folder in folders:
         before.check(folder)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """What a failed test had in its variables is let go, so that its failure is not reported a second time as a leak."""
+    report = yield
+    if call.excinfo is not None and call.when == "call":
+        traceback.clear_frames(call.excinfo.tb)
+    return report

@@ -124,8 +124,8 @@ class Actors:
             actor = ActorClient(ident, options.class_name, options.max_pending_calls)
             request = self._creation(actor, spec, code, record, meta)
             ref: ObjectRef[Any] = ObjectRef(runtime, ident, REMOTE)
-            if options.name:
-                slot = runtime.open_request()
+            slot = runtime.open_request() if options.name else None
+            if slot is not None:
                 request.request = slot.number
             runtime.objects.known[ident] = ref
             ref._hold = Held(runtime, ident)
@@ -133,7 +133,7 @@ class Actors:
             self.by_id[ident] = actor
             actor.creating = (request, record)
             self._when_ready(record, lambda: self._send_creation(actor))
-        if options.name:
+        if slot is not None:
             return self._settle_name(runtime.wait_request(slot), ref, actor, meta, options.name)
         return ref, meta
 
@@ -252,7 +252,7 @@ class Actors:
 
     def client(self, ref: ObjectRef[Any]) -> ActorClient:
         """The actor behind its reference; connected on the first call. Needs the lock."""
-        actor = ref._task
+        actor: ActorClient | None = ref._task
         if actor is None:
             ident = ref.binary()
             actor = self.by_id.get(ident)

@@ -43,7 +43,7 @@ class Block:
 
     def view(self) -> memoryview:
         """A read-only view; it and everything cut from it keep the block alive."""
-        exporter = self._exporter() if self._exporter is not None else None
+        exporter: Any = self._exporter() if self._exporter is not None else None
         if exporter is None:
             exporter = self.memory.arena.exporter(self.offset, self.size, self.mine)
             exporter.block = self

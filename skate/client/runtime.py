@@ -447,7 +447,8 @@ class ClientRuntime:
 
     def stream_completed(self, generator: ObjectRefGenerator[Any]) -> ObjectRef[None]:
         """See `Runtime.stream_completed`."""
-        return generator._stream.completed
+        completed: ObjectRef[None] = generator._stream.completed
+        return completed
 
     def stream_finished(self, generator: ObjectRefGenerator[Any]) -> bool:
         """See `Runtime.stream_finished`."""
@@ -455,7 +456,7 @@ class ClientRuntime:
 
     def stream_id(self, generator: ObjectRefGenerator[Any]) -> str:
         """See `Runtime.stream_id`."""
-        return generator._stream.completed.hex()
+        return str(generator._stream.completed.hex())
 
     def reduce_stream(self, generator: ObjectRefGenerator[Any]) -> tuple[Any, ...]:
         """See `Runtime.reduce_stream`."""
@@ -517,17 +518,20 @@ class ClientRuntime:
 
     def nodes(self) -> list[dict[str, Any]]:
         """See `Runtime.nodes`."""
-        return self.ask("nodes")
+        nodes: list[dict[str, Any]] = self.ask("nodes")
+        return nodes
 
     def cluster_resources(self) -> dict[str, float]:
         """See `Runtime.cluster_resources`."""
-        return self.ask("total")
+        total: dict[str, float] = self.ask("total")
+        return total
 
     def available_resources(self) -> dict[str, float]:
         """See `Runtime.available_resources`."""
         with self.lock:
             self.tasks.return_idle(-1.0)
-        return self.ask("available")
+        available: dict[str, float] = self.ask("available")
+        return available
 
     def check_feasible(self, what: str, resources: Mapping[str, float]) -> None:
         """See `Runtime.check_feasible`."""
@@ -579,7 +583,8 @@ def restore_reference(ident: bytes) -> ObjectRef[Any]:
     if runtime is None:
         raise RaySystemError("an ObjectRef can only be unpickled in a process that is connected to skate")
     with runtime.lock:
-        return runtime.objects.adopt(ident)
+        ref: ObjectRef[Any] = runtime.objects.adopt(ident)
+    return ref
 
 
 def _weak_keys() -> Any:

@@ -105,7 +105,7 @@ def _keep_in(out_of_band: list[memoryview]) -> Callable[[pickle.PickleBuffer], b
     return keep
 
 
-class _Pickler(cloudpickle.Pickler):
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     def __init__(self, file: io.BytesIO) -> None:
         self.out_of_band: list[memoryview] = []
         self.found: list[ObjectRef[Any]] = []

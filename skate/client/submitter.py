@@ -50,20 +50,17 @@ class TaskRecord:
 
     __slots__ = (
         "attempt",
-        "blamed",
         "body",
         "cancelled",
         "dependencies",
         "function",
         "missing",
-        "nested",
         "pins",
         "ref",
         "refs",
         "retries_left",
         "seq",
         "shared",
-        "started_at",
         "stream",
         "worker",
     )
@@ -73,7 +70,8 @@ class TaskRecord:
         self.function = function
         self.body = body
         self.ref = ref
-        self.worker: LeasedWorker | None = None
+        self.worker: Any = None
+        """The leased worker that has it, or for a call its actor."""
         self.attempt = 0
         self.dependencies: list[tuple[int | str, Any]] | None = None
         self.refs: list[Any] | None = None
@@ -82,6 +80,7 @@ class TaskRecord:
         self.retries_left = 0
         self.cancelled = False
         self.missing = 0
+        self.pins: Any = None
 
 
 class LeasedWorker:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
@@ -120,7 +121,7 @@ class Tasks:
             if num_returns == DYNAMIC:
                 return runtime.streams.dynamic(stream)
             return ObjectRefGenerator(runtime, stream)
-        refs = [ObjectRef(runtime, task.seq if i == 0 else runtime.next_id()) for i in range(num_returns)]
+        refs: list[ObjectRef[Any]] = [ObjectRef(runtime, task.seq if i == 0 else runtime.next_id()) for i in range(num_returns)]
         for ref in refs:
             ref._task = task
         task.ref = refs
@@ -136,9 +137,9 @@ class Tasks:
             for _, ref in task.dependencies:
                 if ref._state < VALUE:
                     task.missing += 1
-                    runtime.when_done(ref, lambda _, task=task: self._dependency_done(task))
+                    runtime.when_done(ref, partial(self._dependency_done, task))
 
-    def _dependency_done(self, task: TaskRecord) -> None:
+    def _dependency_done(self, task: TaskRecord, _: ObjectRef[Any]) -> None:
         task.missing -= 1
         if not task.missing and not task.cancelled:
             self.enqueue(task)
@@ -212,7 +213,7 @@ class Tasks:
             keep, packets = packets[:cut], packets[cut:]
             for raw in keep:
                 worker.channel.channel.send(raw)
-        seqs = []
+        seqs: list[int] = []
         for raw in packets:
             batch = m.decode_batch(raw)
             if type(batch) is m.Batch:
@@ -276,7 +277,7 @@ class Tasks:
         lease = Lease(channel, socket.socket(fileno=fds[1]))
         worker = self.submitter.add_worker(message.worker, message.shape, lease, message.pid, time.monotonic())
         self.by_fd[channel.fd] = worker
-        runtime.pump.add(channel.fd, lambda mask, worker=worker: self._on_worker(worker, mask))
+        runtime.pump.add(channel.fd, partial(self._on_worker, worker))
         self.fill(worker.shape)
 
     def give_back(self, worker: LeasedWorker) -> None:

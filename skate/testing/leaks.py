@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..client.runtime import ClientRuntime
 
 POLL_S = 0.005
-TIMEOUT_S = 10.0
+TIMEOUT_S = 5.0
 
 
 def eventually(predicate: Callable[[], Any], timeout_s: float = TIMEOUT_S, what: str = "") -> Any:

@@ -78,7 +78,8 @@ class ActorHost:
             return self._terminate
         if name == "__ray_call__":
             return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
-        return getattr(self.instance, name)
+        method: Callable[..., Any] = getattr(self.instance, name)
+        return method
 
     def _terminate(self) -> None:
         raise ExitActor

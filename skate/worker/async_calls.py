@@ -124,9 +124,12 @@ class AsyncCalls:
     async def _call(self, caller: Caller, task: m.Task, function: Function) -> None:
         worker = self._worker
         limit = self._limits.get(function.group, self._limits[""])
+        received = Received()
+        args: Any = None
+        kwargs: Any = None
+        result: Any = None
         try:
             async with limit:
-                received = Received()
                 if worker.was_cancelled(caller, task):
                     raise asyncio.CancelledError
                 args, kwargs = execute.arguments(worker, caller, task, received)

@@ -99,8 +99,8 @@ def arguments(
     if task.parts and caller is not None:
         parts = caller.parts.pop(task.seq)
         dependencies = [dependency for at in range(task.parts) for dependency in parts[at]]
+    args = list(args)
     if dependencies:
-        args = list(args)
         for dependency in dependencies:
             value = objects.load_value(dependency.value, blocks)
             where = dependency.where
@@ -108,7 +108,7 @@ def arguments(
                 args[where] = value
             else:
                 kwargs[where] = value
-    return args, kwargs
+    return tuple(args), kwargs
 
 
 def success(worker: Worker, caller: Caller, task: m.Task, function: Function, result: Any) -> m.Reply:

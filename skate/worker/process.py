@@ -225,7 +225,7 @@ class Worker:
                 received = Received()
                 args, kwargs = execute.arguments(self, caller, task, received)
             result = function.run(*args, **kwargs)
-            args = kwargs = None  # type: ignore[assignment]
+            args = kwargs = None
             reply = execute.success(self, caller, task, function, result)
             result = None
         except ExitActor:

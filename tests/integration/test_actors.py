@@ -275,7 +275,7 @@ def test_restart_says_so() -> None:
     aware = Aware.remote()
     assert skate.get(aware.restarted.remote()) is False
     skate.kill(aware, no_restart=False)
-    assert skate.get(aware.restarted.remote()) is True
+    assert eventually(lambda: skate.get(aware.restarted.remote()))
 
 
 def test_max_pending_calls() -> None:

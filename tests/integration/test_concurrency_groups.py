@@ -19,17 +19,17 @@ class Grouped:
         self.event = threading.Event()
 
     @skate.method(concurrency_group="io")
-    def wait(self) -> str:
+    def wait(self) -> int:
         assert self.event.wait(10)
-        return threading.current_thread().name
+        return threading.get_ident()
 
     @skate.method(concurrency_group="compute")
-    def set(self) -> str:
+    def set(self) -> int:
         self.event.set()
-        return threading.current_thread().name
+        return threading.get_ident()
 
-    def default(self) -> str:
-        return threading.current_thread().name
+    def default(self) -> int:
+        return threading.get_ident()
 
 
 @skate.remote(concurrency_groups={"io": 2})

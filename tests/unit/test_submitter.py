@@ -6,7 +6,7 @@ from collections import Counter, deque
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from skate.client.submitter import (
     AHEAD_US,
@@ -44,6 +44,11 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.next_worker = 0
         self.now = 0.0
 
+    @initialize(expected=st.lists(st.sampled_from([UNKNOWN_US, 10.0, 300.0]), min_size=4, max_size=4))
+    def measured_before(self, expected: list[float]) -> None:
+        for function, expected_us in zip(self.functions, expected, strict=True):
+            function.expected_us = expected_us
+
     def worker(self, data: st.DataObject) -> tuple[LeasedWorker, Simulated]:
         no = data.draw(st.sampled_from(sorted(self.workers)))
         return self.submitter.workers[no], self.workers[no]
@@ -60,6 +65,8 @@ class SubmitterMachine(RuleBasedStateMachine):
             self.workers[worker.no].unread.append([task.seq for task in tasks])
         if shape.queue:
             assert not shape.idle, "tasks wait, and so does a worker"
+        else:
+            self.steal(shape)
 
     @rule(function=st.integers(0, 3), count=st.integers(1, 80), size=st.sampled_from([10, 2000]))
     def submit(self, function: int, count: int, size: int) -> None:
@@ -110,23 +117,20 @@ class SubmitterMachine(RuleBasedStateMachine):
         assert function is not None and 0 < function.expected_us <= max(UNKNOWN_US, 5000)
         self.fill(worker.shape)
 
-    @rule(shape=st.integers(0, 1))
-    def steal(self, shape: int) -> None:
-        """Take back what the busiest has not read, but for one packet, when another has nothing to do."""
-        chosen = self.shapes[shape]
-        victim = self.submitter.victim(chosen)
+    def steal(self, shape: Shape) -> None:
+        """Take back half of what the busiest has not read, when another has nothing to do."""
+        victim = self.submitter.victim(shape)
         if victim is None:
             return
-        assert chosen.idle and not chosen.queue and len(victim.packets) > 1
+        assert shape.idle and not shape.queue and len(victim.packets) > 1
         unread = self.workers[victim.no].unread
         seqs: list[int] = []
-        while len(unread) > 1:
+        for _ in range(min(len(unread), max(1, (len(victim.packets) - 1) // 2))):
             seqs = [*unread.pop(), *seqs]
         if seqs:
             taken = self.submitter.took_back(victim, seqs)
-            assert [task.seq for task in taken] == [task.seq for task in chosen.queue] == seqs, "order is kept"
-            self.submitter.validate()
-            self.fill(chosen)
+            assert [task.seq for task in taken] == [task.seq for task in shape.queue] == seqs, "order is kept"
+            self.fill(shape)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
