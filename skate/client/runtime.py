@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import GetTimeoutError, NotRunningError, ObjectStoreFullError, RaySystemError, TaskUnschedulableError
 from ..store.arena import Arena
 from ..wire import messages as m
-from ..wire.channel import Channel, ChannelClosed
+from ..wire.channel import Channel, ChannelClosed, wait_writable
 from .actors import ActorClient, Actors
 from .memory import CACHE_BYTES, GRANT_BYTES, Block, Memory
 from .objects import Objects
@@ -124,7 +124,7 @@ class ClientRuntime:
         try:
             done = self.control.send_fds(m.encode(message), fds) if fds else self.control.send(m.encode(message))
             while not done:
-                _wait_writable(self.control.fd)
+                wait_writable(self.control.fd)
                 done = self.control.flush()
         except ChannelClosed:
             self._node_lost()
@@ -591,19 +591,3 @@ def _weak_keys() -> Any:
     import weakref
 
     return weakref.WeakKeyDictionary()
-
-
-def _wait_writable(fd: int) -> None:
-    import select
-
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    poll.poll(1000)
-
-
-def _wait_readable(fd: int, timeout_s: float) -> bool:
-    import select
-
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))

@@ -19,11 +19,11 @@ from .. import __version__
 from ..exceptions import RaySystemError
 from ..store.arena import Arena
 from ..wire import messages as m
-from ..wire.channel import Channel, ChannelClosed, pair
+from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
 from . import current, interrupts
 from .init_options import InitOptions
 from .output import Printer
-from .runtime import ClientRuntime, _wait_readable
+from .runtime import ClientRuntime
 
 STORE_SHARE = 0.3
 """The share of the machine's memory that objects may take, by default."""
@@ -121,7 +121,7 @@ def _welcome(channel: Channel) -> tuple[m.Welcome, int]:
     while True:
         received = channel.receive()
         if received is None:
-            if not _wait_readable(channel.fd, START_TIMEOUT_S):
+            if not wait_readable(channel.fd, START_TIMEOUT_S):
                 raise TimeoutError(f"no answer in {START_TIMEOUT_S:.0f} s")
             continue
         message = m.decode_from_node(received[0])

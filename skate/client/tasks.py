@@ -121,7 +121,9 @@ class Tasks:
             if num_returns == DYNAMIC:
                 return runtime.streams.dynamic(stream)
             return ObjectRefGenerator(runtime, stream)
-        refs: list[ObjectRef[Any]] = [ObjectRef(runtime, task.seq if i == 0 else runtime.next_id()) for i in range(num_returns)]
+        refs: list[ObjectRef[Any]] = [
+            ObjectRef(runtime, task.seq if i == 0 else runtime.next_id()) for i in range(num_returns)
+        ]
         for ref in refs:
             ref._task = task
         task.ref = refs

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -207,3 +208,17 @@ def take_back(reader_end: socket.socket, buffer: bytearray, view: memoryview) ->
     except (BlockingIOError, ConnectionError):
         return None
     return bytes(view[1:size]) if size else None
+
+
+def wait_writable(fd: int) -> None:
+    """Sleep until a descriptor takes more, a second at most."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll(1000)
+
+
+def wait_readable(fd: int, timeout_s: float = 1.0) -> bool:
+    """Sleep until a descriptor has something to read; False when the time is over first."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))

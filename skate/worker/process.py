@@ -27,7 +27,7 @@ from ..client.serialization import deserialize
 from ..client.waist import TaskContext
 from ..store.arena import Arena
 from ..wire import messages as m
-from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed
+from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, wait_readable, wait_writable
 from . import execute
 from .actor import ActorHost
 from .execute import Caller, ExitActor, Function, Received
@@ -300,7 +300,7 @@ class Worker:
         try:
             done = channel.send(data)
             while not done:
-                _wait_writable(channel.fd)
+                wait_writable(channel.fd)
                 done = channel.flush()
         except (ChannelClosed, OSError):
             return  # the caller is gone: its end of file is on the way
@@ -342,7 +342,7 @@ class Worker:
             return
         self.give_back_pending()
         while caller.credits.get(seq, 0) < taken:
-            _wait_readable(caller.channel.fd)
+            wait_readable(caller.channel.fd)
             raw = caller.channel.receive_into(self._buffer, self._view)
             if raw is None:
                 continue
@@ -493,23 +493,11 @@ def _forget_frames(error: BaseException) -> None:
     error.__traceback__ = None
 
 
-def _wait_writable(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    poll.poll(1000)
-
-
-def _wait_readable(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll(1000)
-
-
 def run(sock: socket.socket, arena_fd: int) -> None:
     """The life of a worker, from the fork on."""
     channel = Channel(sock)
     while (received := channel.receive()) is None:
-        _wait_readable(channel.fd)
+        wait_readable(channel.fd)
     begin = m.decode_from_node(received[0])
     if type(begin) is not m.Begin:
         raise RuntimeError(f"expected Begin, got {type(begin).__name__}")

@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from ..wire import messages as m
-from ..wire.channel import Channel, ChannelClosed
+from ..wire.channel import Channel, ChannelClosed, wait_writable
 
 WARM_AFTER_S = 0.1
 _PR_SET_PDEATHSIG = 1
@@ -134,7 +134,7 @@ class Zygote:
         try:
             done = self.channel.send(m.encode(message))
             while not done:  # the node always reads
-                select.select([], [self.channel.fd], [], 1.0)
+                wait_writable(self.channel.fd)
                 done = self.channel.flush()
         except ChannelClosed:
             self._end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -263,7 +264,8 @@ def test_calls_are_repeated_on_a_restarted_actor() -> None:
         calls = [counter.add.remote() for _ in range(20)]
         os.kill(pid, signal.SIGKILL)
         values = skate.get(calls + [counter.add.remote()])
-        assert values == sorted(values)
+        restarts = sum(later <= earlier for earlier, later in pairwise(values))
+        assert restarts <= 1, f"order was lost: {values}"
 
 
 def test_restart_says_so() -> None:
