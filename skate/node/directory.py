@@ -146,12 +146,21 @@ class Directory:
             if entry.owner == client and entry.value is None and not entry.is_actor and entry.known:
                 self._set(entry, ident, lost, effects)
 
+    def take_condemned(self) -> set[bytes]:
+        """What is condemned by now. Read all channels empty, then `sweep` it; or put it back with `condemned.update`."""
+        condemned, self.condemned = self.condemned, set()
+        return condemned
+
     def sweep(self, effects: Effects, lost: Value) -> None:
-        """End what nobody holds. Call it only after all channels have been read empty since the last event."""
+        """End everything that nobody holds. Call it only after all channels have been read empty since the last event."""
         while self.condemned:
-            ident = self.condemned.pop()
+            self.end(self.take_condemned(), effects, lost)
+
+    def end(self, condemned: set[bytes], effects: Effects, lost: Value) -> None:
+        """End those of `condemned` that nobody holds and that were not condemned anew since they were taken."""
+        for ident in condemned:
             entry = self.entries.get(ident)
-            if entry is None:
+            if entry is None or ident in self.condemned:
                 continue
             if entry.held > 0:
                 if not entry.known and entry.waiting:

@@ -31,6 +31,7 @@ from .scheduler import Lease, Scheduler, WaitingActor
 MEMORY_RETRY_S = 0.05
 """How often clients are asked again for memory that somebody waits for."""
 READS_PER_ROUND = 256
+EVENTS_MAX = 1 << 16
 
 
 class Client:
@@ -94,6 +95,7 @@ class Node:
         self.memory_queue: list[tuple[Client, int, int, float]] = []
         self.pending_channels: dict[bytes, list[tuple[bytes, int]]] = {}
         self.lost = m.Value(m.ERROR, _lost_error())
+        self._parked: list[tuple[Client, m.ConnectActor, list[int]]] = []
         self._dirty = False
         self.running = True
         for fd in (zygote.fd, self.logs.fd):
@@ -103,27 +105,31 @@ class Node:
 
     def run(self) -> None:
         """Serve until the last driver has gone."""
-        settled = True
         while self.running:
-            events = self.epoll.poll(self._timeout() if settled else 0)
-            drained = True
+            condemned = self.directory.take_condemned()
+            parked, self._parked = self._parked, []
+            events = self.epoll.poll(0 if condemned or parked else self._timeout(), EVENTS_MAX)
+            drained = len(events) < EVENTS_MAX
             for fd, mask in events:
                 drained &= self._on_event(fd, mask)
-            if not events or drained:
-                settled = not events or not self.directory.condemned
-                if not events:
-                    effects = Effects()
-                    self.directory.sweep(effects, self.lost)
-                    self._carry_out(effects)
-                    settled = not self.directory.condemned
-                else:
-                    settled = not self.directory.condemned
+            if drained:
+                self._after_drain(condemned, parked)
             else:
-                settled = False
+                self._parked[:0] = parked
+                self.directory.condemned.update(condemned)
             if self._dirty:
                 self._dirty = False
                 self._decide()
             self._on_time()
+
+    def _after_drain(self, condemned: set[bytes], parked: list[tuple[Client, m.ConnectActor, list[int]]]) -> None:
+        """What was sent before this round has been read: what nobody had claimed by then, nobody will."""
+        for client, message, fds in parked:
+            self._connect(client, message, fds)
+        if condemned:
+            effects = Effects()
+            self.directory.end(condemned, effects, self.lost)
+            self._carry_out(effects)
 
     def _timeout(self) -> float:
         due = self.pool.next_due(time.monotonic())
@@ -297,6 +303,12 @@ class Node:
         self._apply(self.actors.create(client.id, client.job, message))
 
     def _on_connect_actor(self, client: Client, message: m.ConnectActor, fds: list[int]) -> None:
+        if message.id in self.actors.by_id:
+            self._connect(client, message, fds)
+        else:  # its creation is perhaps still in the creator's channel
+            self._parked.append((client, message, fds))
+
+    def _connect(self, client: Client, message: m.ConnectActor, fds: list[int]) -> None:
         actor = self.actors.by_id.get(message.id)
         if actor is None or actor.state is State.DEAD:
             for fd in fds:
