@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import (
+    ActorAlreadyExistsError,
     ActorDiedError,
     ActorUnavailableError,
     PendingCallsLimitExceeded,
@@ -42,6 +43,8 @@ ACTOR_PENDING = "pending"
 ACTOR_ALIVE = "alive"
 ACTOR_RESTARTING = "restarting"
 ACTOR_DEAD = "dead"
+ACTOR_KILLED = "killed"
+"""This process has asked to kill it: later calls wait for what the node says of that."""
 
 
 class Method:
@@ -69,6 +72,7 @@ class ActorClient:
         "max_pending",
         "methods",
         "pid",
+        "placement",
         "queue",
         "reader_end",
         "restarts",
@@ -91,6 +95,7 @@ class ActorClient:
         self.error = b""
         self.death: m.Death | None = None
         self.creating: Any = None
+        self.placement: dict[str, float] | None = None
 
 
 class Actors:
@@ -132,6 +137,7 @@ class Actors:
             ref._task = actor
             self.by_id[ident] = actor
             actor.creating = (request, record)
+            actor.placement = needed
             self._when_ready(record, lambda: self._send_creation(actor))
         if slot is not None:
             return self._settle_name(runtime.wait_request(slot), ref, actor, meta, options.name)
@@ -148,7 +154,7 @@ class Actors:
             if actor.channel is not None:
                 self._disconnect(actor)
             if found.error:
-                raise ValueError(found.error)
+                raise ActorAlreadyExistsError(found.error)
             return self.runtime.objects.adopt(found.id), found.meta
 
     def _creation(
@@ -326,6 +332,8 @@ class Actors:
         self.dirty.discard(actor)
         channel = actor.channel
         queue = actor.queue
+        if actor.state == ACTOR_KILLED:
+            return
         while queue and channel is not None and not channel.backlog and actor.creating is None:
             tasks: list[TaskRecord] = []
             size = 0
@@ -473,12 +481,21 @@ class Actors:
 
     # ------------------------------------------------------------ life
 
+    def killed(self, ref: ObjectRef[Any]) -> None:
+        """What is called from now on must not reach the process that is about to be killed. Needs the lock."""
+        actor = self.client(ref)
+        if actor.state in (ACTOR_PENDING, ACTOR_ALIVE):
+            self.flush(actor)
+            actor.state = ACTOR_KILLED
+
     def changed(self, message: m.ActorChanged) -> None:
         """The node tells of a new state."""
         actor = self.by_id.get(message.id)
         if actor is None:
             return
         if message.state == ACTOR_ALIVE:
+            if actor.state == ACTOR_KILLED and message.restarts == actor.restarts:
+                return  # said before the node had heard of the kill
             actor.state = ACTOR_ALIVE
             actor.pid = message.pid
             if message.restarts > actor.restarts:
@@ -584,14 +601,14 @@ class Actors:
             except ChannelClosed:
                 return  # it is dead: the call fails by that
 
-    def why(self, actor: ActorClient, task: TaskRecord) -> str:
-        """What a call waits for."""
+    def why(self, actor: ActorClient, task: TaskRecord) -> tuple[str, dict[str, float] | None]:
+        """What a call waits for, and the resources if its actor waits for these."""
         name = f"{actor.class_name or 'actor'}.{task.function.options.name}"
         if task.missing:
-            return f"{name} waits for {task.missing} of its arguments"
+            return f"{name} waits for {task.missing} of its arguments", None
         if actor.state in (ACTOR_PENDING, ACTOR_RESTARTING):
-            return f"{name} waits: its actor is {actor.state}"
+            return f"{name} waits: its actor is {actor.state}", actor.placement
         before = list(actor.inflight).index(task.seq) if task.seq in actor.inflight else len(actor.inflight)
         if before:
-            return f"{name} waits behind {before} earlier calls of this process on actor process {actor.pid}"
-        return f"{name} runs on actor process {actor.pid}"
+            return f"{name} waits behind {before} earlier calls of this process on actor process {actor.pid}", None
+        return f"{name} runs on actor process {actor.pid}", None

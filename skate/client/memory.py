@@ -104,6 +104,12 @@ class Memory:
                 self.free.add(offset, -(-size // ALIGN) * ALIGN)
         return told
 
+    def close(self) -> None:
+        """Let go of the arena; it stays mapped while somebody still reads a view of it."""
+        blocks = [*self.own.values(), *self.foreign.values()]
+        viewed = any(block._exporter is not None and block._exporter() is not None for block in blocks)
+        self.arena.close(unmap=not viewed)
+
     def surplus(self, keep: int) -> list[tuple[int, int]]:
         """Free ranges to give back so that at most `keep` bytes stay, largest first."""
         out = []

@@ -357,6 +357,7 @@ class ClientRuntime:
     def kill(self, actor: ObjectRef[Any], no_restart: bool) -> None:
         """See `Runtime.kill`."""
         with self.lock:
+            self.actors.killed(actor)
             self.send(m.KillActor(actor.binary(), no_restart))
 
     def exit_actor(self) -> None:
@@ -403,14 +404,21 @@ class ClientRuntime:
 
     def why(self, ref: ObjectRef[Any]) -> str:
         """See `Runtime.why`."""
+        text, needed = self._why(ref)
+        if needed is None or self.closed:
+            return text
+        return f"{text}; {self.ask('why', needed)}"
+
+    def _why(self, ref: ObjectRef[Any]) -> tuple[str, dict[str, float] | None]:
+        """What it waits for, and the resources if it is these."""
         with self.lock:
             if ref._state >= VALUE:
-                return "nothing: it is done"
+                return "nothing: it is done", None
             task = ref._task
             if isinstance(task, ActorClient):
-                return f"it is an actor, which is {task.state}"
+                return f"it is an actor, which is {task.state}", None
             if task is None:
-                return f"object {ref.hex()} is made by another process, and not finished"
+                return f"object {ref.hex()} is made by another process, and not finished", None
             if isinstance(task.worker, ActorClient):
                 return self.actors.why(task.worker, task)
             return self.tasks.why(task)
@@ -569,7 +577,7 @@ class ClientRuntime:
             if actor.reader_end is not None:
                 actor.reader_end.close()
         self.control.close()
-        self.memory.arena.close()
+        self.memory.close()
 
 
 LINGER_CHECK_S = 1.0

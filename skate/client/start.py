@@ -7,6 +7,7 @@ killed driver leaves nothing behind.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import secrets
 import subprocess
@@ -88,15 +89,23 @@ def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: I
     runtime.shutdown = shutdown  # type: ignore[method-assign]
     runtime.node_process = process  # type: ignore[attr-defined]
     atexit.register(shutdown)
-    os.register_at_fork(after_in_child=lambda: _after_fork(runtime))
+    _guard_forks()
     runtime.pump.start_thread()
 
 
-def _after_fork(runtime: ClientRuntime) -> None:
+@functools.cache
+def _guard_forks() -> None:
+    """Hooks at fork cannot be taken back: there is one, for whatever runtime there is then."""
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
     """In a child that the user's code forked: the runtime is the parent's. Leave its sockets alone, and start afresh on
     the first use."""
-    if current.runtime is runtime:
-        current.set_runtime(None)
+    runtime = current.runtime
+    if not isinstance(runtime, ClientRuntime):
+        return
+    current.set_runtime(None)
     runtime.closed = True
     runtime.lost = "this process was forked from a skate driver: call skate.init() in it to use skate here"
     atexit.unregister(runtime.shutdown)

@@ -511,28 +511,28 @@ class Tasks:
 
     # ------------------------------------------------------------ why
 
-    def why(self, task: TaskRecord) -> str:
-        """What a task waits for."""
+    def why(self, task: TaskRecord) -> tuple[str, dict[str, float] | None]:
+        """What a task waits for, and the resources if it is these. Needs the lock."""
         name = task.function.options.name
         if task.missing:
             pending = [ref for _, ref in task.dependencies or () if ref._state in (PENDING, REMOTE)]
-            inner = self.runtime.why(pending[0]) if pending else ""
-            return f"{name} waits for {task.missing} of its arguments: {inner}"
+            inner, needed = self.runtime._why(pending[0]) if pending else ("", None)
+            return f"{name} waits for {task.missing} of its arguments: {inner}", needed
         worker = task.worker
         if worker is None:
             shape = task.function.shape
             wants = ", ".join(f"{amount:g} {key}" for key, amount in shape.resources.items()) or "nothing"
-            return (
-                f"{name} is queued: it needs {wants}; {len(shape.workers)} workers are leased for such tasks, all busy"
-            )
+            leased = len(shape.workers)
+            have = f"{leased} workers run such tasks, all busy" if leased else "no worker is leased for it yet"
+            return f"{name} is queued: it needs {wants}; {have}", shape.resources
         before = 0
         for seq in worker.inflight:
             if seq == task.seq:
                 break
             before += 1
         if before:
-            return f"{name} waits behind {before} short tasks on worker process {worker.pid}"
-        return f"{name} runs on worker process {worker.pid}"
+            return f"{name} waits behind {before} short tasks on worker process {worker.pid}", None
+        return f"{name} runs on worker process {worker.pid}", None
 
 
 def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:

@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from ..head.actors import State
-from .resources import from_units
+from .resources import UNIT, from_units, to_units
 
 if TYPE_CHECKING:
     from .service import Node
@@ -85,6 +85,18 @@ def _actors(node: Node, _: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _why(node: Node, needed: dict[str, float]) -> str:
+    """Which of the needed resources are short, and how many leases and actors have them."""
+    pool = node.scheduler.pool
+    short = []
+    for name, units in to_units(needed).items():
+        if pool.free.get(name, 0) < units:
+            holders = sum(name in lease.amounts for lease in node.scheduler.leases.values())
+            free, total = max(0, pool.free.get(name, 0)) / UNIT, pool.total.get(name, 0) / UNIT
+            short.append(f"needs {units / UNIT:g} {name}, {free:g} of {total:g} free, held by {holders} workers and actors")
+    return "; ".join(short) or "the resources are free: a worker is being started"
+
+
 def _validate(node: Node, _: Any) -> bool:
     """Every state machine checks itself; for tests."""
     node.scheduler.validate()
@@ -102,4 +114,5 @@ _QUESTIONS: dict[str, Any] = {
     "workers": _workers,
     "actors": _actors,
     "validate": _validate,
+    "why": _why,
 }

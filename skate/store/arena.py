@@ -125,9 +125,17 @@ class Arena:
             ctypes.memmove(to, at, half)
             other.join()
 
-    def close(self) -> None:
-        """Close the descriptor. The mappings stay as long as the process: a view may still be in use."""
+    def close(self, unmap: bool) -> None:
+        """Close the descriptor; with `unmap` the mappings too, which no view may use any more."""
         os.close(self.fd)
+        if not unmap:
+            return
+        if self._read:
+            _libc.munmap(self._read, self.size)
+            self._read = 0
+        if self._write is not None:
+            self._write.close()
+            self._write = None
 
 
 class _Address:
