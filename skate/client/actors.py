@@ -25,7 +25,7 @@ from ..exceptions import (
 )
 from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, pair, take_back
-from .arguments import EMPTY_BODY, Code, pack_arguments, split_dependencies, wire_task
+from .arguments import EMPTY_BODY, Code, pack_arguments, packets, wire_task
 from .errors import unpack_error
 from .objects import Held
 from .refs import ERROR, REMOTE, VALUE, ObjectRef
@@ -204,15 +204,16 @@ class Actors:
 
     def _send_creation(self, actor: ActorClient) -> None:
         """The arguments are there. The node keeps them as long as it may have to start the actor again."""
+        if actor.creating is None:
+            return  # it was abandoned meanwhile
         runtime = self.runtime
         request, record = actor.creating
         objects = runtime.objects
         depends: list[bytes] = []
         for _, ref in record.dependencies or ():
             if ref._state == ERROR:
-                actor.state = ACTOR_DEAD
-                actor.error = ref._value if isinstance(ref._value, bytes) else b""
-                self._fail_all(actor)
+                actor.error = objects.to_value(ref).data
+                self.abandon(actor, "an argument of it failed")
                 return
             depends.append(objects.publish(ref))
         request.dependencies = [m.Dependency(where, objects.to_value(ref)) for where, ref in record.dependencies or ()]
@@ -236,6 +237,15 @@ class Actors:
         theirs.close()
         actor.creating = None
         self.flush(actor)
+
+    def abandon(self, actor: ActorClient, reason: str) -> None:
+        """An actor ends before the node has heard of it. Needs the lock."""
+        request, _ = actor.creating
+        actor.creating = None
+        actor.state = ACTOR_DEAD
+        actor.death = m.Death(reason, intended=True)
+        self.runtime.answer(m.FoundActor(request.request, actor.id, request.meta, created=True))
+        self._fail_all(actor)
 
     def _open(self, actor: ActorClient, keep: bool) -> socket.socket:
         """Make the channel; returns the actor's end, which the caller sends away and closes."""
@@ -377,15 +387,10 @@ class Actors:
                 out.append(m.Task(task.seq, no, task.body))
             else:
                 out.append(wire_task(self.runtime, task, no))
-        data = m.encode(m.Batch(out, definitions or None))
-        parts: list[bytes] = []
-        if len(data) >= PACKET_BYTES:
-            parts = split_dependencies(out)
-            data = m.encode(m.Batch(out, definitions or None))
         try:
-            for part in parts:
-                channel.send(part)
-            if not channel.send(data):
+            for packet in packets(out, definitions or None):
+                done = channel.send(packet)
+            if not done:
                 self.runtime.pump.want_write(channel.fd, True)
         except ChannelClosed:
             return  # the node will say what has become of the actor
@@ -484,7 +489,9 @@ class Actors:
     def killed(self, ref: ObjectRef[Any]) -> None:
         """What is called from now on must not reach the process that is about to be killed. Needs the lock."""
         actor = self.client(ref)
-        if actor.state in (ACTOR_PENDING, ACTOR_ALIVE):
+        if actor.creating is not None:
+            self.abandon(actor, "it was killed by skate.kill before it had started")
+        elif actor.state in (ACTOR_PENDING, ACTOR_ALIVE):
             self.flush(actor)
             actor.state = ACTOR_KILLED
 
@@ -597,7 +604,8 @@ class Actors:
             return
         if actor.channel is not None:
             try:
-                actor.channel.send(m.encode(m.Forget(task.seq)))
+                if not actor.channel.send(m.encode(m.Forget(task.seq))):
+                    self.runtime.pump.want_write(actor.channel.fd, True)
             except ChannelClosed:
                 return  # it is dead: the call fails by that
 

@@ -11,6 +11,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
+from ..wire.channel import PACKET_BYTES
 from .refs import ObjectRef
 from .serialization import Arguments, Packed, is_plain, serialize
 
@@ -32,8 +33,10 @@ class Code:
 
     def __init__(self, packed: Packed, runtime: ClientRuntime) -> None:
         self.data = packed.to_bytes()
-        self.hash = hashlib.blake2b(self.data, digest_size=16).digest()
         self.refs = packed.refs
+        # references are numbers in the pickle: two functions may differ in nothing else
+        ids = b"".join(ref.binary() for ref in packed.refs)
+        self.hash = hashlib.blake2b(self.data + ids, digest_size=16).digest()
         self.block: Any = None
         if len(self.data) > ARGUMENT_BYTES_MAX:
             self.block = runtime.objects.write(Packed(self.data, [], []))
@@ -95,22 +98,35 @@ def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
     return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
 
 
-def split_dependencies(tasks: list[m.Task]) -> list[bytes]:
-    """Take the dependencies of tasks that are too large for a packet out of them, as messages to send before."""
-    out = []
+def packets(tasks: list[m.Task], definitions: list[m.Definition] | None) -> list[bytes]:
+    """Tasks and the definitions that they need, as messages none of which is larger than a packet."""
+    data = m.encode(m.Batch(tasks, definitions))
+    if len(data) < PACKET_BYTES:
+        return [data]
+    out = [m.encode(m.Batch([], [definition])) for definition in definitions or ()]
     for task in tasks:
-        chunk: list[m.Dependency] = []
-        size = 0
-        for dependency in task.dependencies or ():
-            value = dependency.value
-            chunk.append(dependency)
+        out.extend(_parts(task))
+    if sum(len(task.body) + 256 for task in tasks) < PACKET_BYTES // 2:
+        out.append(m.encode(m.Batch(tasks)))
+    else:
+        out.extend(m.encode(m.Batch([task])) for task in tasks)
+    return out
+
+
+def _parts(task: m.Task) -> list[bytes]:
+    """Take long lists of references and dependencies out of a task, as messages to send before it."""
+    out = []
+    refs, dependencies = task.refs or [], task.dependencies or []
+    task.refs = [] if refs else None
+    task.dependencies = None
+    while refs or dependencies:
+        count = size = 0
+        while count < len(dependencies) and size < PART_BYTES:
+            value = dependencies[count].value
             size += 64 + len(value.data) + 20 * len(value.refs or ())
-            if size > PART_BYTES:
-                out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
-                task.parts += 1
-                chunk, size = [], 0
-        if chunk:
-            out.append(m.encode(m.Part(task.seq, task.parts, chunk)))
-            task.parts += 1
-        task.dependencies = None
+            count += 1
+        room = max(0, PART_BYTES - size) // 20
+        out.append(m.encode(m.Part(task.seq, task.parts, dependencies[:count], refs[:room])))
+        task.parts += 1
+        dependencies, refs = dependencies[count:], refs[room:]
     return out

@@ -75,6 +75,7 @@ class Pump:
         self._turns = 0
         self._io_leads = False
         self._wanted = 0
+        self._claimed = False
         self._thread: threading.Thread | None = None
         self.nudge_turn = False
         """A submitter asks for `try_turn` once it has let go of the lock."""
@@ -108,7 +109,7 @@ class Pump:
         """
         deadline = None if timeout is None else _clock() + timeout
         while waiter.left > 0:
-            if self._lead.acquire(False):
+            if not self._claimed and self._lead.acquire(False):
                 try:
                     self._turns += 1
                     if not self._run(waiter, deadline):
@@ -120,10 +121,27 @@ class Pump:
                 return waiter.left <= 0
         return True
 
+    def claim(self) -> None:
+        """Take the lead, from whoever has it: for the main loop of a worker, which nobody can stand in for."""
+        if not self._lead.acquire(False):
+            self._claimed = True
+            self._wanted += 1
+            self.wake()
+            self._lead.acquire()
+            self._wanted -= 1
+            self._claimed = False
+
+    def unclaim(self, hand_over: bool) -> None:
+        """Give the lead back; with `hand_over` to another waiting thread, as this one is about to do something else."""
+        self._turns += 1
+        self._lead.release()
+        if hand_over:
+            self._leave()
+
     def _run(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Lead until the waiter is met (True) or the time is over (False)."""
+        """Lead until the waiter is met or the main loop claims the lead (True), or the time is over (False)."""
         spin = self._spin_misses < 4
-        while waiter.left > 0:
+        while waiter.left > 0 and not self._claimed:
             limit = None if deadline is None else deadline - _clock()
             if limit is not None and limit <= 0:
                 self.turn(0)
@@ -193,7 +211,7 @@ class Pump:
                 self.wake()
             if waiter.left <= 0:
                 return True
-            if self._lead.acquire(False):  # the leader left before it could see us
+            if not self._claimed and self._lead.acquire(False):  # the leader left before it could see us
                 self._lead.release()
                 return True
             limit = -1.0 if deadline is None else max(0.0, deadline - _clock())

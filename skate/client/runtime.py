@@ -182,10 +182,7 @@ class ClientRuntime:
                 self.memory.freed(ident)
             self._trim()
         elif kind in (m.Memory, m.Answer, m.FoundActor):
-            slot = self._slots.pop(message.request, None)
-            if slot is not None:
-                slot.answer = message
-                slot.waiter.notify()
+            self.answer(message)
         elif kind is m.WorkerDied:
             self.tasks.worker_died(message)
         elif kind is m.ActorChanged:
@@ -200,6 +197,13 @@ class ClientRuntime:
                 self.on_output(message)
         elif self.on_message is None or not self.on_message(message, fds):
             raise RaySystemError(f"unexpected message from the node: {kind.__name__}")
+
+    def answer(self, message: Any) -> None:
+        """A request has its answer. Needs the lock."""
+        slot = self._slots.pop(message.request, None)
+        if slot is not None:
+            slot.answer = message
+            slot.waiter.notify()
 
     def _node_lost(self) -> None:
         """The node is gone: everything that waits for it fails."""
@@ -237,7 +241,8 @@ class ClientRuntime:
         dropped = self.dropped
         while dropped:
             ident = dropped.popleft()
-            self.actors.by_id.pop(ident, None) if self._forget_actor(ident) else None
+            if ident in self.actors.by_id and ident not in self.objects.known and self._forget_actor(ident):
+                continue
             self.send(m.Hold(ident, -1))
         if self.memory.ended:
             for ident in self.memory.settle():
@@ -245,14 +250,13 @@ class ClientRuntime:
             self._trim()
 
     def _forget_actor(self, ident: bytes) -> bool:
-        """The last handle of an actor is gone: its channel may go when every call is answered."""
-        actor = self.actors.by_id.get(ident)
-        if actor is None or ident in self.objects.known:
-            return False
-        if actor.inflight or actor.queue or actor.creating:
-            return False
+        """The last handle of an actor is gone, and every call is answered; True when the node never heard of it."""
+        actor = self.actors.by_id.pop(ident)
+        if actor.creating is not None:
+            self.actors.abandon(actor, "all handles to it were dropped before it had started")
+            return True
         self.actors._disconnect(actor)
-        return True
+        return False
 
     def _trim(self) -> None:
         if self.memory.free.total > CACHE_BYTES:
@@ -292,7 +296,8 @@ class ClientRuntime:
         with self.lock:
             self.check_open()
             slot = self.open_request()
-            self.send(m.WantMemory(slot.number, max(size + 64, GRANT_BYTES)))
+            patience = PUT_PATIENCE_S if self.is_driver else RESULT_PATIENCE_S
+            self.send(m.WantMemory(slot.number, max(size + 64, GRANT_BYTES), patience))
         answer: m.Memory = self.wait_request(slot, why=f"{size} bytes of object store memory")
         if not answer.size:
             raise ObjectStoreFullError(f"cannot store an object of {size} bytes: {answer.reason}")
@@ -485,7 +490,8 @@ class ClientRuntime:
         channel = worker.channel if isinstance(worker, ActorClient) else worker.channel.channel
         if channel is not None:
             try:
-                channel.send(m.encode(m.Credit(record.seq, taken)))
+                if not channel.send(m.encode(m.Credit(record.seq, taken))):
+                    self.pump.want_write(channel.fd, True)
             except ChannelClosed:
                 return  # its producer is dead: the stream ends by that
 
@@ -581,6 +587,10 @@ class ClientRuntime:
 
 
 LINGER_CHECK_S = 1.0
+PUT_PATIENCE_S = 5.0
+"""A driver that puts into a full store is probably the one who holds what is in it: it waits for others this long."""
+RESULT_PATIENCE_S = 600.0
+"""A task whose result finds no room waits for the consumers of earlier ones, and says so on stderr."""
 
 
 def restore_reference(ident: bytes) -> ObjectRef[Any]:

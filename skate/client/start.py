@@ -18,7 +18,7 @@ import msgspec
 
 from .. import __version__
 from ..exceptions import RaySystemError
-from ..store.arena import Arena
+from ..store.arena import HEADER_BYTES, PAGE, Arena
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
 from . import current, interrupts
@@ -42,7 +42,9 @@ def start(options: InitOptions) -> ClientRuntime:
     total, store = resources(options)
     session_dir = make_session_dir(options.temp_dir)
     mine, theirs = pair()
-    settings = msgspec.json.encode({"total": total, "arena_bytes": store, "session_dir": session_dir}).decode()
+    settings = msgspec.json.encode(
+        {"total": total, "arena_bytes": store + HEADER_BYTES, "session_dir": session_dir}
+    ).decode()
     path = "\n".join(entry or os.getcwd() for entry in sys.path)
     with open(os.path.join(session_dir, "logs", "node.log"), "wb") as log:
         process = subprocess.Popen(
@@ -63,7 +65,7 @@ def start(options: InitOptions) -> ClientRuntime:
         process.kill()
         process.wait()
         raise RaySystemError(f"the node process did not start: {error}\n{_last_words(session_dir)}") from None
-    runtime = ClientRuntime(channel, welcome, Arena(arena_fd, store), namespace, True)
+    runtime = ClientRuntime(channel, welcome, Arena(arena_fd, welcome.arena_bytes), namespace, True)
     _finish(runtime, process, options)
     return runtime
 
@@ -176,7 +178,7 @@ def resources(options: InitOptions) -> tuple[dict[str, float], int]:
     """What the node offers, and the size of its object store in bytes."""
     memory = _machine_memory()
     store = options.object_store_memory or max(STORE_BYTES_MIN, int(memory * STORE_SHARE))
-    store = -(-store // 4096) * 4096
+    store = -(-store // PAGE) * PAGE
     cpus = options.num_cpus if options.num_cpus is not None else _cpus()
     total: dict[str, float] = {"CPU": float(cpus)} if cpus else {}
     if options.num_gpus:

@@ -290,15 +290,18 @@ class Submitter:
         self.requeue(tasks)
         return tasks
 
-    def split_dead(self, worker: LeasedWorker, unread: set[int]) -> tuple[TaskRecord | None, list[TaskRecord]]:
-        """After a worker's death: the task that ran, and those that had not started.
+    def split_dead(
+        self, worker: LeasedWorker, unread: set[int], running: int = 0
+    ) -> tuple[TaskRecord | None, list[TaskRecord]]:
+        """After a worker's death: the task that ran, and those to run again without being blamed.
 
-        A worker answers in order, so of what it had read the first without an answer is the one that ran.
+        The worker has left the number of the task that it was running, if its packet had several; what came before that
+        had finished, but its answer was lost. With a single task in the packet there is no doubt.
         """
         ran: TaskRecord | None = None
         rest: list[TaskRecord] = []
         for seq, task in worker.inflight.items():
-            if ran is None and seq not in unread:
+            if ran is None and seq not in unread and (running not in worker.inflight or seq == running):
                 ran = task
             else:
                 rest.append(task)

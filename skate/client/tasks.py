@@ -10,13 +10,14 @@ from __future__ import annotations
 import socket
 import time
 import weakref
+from bisect import insort
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, take_back
-from .arguments import EMPTY_BODY, Code, pack_arguments, split_dependencies, wire_task
+from .arguments import EMPTY_BODY, Code, pack_arguments, packets, wire_task
 from .errors import unpack_error
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .serialization import serialize
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LINGER_S = 0.05
 """How long an idle worker is kept, in case more work comes at once."""
+RETRY_DELAY_S = 0.01
+RETRY_DELAY_MAX_S = 5.0
 FILL_EVERY = 16
 """While a program submits without waiting, look for answers and free workers after this many tasks."""
 
@@ -61,7 +64,7 @@ class Tasks:
         self._buffer = bytearray(PACKET_BYTES + 64)
         self._view = memoryview(self._buffer)
         self.generous_until = 0.0
-        self.retry_at: list[tuple[float, TaskRecord]] = []
+        self.retry_at: list[tuple[float, int, TaskRecord]] = []
 
     # ------------------------------------------------------------ submission
 
@@ -240,16 +243,12 @@ class Tasks:
                 out.append(m.Task(task.seq, function.spec_id, task.body))
             else:
                 out.append(wire_task(self.runtime, task, function.spec_id))
-        data = m.encode(m.Batch(out, definitions))
-        parts: list[bytes] = []
-        if len(data) >= PACKET_BYTES:
-            parts = split_dependencies(out)
-            data = m.encode(m.Batch(out, definitions))
+        channel = worker.channel.channel
         try:
-            for part in parts:
-                worker.channel.channel.send(part)
-            if not worker.channel.channel.send(data):
-                self.runtime.pump.want_write(worker.channel.channel.fd, True)
+            for packet in packets(out, definitions):
+                done = channel.send(packet)
+            if not done:
+                self.runtime.pump.want_write(channel.fd, True)
         except ChannelClosed:
             return  # its death is on the way from the node, which decides what becomes of the tasks
 
@@ -268,6 +267,7 @@ class Tasks:
             options.max_calls,
             options.backpressure,
             resources=options.resources,
+            at_most_once=options.max_retries == 0,
         )
 
     # ------------------------------------------------------------ leases
@@ -326,7 +326,9 @@ class Tasks:
         if self.submitter.workers:
             self.return_idle(LINGER_S if now > self.generous_until else 0.0)
         while self.retry_at and self.retry_at[0][0] <= now:
-            self.enqueue(self.retry_at.pop(0)[1])
+            task = self.retry_at.pop(0)[2]
+            if not task.cancelled:
+                self.enqueue(task)
 
     # ------------------------------------------------------------ answers
 
@@ -432,7 +434,8 @@ class Tasks:
         self._again(task)
         return True
 
-    def _again(self, task: TaskRecord) -> None:
+    def _again(self, task: TaskRecord, delay: float = 0.0) -> None:
+        """Queue another attempt, now or later: a task that kills its workers must not keep the machine busy forking."""
         if task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
@@ -441,7 +444,11 @@ class Tasks:
         for ref in task.ref if type(task.ref) is list else [task.ref]:
             if ref._id == old:
                 ref.binary()  # fixes the id, which would follow the new attempt otherwise
-        self.enqueue(task)
+        if delay:
+            insort(self.retry_at, (time.monotonic() + delay, task.seq, task))
+            self.runtime.pump.nudge()
+        else:
+            self.enqueue(task)
 
     def fail(self, task: TaskRecord, error: Any) -> None:
         """The task has failed for good."""
@@ -465,7 +472,8 @@ class Tasks:
         if worker.no not in self.submitter.workers:
             return
         unread = set(self._unread(worker, None))
-        ran, rest = self.submitter.split_dead(worker, unread)
+        running = self.runtime.memory.arena.progress(worker.no)[0]
+        ran, rest = self.submitter.split_dead(worker, unread, running)
         self._drop_lease(worker)
         self.submitter.requeue(rest)
         if ran is not None:
@@ -480,7 +488,7 @@ class Tasks:
         elif death.intended:
             self.enqueue(task)
         elif task.retries_left:
-            self._again(task)
+            self._again(task, delay=min(RETRY_DELAY_S * 2**task.attempt, RETRY_DELAY_MAX_S))
         else:
             name = task.function.options.name
             self.fail(task, crash_error(f"task {name}", death, task.attempt + 1))

@@ -47,11 +47,11 @@ class Effects(Struct, eq=False):
 class Directory:
     """Objects, holders and memory."""
 
-    def __init__(self, arena_bytes: int) -> None:
+    def __init__(self, arena_bytes: int, first: int = 0) -> None:
         self.entries: dict[bytes, Entry] = {}
         self.condemned: set[bytes] = set()
         self.free = Ranges()
-        self.free.add(0, arena_bytes)
+        self.free.add(first, arena_bytes)
         self.grants: dict[bytes, Ranges] = {}
         self.gone: dict[bytes, None] = {}
         """Clients that have ended, the last `GONE_MAX` of them, and those whose memory is still in use."""

@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from ..head.actors import State
+from ..store.arena import HEADER_BYTES
 from .resources import UNIT, from_units, to_units
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _named_actors(node: Node, _: Any) -> list[tuple[str, str]]:
 def _store(node: Node, _: Any) -> dict[str, int]:
     """Of the object store: its size, what nobody has been given, and how many objects are known."""
     return {
-        "capacity": node.arena_bytes,
+        "capacity": node.arena_bytes - HEADER_BYTES,
         "free": node.directory.free.total,
         "objects": len(node.directory.entries),
     }
@@ -93,7 +94,9 @@ def _why(node: Node, needed: dict[str, float]) -> str:
         if pool.free.get(name, 0) < units:
             holders = sum(name in lease.amounts for lease in node.scheduler.leases.values())
             free, total = max(0, pool.free.get(name, 0)) / UNIT, pool.total.get(name, 0) / UNIT
-            short.append(f"needs {units / UNIT:g} {name}, {free:g} of {total:g} free, held by {holders} workers and actors")
+            short.append(
+                f"needs {units / UNIT:g} {name}, {free:g} of {total:g} free, held by {holders} workers and actors"
+            )
     return "; ".join(short) or "the resources are free: a worker is being started"
 
 

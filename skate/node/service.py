@@ -19,6 +19,7 @@ from .. import __version__
 from ..client.errors import pack_error
 from ..exceptions import ObjectLostError
 from ..head.actors import Actors, End, Place, State, Tell, Unplace
+from ..store.arena import HEADER_BYTES
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, pair
 from .directory import Directory, Effects
@@ -84,7 +85,7 @@ class Node:
         self.node_id = os.urandom(16).hex()
         self.pool = WorkerPool(self, zygote)
         self.scheduler = Scheduler(Pool(total))
-        self.directory = Directory(arena_bytes)
+        self.directory = Directory(arena_bytes - HEADER_BYTES, HEADER_BYTES)
         self.actors = Actors()
         self.logs = Logs(session_dir / "logs")
         self.epoll = select.epoll()
@@ -93,6 +94,7 @@ class Node:
         self.workers: dict[int, Client] = {}
         self.jobs: dict[str, Client] = {}
         self.memory_queue: list[tuple[Client, int, int, float]] = []
+        """Who waits for memory: client, request, bytes, and until when."""
         self.pending_channels: dict[bytes, list[tuple[bytes, int]]] = {}
         self.lost = m.Value(m.ERROR, _lost_error())
         self._parked: list[tuple[Client, m.ConnectActor, list[int]]] = []
@@ -355,11 +357,11 @@ class Node:
         self.pool.kill(message.worker, signal.SIGINT)
 
     def _on_want_memory(self, client: Client, message: m.WantMemory) -> None:
-        if message.size > self.arena_bytes:
+        if message.size > self.arena_bytes - HEADER_BYTES:
             reason = f"the object store holds {self.arena_bytes} bytes in all; see object_store_memory of init()"
             self.send(client, m.Memory(message.request, 0, 0, reason))
             return
-        self.memory_queue.append((client, message.request, message.size, time.monotonic()))
+        self.memory_queue.append((client, message.request, message.size, time.monotonic() + message.patience_s))
         self._serve_memory()
 
     def _serve_memory(self) -> None:
@@ -513,9 +515,21 @@ class Node:
     def _on_time(self) -> None:
         self.pool.on_time(time.monotonic())
         if self.memory_queue:
+            self._refuse_memory(time.monotonic())
             for client in self.clients.values():
                 client.wanted = False
             self._serve_memory()
+
+    def _refuse_memory(self, now: float) -> None:
+        """End the waiting of those whose time is over."""
+        for entry in [entry for entry in self.memory_queue if now >= entry[3]]:
+            self.memory_queue.remove(entry)
+            free = self.directory.free.total
+            reason = (
+                f"the object store of {self.arena_bytes} bytes is full ({free} are free), and nothing was freed in time; "
+                "drop references that are not needed, or give init() more object_store_memory"
+            )
+            self.send(entry[0], m.Memory(entry[1], 0, 0, reason))
 
     def _output(self, worker: int, is_error: bool, whose: str, lines: list[str]) -> None:
         client = self.workers.get(worker)

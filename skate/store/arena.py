@@ -18,6 +18,9 @@ import threading
 
 PAGE = mmap.PAGESIZE
 ALIGN = 64
+PROGRESS_SLOTS = 1 << 14
+HEADER_BYTES = PROGRESS_SLOTS * 8
+"""The arena begins with a number for each worker; see `Arena.progress`."""
 PARALLEL_COPY_BYTES = 8 << 20
 """From here on two threads copy: one alone does not saturate the memory bus."""
 
@@ -49,6 +52,7 @@ def create(size: int) -> int:
     """A new arena's descriptor: `size` bytes of address space, no memory yet."""
     fd = os.memfd_create("skate-arena", os.MFD_CLOEXEC)
     os.ftruncate(fd, size)
+    os.posix_fallocate(fd, 0, HEADER_BYTES)
     return fd
 
 
@@ -78,6 +82,11 @@ class Arena:
                 self._write = mmap.mmap(self.fd, self.size)
                 self._write_at = ctypes.addressof(ctypes.c_char.from_buffer(self._write))
         return self._write
+
+    def progress(self, worker: int) -> memoryview:
+        """One number that a worker leaves for whoever asks after its death: the task that it was running."""
+        at = worker % PROGRESS_SLOTS * 8
+        return memoryview(self._map_write())[at : at + 8].cast("Q")
 
     def reserve(self, offset: int, size: int) -> None:
         """Back a range with memory.

@@ -50,6 +50,8 @@ class Definition(Struct, array_like=True, gc=False):
     backpressure: int = 0
     group: str = ""
     resources: dict[str, float] | None = None
+    at_most_once: bool = False
+    """Every answer is sent at once: a later task's crash must not make it look as if this one had not run."""
 
 
 class Dependency(Struct, array_like=True, gc=False):
@@ -93,6 +95,7 @@ class Part(Struct, array_like=True, tag=3, gc=False):
     seq: int
     at: int
     dependencies: list[Dependency]
+    refs: list[bytes]
 
 
 class Forget(Struct, array_like=True, tag=2, gc=False):
@@ -227,6 +230,8 @@ class Interrupt(Struct, array_like=True, tag=8):
 class WantMemory(Struct, array_like=True, tag=9):
     request: int
     size: int
+    patience_s: float
+    """How long to wait for others to free some."""
 
 
 class ReturnMemory(Struct, array_like=True, tag=10):

@@ -125,6 +125,11 @@ class ActorHost:
         with runtime.lock:
             return runtime.objects.adopt(self.spec.id), self.spec.meta
 
+    @property
+    def is_threaded(self) -> bool:
+        """Whether calls run in threads of their own."""
+        return bool(self._pools)
+
     def idle(self) -> bool:
         """Whether no call runs or waits in threads."""
         return all(pool.idle() for pool in self._pools.values())

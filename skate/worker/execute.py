@@ -33,7 +33,18 @@ class ExitActor(BaseException):
 class Function:
     """A function or method as this worker knows it."""
 
-    __slots__ = ("backpressure", "calls", "group", "max_calls", "name", "num_returns", "resources", "run", "short")
+    __slots__ = (
+        "at_most_once",
+        "backpressure",
+        "calls",
+        "group",
+        "max_calls",
+        "name",
+        "num_returns",
+        "resources",
+        "run",
+        "short",
+    )
 
     def __init__(self, run: Callable[..., Any], definition: m.Definition) -> None:
         self.run = run
@@ -44,6 +55,7 @@ class Function:
         self.backpressure = definition.backpressure
         self.group = definition.group
         self.resources = definition.resources
+        self.at_most_once = definition.at_most_once
         self.calls = 0
 
 
@@ -60,7 +72,7 @@ class Caller:
         self.replies: list[m.Reply] = []
         self.credits: dict[int, int] = {}
         self.kept: list[bytes] = []
-        self.parts: dict[int, dict[int, list[m.Dependency]]] = {}
+        self.parts: dict[int, dict[int, m.Part]] = {}
         self.spent = 0.0
         self.ran = 0
 
@@ -88,6 +100,11 @@ def arguments(
     """
     objects = worker.runtime.objects
     blocks = received.blocks if received is not None else None
+    dependencies = task.dependencies
+    if task.parts and caller is not None:
+        parts = caller.parts.pop(task.seq)
+        dependencies = [dependency for at in range(task.parts) for dependency in parts[at].dependencies]
+        task.refs = [ident for at in range(task.parts) for ident in parts[at].refs] or None
     if task.shared is not None:
         task.shared.refs = task.refs
         args, kwargs = objects.load_value(task.shared, blocks)
@@ -95,10 +112,6 @@ def arguments(
         args, kwargs = objects.load_value(m.Value(m.INLINE, task.body, b"", 0, 0, task.refs), blocks)
     else:
         args, kwargs = deserialize(task.body)
-    dependencies = task.dependencies
-    if task.parts and caller is not None:
-        parts = caller.parts.pop(task.seq)
-        dependencies = [dependency for at in range(task.parts) for dependency in parts[at]]
     args = list(args)
     if dependencies:
         for dependency in dependencies:

@@ -55,7 +55,10 @@ class Worker:
         self.local = threading.local()
         self.cancelled: set[tuple[bytes, int]] = set()
         self.actor: ActorHost | None = None
+        self.becoming: m.BeActor | None = None
+        """What to be from the next round of the main loop on: user code never runs inside a handler."""
         self.draining = False
+        self.progress = runtime.memory.arena.progress(runtime.worker_no)
         self.gpus: list[int] = []
         self.leased: dict[str, float] = {}
         self._buffer = bytearray(PACKET_BYTES + 64)
@@ -79,35 +82,33 @@ class Worker:
         pump = self.runtime.pump
         while True:
             events = self._wait(pump)
+            if self.becoming is not None:
+                message, self.becoming = self.becoming, None
+                ActorHost(self, message)
+                if self.actor is not None and self.actor.takes_over:
+                    self.actor.serve()
+                continue
             for fd, _ in events:
                 caller = self.callers.get(fd)
                 if caller is not None:
                     self._read(caller)
-            if self.actor is not None and self.actor.takes_over:
-                self.actor.serve()
             if self.draining and not self._anything_to_read():
                 self.leave("all handles to it were dropped" if self.actor else "it was not needed any more", True)
 
     def _wait(self, pump: Any) -> list[tuple[int, int]]:
         """Wait for packets, leading the pump meanwhile."""
-        if not pump._lead.acquire(False):
-            pump._wanted += 1
-            pump.wake()
-            pump._lead.acquire()
-            pump._wanted -= 1
+        pump.claim()
         try:
             while True:
                 pump.between()
                 events = self._poll()
                 if self.inner in (fd for fd, _ in events):
                     pump.turn(0)
-                    if len(events) == 1 and not self.draining and self.actor is None:
+                    if len(events) == 1 and not self.draining and self.becoming is None:
                         continue
                 return events
         finally:
-            pump._turns += 1
-            pump._lead.release()
-            pump._leave()
+            pump.unclaim(hand_over=self.actor is None or not self.actor.is_threaded)
 
     def _poll(self) -> list[tuple[int, int]]:
         poll = self.epoll.poll
@@ -151,7 +152,7 @@ class Worker:
         if type(message) is m.Credit:
             caller.credits[message.seq] = message.taken
         elif type(message) is m.Part:
-            caller.parts.setdefault(message.seq, {})[message.at] = message.dependencies
+            caller.parts.setdefault(message.seq, {})[message.at] = message
         else:
             self.cancelled.add((caller.id, message.seq))
 
@@ -187,9 +188,11 @@ class Worker:
                     caller, task = pending.popleft()
                 except IndexError:
                     break
+                self.progress[0] = task.seq
                 self._run_one(caller, task)
-                if _clock() - self._unsent > REPLY_AFTER_S:
+                if _clock() - self._unsent > REPLY_AFTER_S or caller.functions[task.no].at_most_once:
                     self.flush(caller)
+            self.progress[0] = 0
         self.flush(caller)
 
     def _run_one(self, caller: Caller, task: m.Task) -> None:
@@ -233,6 +236,7 @@ class Worker:
             raise
         except SystemExit as error:
             execute.flush_output()
+            self.give_back_pending()
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
             os._exit(code)
         except BaseException as error:
@@ -369,7 +373,7 @@ class Worker:
         if kind is m.Serve:
             caller = Caller(message.caller, Channel(socket.socket(fileno=fds[0])), message.depth)
             self.callers[caller.channel.fd] = caller
-            if self.actor is None:
+            if self.actor is None and self.becoming is None:
                 self.runtime.tasks.depth = message.depth + 1
                 self._set_gpus(message.gpus or [])
             if self.actor is not None and self.actor.takes_over:
@@ -380,7 +384,7 @@ class Worker:
             self.cancelled.add((message.caller, message.seq))
         elif kind is m.BeActor:
             self._set_gpus(message.gpus or [])
-            self.actor = ActorHost(self, message)
+            self.becoming = message
         elif kind is m.Stop:
             if message.drain:
                 self.draining = True

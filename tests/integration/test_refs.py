@@ -84,6 +84,7 @@ def test_deeply_nested(large: bool) -> None:
     del outer
 
 
+@pytest.mark.keeps_objects
 @both
 def test_in_a_closure(large: bool) -> None:
     ref = skate.put(payload(large))
@@ -91,6 +92,7 @@ def test_in_a_closure(large: bool) -> None:
     assert skate.get(task.remote()) == size(large)
 
 
+@pytest.mark.keeps_objects
 def test_in_a_closure_of_a_function_that_outlives_it() -> None:
     def build() -> Any:
         ref = skate.put(payload(True))
@@ -191,6 +193,7 @@ def test_given_to_an_actor_by_one_that_died(large: bool) -> None:
     assert skate.get(keeper.read.remote()) == size(large)
 
 
+@pytest.mark.keeps_objects
 def test_inside_an_exception() -> None:
     class WithRef(Exception):
         def __init__(self, ref: Any) -> None:
@@ -207,6 +210,7 @@ def test_inside_an_exception() -> None:
     assert skate.get(ref).sum() == LARGE
 
 
+@pytest.mark.keeps_objects
 def test_out_of_band() -> None:
     ref = skate.put([1, 2])
     data = pickle.dumps(ref)

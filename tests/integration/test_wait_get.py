@@ -160,8 +160,8 @@ def test_wrong_arguments() -> None:
 SLOW_GET = """
 import sys, time
 import skate
-from skate.client import runtime
-runtime.SLOW_GET_S = 0.2
+from skate.client import waiting
+waiting.SLOW_GET_S = 0.2
 
 @skate.remote
 def sluggish():
