@@ -67,6 +67,7 @@ class ActorClient:
         "death",
         "defined",
         "error",
+        "fresh",
         "id",
         "inflight",
         "max_pending",
@@ -95,6 +96,8 @@ class ActorClient:
         self.error = b""
         self.death: m.Death | None = None
         self.creating: Any = None
+        self.fresh = False
+        """Its first word from the node says which incarnation the channel leads to."""
         self.placement: dict[str, float] | None = None
 
 
@@ -280,6 +283,7 @@ class Actors:
 
     def _connect(self, actor: ActorClient) -> None:
         theirs = self._open(actor, keep=True)
+        actor.fresh = True
         self.runtime.send(m.ConnectActor(actor.id), [theirs.fileno()])
         theirs.close()
 
@@ -316,6 +320,8 @@ class Actors:
             else:
                 result = self._many(record, options.num_returns)
             record.worker = actor
+            if not runtime.is_driver:
+                runtime.pump.start_thread()
             record.pins = ref  # the actor lives until the call is answered
             if actor.state == ACTOR_DEAD:
                 self._fail(actor, record)
@@ -432,6 +438,8 @@ class Actors:
             if raw is None:
                 return
             message = m.decode_replies(raw)
+            if message.kept:  # before the calls end here, and their arguments with them
+                self.runtime.keep_for_others(message.kept)
             for reply in message.replies:
                 kind = reply.kind
                 if kind == m.ITEM:
@@ -458,8 +466,6 @@ class Actors:
                     actor.queue.appendleft(task)
                 else:
                     self.runtime.tasks.conclude(task, reply)
-            if message.kept:
-                self.runtime.keep_for_others(message.kept)
 
     def _retry_exception(self, actor: ActorClient, task: TaskRecord, data: bytes) -> bool:
         options = task.function.options
@@ -500,6 +506,9 @@ class Actors:
         actor = self.by_id.get(message.id)
         if actor is None:
             return
+        if actor.fresh:
+            actor.fresh = False
+            actor.restarts = message.restarts
         if message.state == ACTOR_ALIVE:
             if actor.state == ACTOR_KILLED and message.restarts == actor.restarts:
                 return  # said before the node had heard of the kill

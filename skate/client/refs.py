@@ -164,6 +164,9 @@ class ObjectRefGenerator(Generic[T_co]):
         self._runtime = runtime
         self._stream = stream
 
+    def __del__(self) -> None:
+        self._runtime.stream_dropped(self._stream)
+
     def __iter__(self) -> ObjectRefGenerator[T_co]:
         return self
 

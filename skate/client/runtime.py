@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import GetTimeoutError, NotRunningError, ObjectStoreFullError, RaySystemError, TaskUnschedulableError
@@ -26,7 +28,7 @@ from .memory import CACHE_BYTES, GRANT_BYTES, Block, Memory
 from .objects import Objects
 from .pump import Pump, Waiter
 from .refs import ERROR, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
-from .streams import Streams, restore_generator
+from .streams import Stream, Streams, restore_generator
 from .submitter import TaskRecord
 from .tasks import Tasks
 from .waist import TaskContext
@@ -59,6 +61,12 @@ class ClientRuntime:
         self.is_driver = is_driver
         self.lock = threading.RLock()
         self.dropped: deque[bytes] = deque()
+        self.dropped_streams: deque[Stream] = deque()
+        self._pinned: list[ObjectRef[Any]] = []
+        """References that were pickled by other means than ours: nobody can say who has them."""
+        self.running_task: Callable[[], tuple[bytes, int] | None] = lambda: None
+        """The task that this thread runs; a worker sets it."""
+        self._callbacks: queue.SimpleQueue[Callable[[], None]] | None = None
         self.pump = Pump(self.lock, self._between)
         self.pump.on_tick = self._tick
         self.memory = Memory(arena)
@@ -238,6 +246,8 @@ class ClientRuntime:
 
     def settle(self) -> None:
         """Tell the node of references and blocks that are gone here. Needs the lock."""
+        while self.dropped_streams:
+            self.streams.dropped(self.dropped_streams.popleft())
         dropped = self.dropped
         while dropped:
             ident = dropped.popleft()
@@ -269,7 +279,7 @@ class ClientRuntime:
 
     def _between(self) -> float | None:
         """What is due between two polls; the seconds until something will be."""
-        if self.actors.dirty or self.dropped or self.memory.ended:
+        if self.actors.dirty or self.dropped or self.memory.ended or self.dropped_streams:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
@@ -282,7 +292,7 @@ class ClientRuntime:
         return None
 
     def _tick(self) -> None:
-        if self.actors.dirty or self.dropped:
+        if self.actors.dirty or self.dropped or self.dropped_streams:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
@@ -388,10 +398,17 @@ class ClientRuntime:
         """See `Runtime.on_done`."""
         with self.lock:
             if ref._state < VALUE:
-                self.when_done(ref, callback)
+                self.when_done(ref, lambda ref: self.call_later(partial(callback, ref)))
                 self.actors.flush_dirty()
                 return
         callback(ref)
+
+    def call_later(self, callback: Callable[[], None]) -> None:
+        """Call back on a thread of its own: user code never runs inside a handler. Needs the lock."""
+        if self._callbacks is None:
+            self._callbacks = queue.SimpleQueue()
+            threading.Thread(target=_call_back, args=(self._callbacks,), name="skate-callbacks", daemon=True).start()
+        self._callbacks.put(callback)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Runtime.get`."""
@@ -443,7 +460,7 @@ class ClientRuntime:
                     raise ValueError("force=True is not supported for actor calls; use skate.kill to end the actor")
                 self.actors.cancel(task.worker, task)
             else:
-                self.tasks.cancel(task, force)
+                self.tasks.cancel(task, force, recursive)
         self.pump.nudge()
 
     # ------------------------------------------------------------ Runtime: streams
@@ -478,6 +495,12 @@ class ClientRuntime:
             anchor = self.streams.publish(stream)
             return restore_generator, (anchor, stream.taken)
 
+    def stream_dropped(self, stream: Stream) -> None:
+        """The generator of a stream is gone here. Called by the garbage collector: at any time, on any thread."""
+        if not self.closed and not stream.abandoned:
+            self.dropped_streams.append(stream)
+            self.pump.nudge()
+
     def stream_holds(self, anchor: ObjectRef[Any] | None, ident: bytes) -> None:
         """The items of a published stream are held as long as its anchor lives here. Needs the lock."""
         from .objects import Held
@@ -503,8 +526,6 @@ class ClientRuntime:
             ident = self.objects.publish(ref)
             self._pinned.append(ref)
         return restore_reference, (ident,)
-
-    _pinned: list[ObjectRef[Any]] = []
 
     # ------------------------------------------------------------ Runtime: state
 
@@ -558,6 +579,19 @@ class ClientRuntime:
                     f"The cluster has {{{have}}}."
                 )
 
+    def leave_to_parent(self, reason: str) -> None:
+        """In a forked child: close the parent's sockets here, without a word on them, and be unusable."""
+        self.closed = True
+        self.lost = reason
+        self.control.sock.close()
+        for worker in self.tasks.submitter.workers.values():
+            worker.channel.close()
+        for actor in self.actors.by_id.values():
+            if actor.channel is not None:
+                actor.channel.sock.close()
+            if actor.reader_end is not None:
+                actor.reader_end.close()
+
     def shutdown(self) -> None:
         """Leave the node. What this process started ends."""
         if not self.closed:
@@ -575,6 +609,8 @@ class ClientRuntime:
             self.lost = self.lost or "skate was shut down; call skate.init() to start again"
             self._fail_everything(self.lost) if self.is_driver else None
         self.pump.close()
+        if self._callbacks is not None:
+            self._callbacks.put(_STOP)
         for worker in list(self.tasks.submitter.workers.values()):
             worker.channel.close()
         for actor in self.actors.by_id.values():
@@ -584,6 +620,18 @@ class ClientRuntime:
                 actor.reader_end.close()
         self.control.close()
         self.memory.close()
+
+
+def _call_back(callbacks: queue.SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        callback = callbacks.get()
+        if callback is _STOP:
+            return
+        callback()
+
+
+def _STOP() -> None:  # noqa: N802  (a mark, not a function to call)
+    """The end of the callbacks."""
 
 
 LINGER_CHECK_S = 1.0

@@ -108,8 +108,7 @@ def _after_fork() -> None:
     if not isinstance(runtime, ClientRuntime):
         return
     current.set_runtime(None)
-    runtime.closed = True
-    runtime.lost = "this process was forked from a skate driver: call skate.init() in it to use skate here"
+    runtime.leave_to_parent("this process was forked from a skate driver: call skate.init() in it to use skate here")
     atexit.unregister(runtime.shutdown)
 
 

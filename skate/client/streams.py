@@ -18,6 +18,7 @@ from ..wire import messages as m
 from .pump import Waiter
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .serialization import plain_dumps, serialize
+from .specs import MethodOptions
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -32,6 +33,7 @@ class Stream:
 
     __slots__ = (
         "__weakref__",
+        "abandoned",
         "anchor",
         "callbacks",
         "completed",
@@ -46,6 +48,7 @@ class Stream:
     def __init__(self, completed: ObjectRef[Any], record: Any) -> None:
         self.completed = completed
         self.record = record
+        self.abandoned = False
         self.items: deque[ObjectRef[Any]] = deque()
         self.made = 0
         self.taken = 0
@@ -74,12 +77,30 @@ class Streams:
             for value in values:
                 if value.id:
                     self.runtime.send(m.Hold(value.id, -1))
+            record = stream.record
+            if record is not None and record.worker is not None and record.function.options.backpressure:
+                self.runtime.send_credit(record, stream.taken)  # a new attempt begins without credit
             return
         ref: ObjectRef[Any] = ObjectRef(self.runtime, self.runtime.next_id())
         self.runtime.objects.set_value(ref, values[0], given=True)
         self._append(stream, ref)
 
+    def dropped(self, stream: Stream) -> None:
+        """Nobody will take further items: the producer may stop. Needs the lock."""
+        stream.abandoned = True
+        stream.items.clear()
+        record = stream.record
+        if record is None or stream.anchor is not None or stream.completed._callbacks or stream.completed._hold:
+            return
+        if isinstance(record.function.options, MethodOptions):
+            self.runtime.actors.cancel(record.worker, record)
+        else:
+            self.runtime.tasks.cancel(record, force=False, recursive=True)
+
     def _append(self, stream: Stream, ref: ObjectRef[Any]) -> None:
+        if stream.abandoned:
+            stream.made += 1
+            return
         stream.items.append(ref)
         stream.made += 1
         if stream.public is not None:
@@ -206,6 +227,7 @@ class Streams:
         anchor._task = None
         stream.anchor = anchor
         runtime.published_streams[anchor] = stream
+        self._announce(stream, stream.taken)
         for number, ref in enumerate(list(stream.items)):
             self._publish_item(stream, stream.taken + number, ref)
         if stream.total is not None:
@@ -215,20 +237,28 @@ class Streams:
     def _publish_item(self, stream: Stream, number: int, ref: ObjectRef[Any]) -> None:
         runtime = self.runtime
         assert stream.public is not None
+        runtime.send(m.Deliver(item_id(stream.public, number), runtime.objects.to_value(ref)))
+        self._announce(stream, number + 1)
+
+    def _announce(self, stream: Stream, number: int) -> None:
+        """The node knows of an item before it is there, so that a consumer who is faster waits for it."""
+        assert stream.public is not None
         ident = item_id(stream.public, number)
-        value = runtime.objects.to_value(ref)
-        runtime.send(m.Register(ident, value))
-        runtime.stream_holds(stream.anchor, ident)
+        self.runtime.send(m.Register(ident, None))
+        self.runtime.stream_holds(stream.anchor, ident)
 
     def _publish_end(self, stream: Stream) -> None:
         assert stream.public is not None and stream.total is not None
-        ident = item_id(stream.public, stream.total)
-        self.runtime.send(m.Register(ident, m.Value(m.INLINE, END_MARK)))
-        self.runtime.stream_holds(stream.anchor, ident)
+        self.runtime.send(m.Deliver(item_id(stream.public, stream.total), m.Value(m.INLINE, END_MARK)))
 
     def remote(self, anchor: ObjectRef[Any], position: int) -> RemoteStream:
         """The stream of a generator that arrived."""
         return RemoteStream(self.runtime, anchor, position)
+
+    def prefetch(self, stream: Stream) -> None:
+        """Ask for the next item of a stream that is made elsewhere. Needs the lock."""
+        if isinstance(stream, RemoteStream):
+            self._peek_remote(stream)
 
     def _peek_remote(self, stream: RemoteStream) -> ObjectRef[Any] | None:
         if stream.total is not None:

@@ -55,6 +55,7 @@ class TaskRecord:
         "dependencies",
         "function",
         "missing",
+        "parent",
         "pins",
         "ref",
         "refs",
@@ -81,6 +82,7 @@ class TaskRecord:
         self.cancelled = False
         self.missing = 0
         self.pins: Any = None
+        self.parent: tuple[bytes, int] | None = None
 
 
 class LeasedWorker:
@@ -200,7 +202,7 @@ class Submitter:
             if best is None or best.load_us + queue[0].function.expected_us > AHEAD_US:
                 return None
             worker = best
-            if not worker.inflight:
+            if worker in shape.idle:
                 shape.idle.remove(worker)
         tasks = self._cut(queue, len(shape.workers), len(shape.idle))
         packet_us = 0.0

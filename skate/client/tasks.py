@@ -94,6 +94,9 @@ class Tasks:
         options = function.options
         num_returns = options.num_returns
         task.retries_left = options.max_retries
+        if not runtime.is_driver:
+            runtime.pump.start_thread()
+            task.parent = runtime.running_task()
         with runtime.lock:
             if runtime.dropped:
                 runtime.settle()
@@ -225,6 +228,8 @@ class Tasks:
                 if batch.definitions:
                     worker.defined.difference_update(d.no for d in batch.definitions)
                 seqs.extend(task.seq for task in batch.tasks if task.seq in worker.inflight)
+            elif type(batch) is not m.Part:
+                worker.channel.channel.send(raw)  # it is about a task that runs
         return seqs
 
     # ------------------------------------------------------------ to the worker
@@ -286,7 +291,12 @@ class Tasks:
         """Return an idle worker to the node."""
         if worker.no not in self.submitter.workers:
             return
+        shape = worker.shape
         self._drop_lease(worker)
+        wants = shape.wants()
+        if shape.asked > wants:  # or the node would lease it to us again, and others would starve
+            shape.asked = wants
+            self.runtime.send(m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id))
         self.runtime.send(m.ReturnWorker(worker.no))
 
     def _drop_lease(self, worker: LeasedWorker) -> None:
@@ -363,6 +373,8 @@ class Tasks:
         objects = self.runtime.objects
         function = None
         back = []
+        if message.kept:  # before the tasks end here, and their arguments with them
+            self.runtime.keep_for_others(message.kept)
         for reply in message.replies:
             kind = reply.kind
             if kind == m.ITEM:
@@ -389,8 +401,6 @@ class Tasks:
                 back.append(task)
                 continue
             self.conclude(task, reply)
-        if message.kept:
-            self.runtime.keep_for_others(message.kept)
         if back:
             self.submitter.requeue(back)
         self.submitter.settle(worker, message.spent_us, message.ran, function, time.monotonic())
@@ -495,7 +505,12 @@ class Tasks:
 
     # ------------------------------------------------------------ cancelling
 
-    def cancel(self, task: TaskRecord, force: bool) -> None:
+    def cancel_children(self, parent: tuple[bytes, int]) -> None:
+        """Cancel what a task of this worker, itself cancelled, has started. Needs the lock."""
+        for task in [task for task in self.submitter.tasks() if task.parent == parent]:
+            self.cancel(task, force=False, recursive=True)
+
+    def cancel(self, task: TaskRecord, force: bool, recursive: bool) -> None:
         """Drop it if it waits; interrupt it, or with `force` kill its worker, if it runs. Needs the lock."""
         task.cancelled = True
         task.retries_left = 0
@@ -514,7 +529,7 @@ class Tasks:
             task.function.shape.queue.remove(task)
             self.fail(task, error)
         else:
-            self.runtime.send(m.Interrupt(worker.no, task.seq, force))
+            self.runtime.send(m.Interrupt(worker.no, task.seq, force, recursive))
         self.fill(worker.shape)
 
     # ------------------------------------------------------------ why

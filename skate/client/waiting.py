@@ -110,6 +110,11 @@ class Waits:
         if len(ready) < num_returns:
             with self.runtime.lock:
                 self.runtime.actors.flush_dirty()
+                for ref in refs:
+                    if type(ref) is ObjectRef:
+                        self.runtime.objects.fetch(ref)
+                    else:
+                        self.runtime.streams.prefetch(ref._stream)
             self.runtime.pump.try_turn()
             ready = self._ready(refs, num_returns)
         if len(ready) < num_returns and timeout != 0:

@@ -354,6 +354,9 @@ class InlineRuntime:
         stream: InlineStream = generator._stream
         return stream.has_item() and not stream.items
 
+    def stream_dropped(self, stream: InlineStream) -> None:
+        """See `Runtime`: inline, a stream makes its items when they are asked for, or has made them."""
+
     def stream_id(self, generator: ObjectRefGenerator[Any]) -> str:
         """See `Runtime.stream_id`."""
         return str(generator._stream.task_id)

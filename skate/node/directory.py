@@ -204,7 +204,9 @@ class Directory:
             self._free_range(client, offset, size)
 
     def _free_range(self, client: bytes, offset: int, size: int) -> None:
-        grant = self.grants[client]
+        grant = self.grants.get(client)
+        if grant is None:
+            return  # the estate was settled before the last block was heard of: the range is free already
         grant.remove(offset, size)
         self.free.add(offset, size)
         if not grant.total:

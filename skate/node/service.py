@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,10 @@ class Node:
                     return True
                 self._on_message(client, m.decode_to_node(received[0]), received[1])
             except ChannelClosed:
+                self._client_closed(client)
+                return True
+            except Exception:  # one client's nonsense must not end the node for all
+                traceback.print_exc()
                 self._client_closed(client)
                 return True
             if client.channel.closed:
@@ -323,8 +328,8 @@ class Node:
             self._serve(self.workers[actor.worker], client.id, fds[0])
         else:
             self.pending_channels.setdefault(message.id, []).append((client.id, fds[0]))
-        if actor.state is State.ALIVE:
-            self.send(client, m.ActorChanged(actor.id, "alive", 0, actor.pid))
+        state = "alive" if actor.state is State.ALIVE else "pending"
+        self.send(client, m.ActorChanged(actor.id, state, actor.restarts, actor.pid))
 
     def _serve(self, worker: Client, caller: bytes, fd: int, lease: Lease | None = None) -> None:
         worker.serving[caller] = worker.serving.get(caller, 0) + 1
@@ -353,7 +358,7 @@ class Node:
         if message.force:
             self.pool.kill(message.worker, signal.SIGKILL)
             return
-        self.send(worker, m.Cancel(client.id, message.seq))
+        self.send(worker, m.Cancel(client.id, message.seq, message.recursive))
         self.pool.kill(message.worker, signal.SIGINT)
 
     def _on_want_memory(self, client: Client, message: m.WantMemory) -> None:

@@ -131,6 +131,8 @@ class Channel:
             size = self.sock.recv_into(buffer)
         except BlockingIOError:
             return None
+        except ConnectionResetError:  # the peer died without reading all: what it had sent before is still there
+            return self.receive_into(buffer, view)
         except OSError as error:
             raise ChannelClosed(str(error)) from None
         if size == 0:
@@ -147,6 +149,8 @@ class Channel:
             )
         except BlockingIOError:
             return None
+        except ConnectionResetError:  # as in `receive_into`
+            return self.receive()
         except OSError as error:
             raise ChannelClosed(str(error)) from None
         fds: list[int] = []
@@ -205,8 +209,10 @@ def take_back(reader_end: socket.socket, buffer: bytearray, view: memoryview) ->
     """Take one unread message back out of the reader's end; None when the reader has taken them all."""
     try:
         size = reader_end.recv_into(buffer, 0, socket.MSG_DONTWAIT)
-    except (BlockingIOError, ConnectionError):
+    except BlockingIOError:
         return None
+    except ConnectionResetError:
+        return take_back(reader_end, buffer, view)
     return bytes(view[1:size]) if size else None
 
 

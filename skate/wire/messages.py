@@ -225,6 +225,7 @@ class Interrupt(Struct, array_like=True, tag=8):
     worker: int
     seq: int
     force: bool
+    recursive: bool = True
 
 
 class WantMemory(Struct, array_like=True, tag=9):
@@ -450,10 +451,11 @@ class BeActor(Struct, array_like=True, tag=14):
 
 
 class Cancel(Struct, array_like=True, tag=15):
-    """To a worker: interrupt this task if it runs now."""
+    """To a worker: interrupt this task if it runs now, and cancel what it has started."""
 
     caller: bytes
     seq: int
+    recursive: bool = True
 
 
 class Stop(Struct, array_like=True, tag=16):

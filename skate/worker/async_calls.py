@@ -133,6 +133,7 @@ class AsyncCalls:
                 if worker.was_cancelled(caller, task):
                     raise asyncio.CancelledError
                 args, kwargs = execute.arguments(worker, caller, task, received)
+                worker.note_reading(received)
                 result = function.run(*args, **kwargs)
                 if inspect.isawaitable(result):
                     result = await result

@@ -33,6 +33,7 @@ from .actor import ActorHost
 from .execute import Caller, ExitActor, Function, Received
 from .output import LineWriter
 
+INTERRUPT_AGAIN_S = 0.001
 REPLY_AFTER_S = 0.001
 """Answers wait for others of the same packet at most this long."""
 SPIN_S = 100e-6
@@ -52,11 +53,14 @@ class Worker:
         self.codes: dict[bytes, Any] = {}
         self.pending: deque[tuple[Caller, m.Task]] = deque()
         self.out_lock = threading.Lock()
+        self.noted = threading.Condition()
+        """Threads that wait for a message of their caller."""
         self.local = threading.local()
         self.cancelled: set[tuple[bytes, int]] = set()
         self.actor: ActorHost | None = None
         self.becoming: m.BeActor | None = None
         """What to be from the next round of the main loop on: user code never runs inside a handler."""
+        self.pid = os.getpid()
         self.draining = False
         self.progress = runtime.memory.arena.progress(runtime.worker_no)
         self.gpus: list[int] = []
@@ -67,11 +71,13 @@ class Worker:
         self._seen = -1
         self._unsent = 0.0
         self._kept: list[weakref.ref[Any]] = []
+        self._kept_prune = 256
         self._spin_misses = 0
         self.running: tuple[Caller, m.Task, Function] | None = None
         runtime.on_message = self._on_message
         runtime.before_block = self.give_back_pending
         runtime.pump.on_tick = self._on_tick
+        runtime.running_task = self._running_task
         runtime.exit_actor = self._exit_actor  # type: ignore[method-assign]
         runtime.context = self.context  # type: ignore[method-assign]
 
@@ -155,6 +161,8 @@ class Worker:
             caller.parts.setdefault(message.seq, {})[message.at] = message
         else:
             self.cancelled.add((caller.id, message.seq))
+        with self.noted:
+            self.noted.notify_all()
 
     def _caller_gone(self, caller: Caller) -> None:
         fd = caller.channel.fd
@@ -164,7 +172,7 @@ class Worker:
         runtime = self.runtime
         with runtime.lock:
             for block in [ref() for ref in self._kept]:
-                if block is not None and not block.held:
+                if block is not None and not block.held and block.id[:8] == caller.id:
                     self._hold_kept(block, caller.id)
             runtime.settle()
             runtime.send(m.CallerGone(caller.id))
@@ -181,19 +189,24 @@ class Worker:
             self._run_one(caller, tasks[0])
         else:
             self.runtime.pump.start_thread()
-            pending = self.pending
-            pending.extend((caller, task) for task in tasks)
-            while True:
-                try:
-                    caller, task = pending.popleft()
-                except IndexError:
-                    break
-                self.progress[0] = task.seq
-                self._run_one(caller, task)
-                if _clock() - self._unsent > REPLY_AFTER_S or caller.functions[task.no].at_most_once:
-                    self.flush(caller)
-            self.progress[0] = 0
+            self.pending.extend((caller, task) for task in tasks)
+        if self.pending:
+            self._run_pending()
         self.flush(caller)
+
+    def _run_pending(self) -> None:
+        """Run what was read and not begun: the rest of a packet, and calls that came while a stream waited."""
+        pending = self.pending
+        while True:
+            try:
+                caller, task = pending.popleft()
+            except IndexError:
+                break
+            self.progress[0] = task.seq
+            self._run_one(caller, task)
+            if _clock() - self._unsent > REPLY_AFTER_S or caller.functions[task.no].at_most_once or not pending:
+                self.flush(caller)
+        self.progress[0] = 0
 
     def _run_one(self, caller: Caller, task: m.Task) -> None:
         function = caller.functions[task.no]
@@ -227,7 +240,11 @@ class Worker:
             else:
                 received = Received()
                 args, kwargs = execute.arguments(self, caller, task, received)
+                if self.actor is not None:
+                    self.note_reading(received)
             result = function.run(*args, **kwargs)
+            if os.getpid() != self.pid:
+                os._exit(0)  # a child that the task forked and that came back out of it: the parent answers
             args = kwargs = None
             reply = execute.success(self, caller, task, function, result)
             result = None
@@ -246,6 +263,8 @@ class Worker:
                 _forget_frames(error)
         finally:
             self.running = self.local.running = None
+            if self.cancelled:
+                self.cancelled.discard((caller.id, task.seq))
         if received is not None and received.blocks:
             self._note_kept(caller, received)
         if self.runtime.memory.ended or self.runtime.dropped:
@@ -262,7 +281,15 @@ class Worker:
             if block is not None and not block.held:
                 with self.runtime.lock:
                     self._hold_kept(block, caller.id)
-                caller.kept.append(block.id)
+                with self.out_lock:
+                    caller.kept.append(block.id)
+
+    def note_reading(self, received: Received) -> None:
+        """Blocks that a call reads: if their owner dies meanwhile, they are registered before its memory is settled."""
+        self._kept.extend(received.kept())
+        if len(self._kept) > self._kept_prune:
+            self._kept = [ref for ref in self._kept if ref() is not None]
+            self._kept_prune = max(256, 2 * len(self._kept))
 
     def _hold_kept(self, block: Any, owner: bytes) -> None:
         value = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
@@ -345,6 +372,9 @@ class Worker:
         if taken <= 0 or caller.credits.get(seq, 0) >= taken:
             return
         self.give_back_pending()
+        if self.actor is not None and self.actor.is_threaded:
+            self._wait_for_note(caller, seq, taken)
+            return
         while caller.credits.get(seq, 0) < taken:
             wait_readable(caller.channel.fd)
             raw = caller.channel.receive_into(self._buffer, self._view)
@@ -366,6 +396,14 @@ class Worker:
                     self._define(caller, definition)
                 self.pending.extend((caller, task) for task in message.tasks)
 
+    def _wait_for_note(self, caller: Caller, seq: int, taken: int) -> None:
+        """As `wait_for_credit`, in a thread: the main thread reads."""
+        with self.noted:
+            while caller.credits.get(seq, 0) < taken:
+                if self.was_cancelled_seq(caller, seq) or caller.channel.closed:
+                    raise KeyboardInterrupt
+                self.noted.wait(1.0)
+
     # ------------------------------------------------------------ the node's messages
 
     def _on_message(self, message: Any, fds: list[int]) -> bool:
@@ -382,6 +420,11 @@ class Worker:
                 self.watch(caller)
         elif kind is m.Cancel:
             self.cancelled.add((message.caller, message.seq))
+            if message.recursive:
+                self.runtime.tasks.cancel_children((message.caller, message.seq))
+            running = self.running
+            if running is not None and self.was_cancelled(running[0], running[1]):
+                self._interrupt_soon()
         elif kind is m.BeActor:
             self._set_gpus(message.gpus or [])
             self.becoming = message
@@ -426,13 +469,23 @@ class Worker:
             return
         lock: Any = self.runtime.lock
         if lock._is_owned() or self.out_lock.locked():
-            threading.Timer(0.001, os.kill, (os.getpid(), signal.SIGINT)).start()
+            if self.was_cancelled(running[0], running[1]):
+                self._interrupt_soon()
             return
-        end = _clock() + 0.2
-        while not self.was_cancelled(running[0], running[1]) and _clock() < end:
-            self.runtime.pump.try_turn()
+        if not self.was_cancelled(running[0], running[1]):
+            self.runtime.pump.try_turn()  # the message that says which task is perhaps not read yet; its reader calls again
         if self.was_cancelled(running[0], running[1]):
             raise KeyboardInterrupt
+
+    @staticmethod
+    def _interrupt_soon() -> None:
+        timer = threading.Timer(INTERRUPT_AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+    def _running_task(self) -> tuple[bytes, int] | None:
+        running = getattr(self.local, "running", None)
+        return None if running is None else (running[0].id, running[1].seq)
 
     def _exit_actor(self) -> None:
         if self.actor is None:
@@ -521,4 +574,10 @@ def run(sock: socket.socket, arena_fd: int) -> None:
         from ..api.alias import install_as_ray
 
         install_as_ray()
+    os.register_at_fork(after_in_child=lambda: _forked(runtime))
     worker.run()
+
+
+def _forked(runtime: ClientRuntime) -> None:
+    runtime.leave_to_parent("this process was forked from a skate worker: it cannot use the worker's skate")
+    current.set_runtime(None)

@@ -38,15 +38,15 @@ class Keeper:
         time.sleep(seconds)
 
 @skate.remote
-def begets():
+def begets(path):
     child = subprocess.Popen(["sleep", "60"])
-    open(sys.argv[1], "a").write(f"{child.pid}\\n")
+    open(path, "a").write(f"{child.pid}\\n")
     time.sleep(60)
 
 cluster()
 keeper = Keeper.remote()
 say("actor", skate.get(keeper.pid.remote(), timeout=10))
-child = begets.options(num_cpus=0).remote()
+child = begets.options(num_cpus=0).remote(sys.argv[1])
 wait_for(sys.argv[1])
 held = [skate.put(b"x" * 1_000_000) for _ in range(3)]
 """
