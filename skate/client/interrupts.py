@@ -12,10 +12,27 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .pump import Pump
+
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
 RETRY_S = 0.001
+
+
+INTERRUPTIBLE = {Pump.turn.__code__, Pump._spin.__code__, Pump._sleep.__code__}
+"""Where the pump waits. Elsewhere in it an interrupt could strike between taking the lead and noting it."""
+
+
+def _in_pump(frame: Any) -> bool:
+    """Whether the interrupted code is the pump's bookkeeping."""
+    for _ in range(4):
+        if frame is None:
+            return False
+        if frame.f_code.co_filename == Pump.turn.__code__.co_filename:
+            return frame.f_code not in INTERRUPTIBLE
+        frame = frame.f_back
+    return False
 
 
 def install(runtime: ClientRuntime) -> Callable[[], None]:
@@ -28,7 +45,7 @@ def install(runtime: ClientRuntime) -> Callable[[], None]:
     lock: Any = runtime.lock
 
     def handler(signo: int, frame: Any) -> None:
-        if lock._is_owned() and not runtime.closed:
+        if not runtime.closed and (lock._is_owned() or _in_pump(frame)):
             timer = threading.Timer(RETRY_S, os.kill, (os.getpid(), signal.SIGINT))
             timer.daemon = True
             timer.start()

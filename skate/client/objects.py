@@ -88,15 +88,22 @@ class Objects:
         memory = runtime.memory
         with runtime.lock:
             runtime.settle()
-            offset = memory.cut(packed.size)
-        if offset is None:
-            offset = runtime.grow_memory(packed.size)
-        head = memoryview(packed.head())
+            block = self.cut_block(packed.size)
+        if block is None:
+            block = runtime.grow_memory(packed.size)
         arena = memory.arena
-        arena.copy_in(offset, head)
+        arena.copy_in(block.offset, memoryview(packed.head()))
         for at, buffer in packed.parts():
-            arena.copy_in(offset + at, buffer)
-        return Block(memory, runtime.new_id(), offset, packed.size, mine=True, held=False)
+            arena.copy_in(block.offset + at, buffer)
+        return block
+
+    def cut_block(self, size: int) -> Block | None:
+        """A block of free memory, or None: ask the node. Needs the lock, so that an interrupt cannot lose it."""
+        memory = self._runtime.memory
+        offset = memory.cut(size)
+        if offset is None:
+            return None
+        return Block(memory, self._runtime.new_id(), offset, size, mine=True, held=False)
 
     # ------------------------------------------------------------ reading
 

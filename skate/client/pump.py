@@ -22,6 +22,7 @@ import os
 import select
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -118,8 +119,17 @@ class Pump:
                     self._lead.release()
                     self._leave()
             elif not self._follow(waiter, deadline):
+                self._pass_on()
                 return waiter.left <= 0
+        if self._followers or self._parked:
+            self._pass_on()
         return True
+
+    def _pass_on(self) -> None:
+        """Whoever leaves may have been the one that was asked to lead: ask another."""
+        if not self._claimed and self._lead.acquire(False):
+            self._lead.release()
+            self._leave()
 
     def claim(self) -> None:
         """Take the lead, from whoever has it: for the main loop of a worker, which nobody can stand in for."""
@@ -188,15 +198,18 @@ class Pump:
                 self.turn(0)
             finally:
                 self._lead.release()
-                if self._followers:
-                    self._leave()
+                self._leave()
 
     def _handle(self, events: list[tuple[int, int]]) -> None:
         with self.lock:
             for fd, mask in events:
                 handler = self.handlers.get(fd)
                 if handler is not None:
-                    handler(mask)
+                    try:
+                        handler(mask)
+                    except Exception:  # one channel's failure must not stop the others, nor the thread that reads
+                        traceback.print_exc()
+                        self.remove(fd)
                 elif fd == self.wake_fd:
                     os.eventfd_read(fd)
 
@@ -215,12 +228,17 @@ class Pump:
                 self._lead.release()
                 return True
             limit = -1.0 if deadline is None else max(0.0, deadline - _clock())
-            return lock.acquire(True, limit)
+            return self._sleep(lock, limit)
         finally:
             self._wanted -= 1
             waiter.lock = None
             if waiter in self._followers:
                 self._followers.remove(waiter)
+
+    @staticmethod
+    def _sleep(lock: Any, limit: float) -> bool:
+        acquired: bool = lock.acquire(True, limit)
+        return acquired
 
     def _leave(self) -> None:
         """After leading: let another waiting thread lead."""

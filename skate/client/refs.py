@@ -100,6 +100,12 @@ class ObjectRef(Generic[T_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         return self._runtime.reduce_ref(self)
 
+    def __copy__(self) -> ObjectRef[T_co]:
+        return self
+
+    def __deepcopy__(self, _: Any) -> ObjectRef[T_co]:
+        return self
+
     def future(self) -> concurrent.futures.Future[T_co]:
         """A `concurrent.futures.Future` that gets the value or the error."""
         import concurrent.futures  # imported here: it would double the time of `import skate`

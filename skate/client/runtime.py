@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 class Slot:
     """A request to the node that waits for its answer."""
 
-    __slots__ = ("answer", "number", "waiter")
+    __slots__ = ("abandoned", "answer", "number", "waiter")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.answer: Any = None
+        self.abandoned = False
         self.waiter = Waiter()
 
 
@@ -62,7 +63,7 @@ class ClientRuntime:
         self.lock = threading.RLock()
         self.dropped: deque[bytes] = deque()
         self.dropped_streams: deque[Stream] = deque()
-        self._pinned: list[ObjectRef[Any]] = []
+        self._pinned: dict[bytes, ObjectRef[Any]] = {}
         """References that were pickled by other means than ours: nobody can say who has them."""
         self.running_task: Callable[[], tuple[bytes, int] | None] = lambda: None
         """The task that this thread runs; a worker sets it."""
@@ -77,9 +78,10 @@ class ClientRuntime:
         self.waits = Waits(self)
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
+        self._reserved = 1 << 64
+        """Ranges of ids are cut off the other end."""
         self.code_hashes: set[bytes] = set()
         self._slots: dict[int, Slot] = {}
-        self.published_streams: Any = _weak_keys()
         self._stream_holds: Any = _weak_keys()
         self.closed = False
         self.lost: str = ""
@@ -95,10 +97,8 @@ class ClientRuntime:
 
     def next_ids(self, count: int) -> int:
         """Reserve `count` ids that nothing else gets; the first."""
-        first = next(self._ids)
-        self._ids = itertools.count(first + count + 1)
-        self.next_id = self._ids.__next__
-        return first
+        self._reserved -= count + 1
+        return self._reserved
 
     def new_id(self) -> bytes:
         """A new object id."""
@@ -209,9 +209,11 @@ class ClientRuntime:
     def answer(self, message: Any) -> None:
         """A request has its answer. Needs the lock."""
         slot = self._slots.pop(message.request, None)
-        if slot is not None:
+        if slot is not None and not slot.abandoned:
             slot.answer = message
             slot.waiter.notify()
+        elif isinstance(message, m.Memory) and message.size:
+            self.send(m.ReturnMemory([(message.offset, message.size)]))  # who asked for it was interrupted
 
     def _node_lost(self) -> None:
         """The node is gone: everything that waits for it fails."""
@@ -297,7 +299,7 @@ class ClientRuntime:
                 self.actors.flush_dirty()
                 self.settle()
 
-    def grow_memory(self, size: int) -> int:
+    def grow_memory(self, size: int) -> Block:
         """Ask the node for memory and cut a block of it; waits while the store is full.
 
         Raises:
@@ -308,7 +310,14 @@ class ClientRuntime:
             slot = self.open_request()
             patience = PUT_PATIENCE_S if self.is_driver else RESULT_PATIENCE_S
             self.send(m.WantMemory(slot.number, max(size + 64, GRANT_BYTES), patience))
-        answer: m.Memory = self.wait_request(slot, why=f"{size} bytes of object store memory")
+        try:
+            answer: m.Memory = self.wait_request(slot, why=f"{size} bytes of object store memory")
+        except BaseException:
+            with self.lock:
+                slot.abandoned = True
+                if slot.answer is not None:
+                    self.answer(slot.answer)
+            raise
         if not answer.size:
             raise ObjectStoreFullError(f"cannot store an object of {size} bytes: {answer.reason}")
         try:
@@ -319,9 +328,9 @@ class ClientRuntime:
             raise ObjectStoreFullError(f"the machine has no memory for an object of {size} bytes: {error}") from error
         with self.lock:
             self.memory.granted(answer.offset, answer.size)
-            offset = self.memory.cut(size)
-        assert offset is not None
-        return offset
+            block = self.objects.cut_block(size)
+        assert block is not None
+        return block
 
     def lend_block(self, block: Block) -> None:
         """Let the node answer for a block of this process. Needs the lock."""
@@ -501,7 +510,7 @@ class ClientRuntime:
             self.dropped_streams.append(stream)
             self.pump.nudge()
 
-    def stream_holds(self, anchor: ObjectRef[Any] | None, ident: bytes) -> None:
+    def stream_holds(self, anchor: ObjectRef[Any], ident: bytes) -> None:
         """The items of a published stream are held as long as its anchor lives here. Needs the lock."""
         from .objects import Held
 
@@ -524,7 +533,7 @@ class ClientRuntime:
         """A reference pickled by other means than ours: it is published, and held as long as this process lives."""
         with self.lock:
             ident = self.objects.publish(ref)
-            self._pinned.append(ref)
+            self._pinned[ident] = ref
         return restore_reference, (ident,)
 
     # ------------------------------------------------------------ Runtime: state
@@ -609,6 +618,7 @@ class ClientRuntime:
             self.lost = self.lost or "skate was shut down; call skate.init() to start again"
             self._fail_everything(self.lost) if self.is_driver else None
         self.pump.close()
+        self._pinned.clear()
         if self._callbacks is not None:
             self._callbacks.put(_STOP)
         for worker in list(self.tasks.submitter.workers.values()):

@@ -9,6 +9,7 @@ and the end is an object too, so that any process can follow the stream with the
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,8 @@ class Stream:
         self.total: int | None = None
         self.callbacks: list[Callable[[], None]] = []
         self.public: bytes | None = None
-        self.anchor: ObjectRef[Any] | None = None
+        self.anchor: weakref.ref[ObjectRef[Any]] | None = None
+        """What stands for a published stream, as long as anybody can still ask for its items. It holds the stream."""
 
 
 class Streams:
@@ -87,10 +89,12 @@ class Streams:
 
     def dropped(self, stream: Stream) -> None:
         """Nobody will take further items: the producer may stop. Needs the lock."""
+        if isinstance(stream, RemoteStream) or self._anchor(stream) is not None or stream.completed._hold is not None:
+            return
         stream.abandoned = True
         stream.items.clear()
         record = stream.record
-        if record is None or stream.anchor is not None or stream.completed._callbacks or stream.completed._hold:
+        if record is None or stream.completed._callbacks:
             return
         if isinstance(record.function.options, MethodOptions):
             self.runtime.actors.cancel(record.worker, record)
@@ -103,7 +107,7 @@ class Streams:
             return
         stream.items.append(ref)
         stream.made += 1
-        if stream.public is not None:
+        if self._anchor(stream) is not None:
             self._publish_item(stream, stream.made - 1, ref)
         self._notify(stream)
 
@@ -131,7 +135,7 @@ class Streams:
         completed._value = value
         completed._state = state
         self.runtime.objects.finish(completed)
-        if stream.public is not None:
+        if self._anchor(stream) is not None:
             self._publish_end(stream)
         self._notify(stream)
 
@@ -212,21 +216,17 @@ class Streams:
 
     def publish(self, stream: Stream) -> ObjectRef[Any]:
         """Make the stream readable by others; the reference that keeps it so. Needs the lock."""
-        if stream.anchor is not None:
-            return stream.anchor
-        runtime = self.runtime
         if isinstance(stream, RemoteStream):
-            assert stream.anchor is not None
-            return stream.anchor
+            return stream.origin
+        anchor = self._anchor(stream)
+        if anchor is not None:
+            return anchor
+        runtime = self.runtime
         first = runtime.next_ids(ITEMS_MAX)
-        anchor: ObjectRef[Any] = ObjectRef(
-            runtime, runtime.client_id + first.to_bytes(8, "big"), VALUE, plain_dumps(None)
-        )
+        anchor = ObjectRef(runtime, runtime.client_id + first.to_bytes(8, "big"), VALUE, plain_dumps(None))
         stream.public = anchor.binary()
-        anchor._contained = None
-        anchor._task = None
-        stream.anchor = anchor
-        runtime.published_streams[anchor] = stream
+        anchor._task = stream
+        stream.anchor = weakref.ref(anchor)
         self._announce(stream, stream.taken)
         for number, ref in enumerate(list(stream.items)):
             self._publish_item(stream, stream.taken + number, ref)
@@ -234,18 +234,27 @@ class Streams:
             self._publish_end(stream)
         return anchor
 
+    @staticmethod
+    def _anchor(stream: Stream) -> ObjectRef[Any] | None:
+        return None if stream.anchor is None else stream.anchor()
+
     def _publish_item(self, stream: Stream, number: int, ref: ObjectRef[Any]) -> None:
         runtime = self.runtime
         assert stream.public is not None
         runtime.send(m.Deliver(item_id(stream.public, number), runtime.objects.to_value(ref)))
         self._announce(stream, number + 1)
+        record = stream.record
+        if record is not None and record.worker is not None and record.function.options.backpressure:
+            runtime.send_credit(record, stream.made)  # how far its consumers are is not known here
 
     def _announce(self, stream: Stream, number: int) -> None:
         """The node knows of an item before it is there, so that a consumer who is faster waits for it."""
         assert stream.public is not None
         ident = item_id(stream.public, number)
-        self.runtime.send(m.Register(ident, None))
-        self.runtime.stream_holds(stream.anchor, ident)
+        anchor = self._anchor(stream)
+        if anchor is not None:
+            self.runtime.send(m.Register(ident, None))
+            self.runtime.stream_holds(anchor, ident)
 
     def _publish_end(self, stream: Stream) -> None:
         assert stream.public is not None and stream.total is not None
@@ -289,11 +298,11 @@ class Streams:
 class RemoteStream(Stream):
     """A stream whose producer answers to another process."""
 
-    __slots__ = ("peeked",)
+    __slots__ = ("origin", "peeked")
 
     def __init__(self, runtime: ClientRuntime, anchor: ObjectRef[Any], position: int) -> None:
         super().__init__(ObjectRef(runtime, runtime.next_id()), None)
-        self.anchor = anchor
+        self.origin = anchor
         self.public = anchor.binary()
         self.taken = position
         self.peeked: ObjectRef[Any] | None = None
@@ -309,5 +318,4 @@ def restore_generator(anchor: ObjectRef[Any], position: int) -> ObjectRefGenerat
     from . import current
 
     runtime: Any = current.runtime
-    own = runtime.published_streams.get(anchor)
-    return ObjectRefGenerator(runtime, own if own is not None else runtime.streams.remote(anchor, position))
+    return ObjectRefGenerator(runtime, runtime.streams.remote(anchor, position))

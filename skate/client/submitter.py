@@ -300,10 +300,11 @@ class Submitter:
         The worker has left the number of the task that it was running, if its packet had several; what came before that
         had finished, but its answer was lost. With a single task in the packet there is no doubt.
         """
+        unknown = running not in worker.inflight or running in unread
         ran: TaskRecord | None = None
         rest: list[TaskRecord] = []
         for seq, task in worker.inflight.items():
-            if ran is None and seq not in unread and (running not in worker.inflight or seq == running):
+            if ran is None and seq not in unread and (unknown or seq == running):
                 ran = task
             else:
                 rest.append(task)

@@ -427,8 +427,9 @@ class Tasks:
         elif kind == m.END:
             self.runtime.streams.end(task.stream, reply.at)
         elif kind == m.FAILED:
-            if not self.retry_exception(task, reply.data):
-                self.fail(task, reply.data)
+            if isinstance(task.function, Function) and self.retry_exception(task, reply.data):
+                return
+            self.fail(task, reply.data)
         elif kind == m.CANCELLED:
             self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
 

@@ -57,9 +57,7 @@ class Waits:
                     self.runtime.objects.fetch(other)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not self.wait_for(waiter, timeout, lambda: self.runtime.why(ref)):
-            callbacks = ref._callbacks
-            if callbacks is not None and waiter.notify in callbacks:
-                callbacks.remove(waiter.notify)
+            self._unwatch([ref], waiter)
             if ref._state < VALUE:
                 raise GetTimeoutError(f"get timed out: {self.runtime.why(ref)}")
 
@@ -165,10 +163,10 @@ class Waits:
             for ref in watched:
                 callbacks = ref._callbacks
                 if callbacks is not None:
-                    if len(callbacks) == 1:
-                        ref._callbacks = None
-                    elif notify in callbacks:
+                    if notify in callbacks:
                         callbacks.remove(notify)
+                    if not callbacks:
+                        ref._callbacks = None
 
     def _why_wait(self, refs: Sequence[Any]) -> str:
         for ref in refs:

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from ..wire.messages import CreateActor, Death
+from ..wire.messages import INLINE, CreateActor, Death, Value
 
 DEAD_ACTORS_MAX = 10_000
 """How many dead actors are remembered, for the errors of late callers."""
@@ -179,6 +179,10 @@ class Actors:
 
     def _dead_now(self, actor: Actor) -> list[Effect]:
         actor.state = State.DEAD
+        spec = actor.spec
+        spec.body = Value(INLINE)  # it will not be started again: its arguments and code are not needed
+        spec.dependencies = None
+        spec.definition.code = None
         self._free_name(actor)
         self._dead.append(actor.id)
         if len(self._dead) > DEAD_ACTORS_MAX:

@@ -94,7 +94,9 @@ class Logs:
 
     def _lines(self, file: _File, data: bytes, final: bool) -> Iterator[tuple[int, bool, str, list[str]]]:
         whole = file.rest + data
-        cut = len(whole) if final or len(whole) > LINE_BYTES_MAX else whole.rfind(b"\n") + 1
+        cut = len(whole) if final else whole.rfind(b"\n") + 1
+        if not cut and len(whole) > LINE_BYTES_MAX:
+            cut = len(whole)
         file.rest = whole[cut:]
         lines: list[str] = []
         for line in whole[:cut].decode(errors="replace").splitlines():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IDLE_WORKERS_S = 5.0
 """Idle workers beyond one per CPU end after this time."""
 KILL_AGAIN_S = 60.0
+START_AGAIN_S = 1.0
 
 
 class WorkerPool:
@@ -32,9 +33,13 @@ class WorkerPool:
         self.kill_at: dict[int, float] = {}
         """When to kill a worker that should have ended by itself."""
         self._next_worker = 0
+        self.starts_after = 0.0
+        """After a failed start the next one waits, so that a machine without room for processes is not kept busy."""
 
     def start(self, job: str, count: int) -> None:
         """Fork workers for a job."""
+        if time.monotonic() < self.starts_after:
+            return
         for _ in range(count):
             self._next_worker += 1
             worker = self._next_worker
@@ -71,6 +76,7 @@ class WorkerPool:
             return
         self._less_starting(client.job)
         if message.error:
+            self.starts_after = time.monotonic() + START_AGAIN_S
             self._ended(client, m.Death(f"it could not be started: {message.error}"))
             return
         client.pid = message.pid
@@ -157,6 +163,9 @@ class WorkerPool:
                 del self.kill_at[worker]
                 self.kill(worker, signal.SIGKILL)
         node = self.node
+        if self.starts_after and now >= self.starts_after:
+            self.starts_after = 0.0
+            node.decide_again()
         cpus = max(1, int(node.total.get("CPU", 1)))
         for idle in node.scheduler.idle.values():
             if len(idle) > cpus:
@@ -167,6 +176,8 @@ class WorkerPool:
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
         due = list(self.kill_at.values())
+        if now < self.starts_after:
+            due.append(self.starts_after)
         cpus = max(1, int(self.node.total.get("CPU", 1)))
         if any(len(idle) > cpus for idle in self.node.scheduler.idle.values()):
             due.append(now + 1.0)

@@ -486,6 +486,10 @@ class Node:
             if client is not None:
                 self.send(client, message)
 
+    def decide_again(self) -> None:
+        """Something has changed that leases depend on."""
+        self._dirty = True
+
     def _decide(self) -> None:
         granted, placed, start = self.scheduler.decide()
         for lease in granted:

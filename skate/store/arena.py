@@ -131,8 +131,17 @@ class Arena:
             to = self._write_at + offset
             other = threading.Thread(target=ctypes.memmove, args=(to + half, at + half, size - half))
             other.start()
-            ctypes.memmove(to, at, half)
-            other.join()
+            interrupted: BaseException | None = None
+            try:
+                ctypes.memmove(to, at, half)
+            finally:
+                while other.is_alive():  # an interrupt must not let go of the source before the other thread has
+                    try:
+                        other.join()
+                    except BaseException as error:
+                        interrupted = error
+            if interrupted is not None:
+                raise interrupted
 
     def close(self, unmap: bool) -> None:
         """Close the descriptor; with `unmap` the mappings too, which no view may use any more."""

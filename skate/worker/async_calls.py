@@ -118,7 +118,7 @@ class AsyncCalls:
 
     def _never_began(self, caller: Caller, task: m.Task) -> None:
         """A call that was cancelled before its first step: nothing of `_call` has run."""
-        self._live.pop((caller.id, task.seq), None)
+        self._by_task.pop(self._live.pop((caller.id, task.seq), None), None)
         self._worker.flush_with(caller, m.Reply(task.seq, m.CANCELLED))
 
     async def _call(self, caller: Caller, task: m.Task, function: Function) -> None:
@@ -154,7 +154,8 @@ class AsyncCalls:
         if received.blocks:
             args = kwargs = result = None
             worker._note_kept(caller, received)
-        caller.replies.append(reply)
+        with worker.out_lock:
+            caller.replies.append(reply)
         self._ready[caller] = None
         if not self._flush_due:
             self._flush_due = True

@@ -63,6 +63,7 @@ class Worker:
         self.pid = os.getpid()
         self.draining = False
         self.progress = runtime.memory.arena.progress(runtime.worker_no)
+        self.progress[0] = 0
         self.gpus: list[int] = []
         self.leased: dict[str, float] = {}
         self._buffer = bytearray(PACKET_BYTES + 64)
@@ -297,7 +298,10 @@ class Worker:
         block.held = True
 
     def _define(self, caller: Caller, definition: m.Definition) -> None:
-        run = self._code(definition) if self.actor is None else self.actor.method(definition.name)
+        try:
+            run = self._code(definition) if self.actor is None else self.actor.method(definition.name)
+        except Exception as error:  # a property that raises, a method that was deleted
+            run = _Unloadable(definition.name, error)
         caller.functions[definition.no] = Function(run, definition)
 
     def _code(self, definition: m.Definition) -> Any:

@@ -160,11 +160,13 @@ class Zygote:
         except ProcessLookupError:
             pass  # it had no children in its group
         for child in _children():
-            if child not in self.workers:
-                try:
+            if child in self.workers:
+                continue
+            try:
+                if os.getsid(child) not in self.workers:  # other workers' children, left behind, are theirs
                     os.kill(child, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            except ProcessLookupError:
+                continue
 
     def _end(self) -> None:
         """The node is gone: nothing of it stays."""

@@ -242,7 +242,7 @@ def test_use_after_shutdown() -> None:
         skate.init(num_cpus=1)
         assert skate.get(one.remote()) == 1
         echo = skate.remote(lambda x: x)
-        for use in (lambda: skate.get(echo.remote(old)), lambda: skate.get(actor.one.remote())):
+        for use in (lambda: skate.get(echo.remote([old])), lambda: skate.get(actor.one.remote())):
             try:
                 use()
             except skate.exceptions.RayError as error:
