@@ -156,7 +156,7 @@ class _PendingCalls:
         else:
             last = runtime.stream_completed(result)
         self._unfinished.add(last)
-        runtime.on_done(last, self._unfinished.discard)
+        runtime.on_done(last, self._unfinished.discard, quick=True)
         return result
 
 

@@ -202,7 +202,7 @@ def _as_completed(unique: list[ObjectRef[T]], timeout: float | None) -> Iterator
     done: queue.SimpleQueue[ObjectRef[T]] = queue.SimpleQueue()
     deadline = None if timeout is None else time.monotonic() + timeout
     for ref in unique:
-        ref._runtime.on_done(ref, done.put)
+        ref._runtime.on_done(ref, done.put, quick=True)
     for left in range(len(unique), 0, -1):
         try:
             yield done.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))

@@ -255,12 +255,10 @@ def _resource_request(options: Mapping[str, Any], default_cpus: float) -> dict[s
     return {name: round(amount * UNIT) / UNIT for name, amount in amounts.items() if amount}
 
 
-def _returns(given: Any, is_generator: bool, name: str) -> int:
+def _returns(given: Any, is_generator: bool) -> int:
     if given is None:
         return STREAMING if is_generator else 1
     if isinstance(given, str):
-        if not is_generator:
-            raise ValueError(f"num_returns={given!r} needs a generator function, but {name} does not yield.")
         return STREAMING if given == "streaming" else DYNAMIC
     return int(given)
 
@@ -303,7 +301,7 @@ def build_task_options(options: Mapping[str, Any], name: str, is_generator: bool
     return TaskOptions(
         name=options.get("name") or name,
         resources=resources,
-        num_returns=_returns(options.get("num_returns"), is_generator, name),
+        num_returns=_returns(options.get("num_returns"), is_generator),
         max_retries=default_max_retries() if retries is None else retries,
         retry_exceptions=_retried(options.get("retry_exceptions")),
         max_calls=_default(options, "max_calls", 1 if resources.get("GPU") else 0),
@@ -351,7 +349,7 @@ def build_method_options(
     check_options(options, "m")
     return MethodOptions(
         name=name,
-        num_returns=_returns(options.get("num_returns"), is_generator, name),
+        num_returns=_returns(options.get("num_returns"), is_generator),
         max_task_retries=_default(options, "max_task_retries", default_retries),
         retry_exceptions=_retried(options.get("retry_exceptions")),
         concurrency_group=options.get("concurrency_group") or "",

@@ -10,6 +10,7 @@ import hashlib
 import pickle
 from typing import TYPE_CHECKING, Any
 
+from ..exceptions import NotRunningError
 from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES
 from .refs import ObjectRef
@@ -77,6 +78,9 @@ def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ..
     task.dependencies = dependencies or None
     packed = serialize(Arguments((args, kwargs)))
     task.refs = packed.refs or None
+    for ref in (*packed.refs, *(ref for _, ref in dependencies)):
+        if ref._runtime is not runtime:
+            raise NotRunningError(f"{ref} belongs to a session that has ended: skate.shutdown() was called since then")
     if packed.size <= ARGUMENT_BYTES_MAX:
         task.body = packed.to_bytes()
     else:

@@ -147,7 +147,7 @@ class ObjectRef(Generic[T_co]):
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more
 
-        self._runtime.on_done(self, wake)
+        self._runtime.on_done(self, wake, quick=True)
         return future
 
     def __await__(self) -> Generator[Any, None, T_co]:

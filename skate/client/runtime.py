@@ -403,11 +403,11 @@ class ClientRuntime:
         if ref._state == REMOTE:
             self.objects.fetch(ref)
 
-    def on_done(self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]) -> None:
+    def on_done(self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None], quick: bool = False) -> None:
         """See `Runtime.on_done`."""
         with self.lock:
             if ref._state < VALUE:
-                self.when_done(ref, lambda ref: self.call_later(partial(callback, ref)))
+                self.when_done(ref, callback if quick else lambda ref: self.call_later(partial(callback, ref)))
                 self.actors.flush_dirty()
                 return
         callback(ref)

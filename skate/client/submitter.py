@@ -289,6 +289,8 @@ class Submitter:
         kept = [packet for packet in worker.packets if packet[0].seq not in gone]
         worker.packets = deque(kept)
         worker.load_us = sum(task.function.expected_us for task in worker.inflight.values())
+        if not worker.inflight and worker not in worker.shape.idle:
+            worker.shape.idle.append(worker)
         self.requeue(tasks)
         return tasks
 

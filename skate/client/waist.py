@@ -78,8 +78,11 @@ class Runtime(Protocol):
     def wait(
         self, refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[Any], list[Any]]: ...
-    def on_done(self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]) -> None:
-        """Call back once, from any thread, when the reference is done; at once if it is."""
+    def on_done(self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None], quick: bool = False) -> None:
+        """Call back once, from any thread, when the reference is done; at once if it is.
+
+        `quick`: the callback neither waits nor calls this runtime nor runs user code; it is called without delay.
+        """
         ...
 
     def cancel(self, what: ObjectRef[Any] | ObjectRefGenerator[Any], force: bool, recursive: bool) -> None: ...

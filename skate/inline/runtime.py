@@ -311,7 +311,7 @@ class InlineRuntime:
                 self._change.wait(left)
         return True
 
-    def on_done(self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]) -> None:
+    def on_done(self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None], quick: bool = False) -> None:
         """See `Runtime.on_done`."""
         with self._change:
             if ref._state == PENDING:

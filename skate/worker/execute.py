@@ -149,7 +149,12 @@ def success(worker: Worker, caller: Caller, task: m.Task, function: Function, re
 
 def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, result: Any) -> m.Reply:
     """Send the items of a generator as they are made; the reply that ends the stream."""
-    items: Iterator[Any] = iter(result)
+    if not hasattr(result, "__next__"):
+        raise TypeError(
+            f"{function.name} has num_returns='streaming' and must return a generator or an iterator, "
+            f"but it returned {type(result).__name__}"
+        )
+    items: Iterator[Any] = result
     limit = function.backpressure
     sent = 0
     for item in items:

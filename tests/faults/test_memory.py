@@ -1,0 +1,161 @@
+"""F16: the store smaller than asked for, full, or without memory behind it: typed errors, never a SIGBUS or a hang."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import skate
+from skate.client import current
+from skate.exceptions import ObjectStoreFullError, RayTaskError
+from skate.testing import eventually
+
+from .conftest import check_health
+
+GET_S = 20
+MB = 1 << 20
+STORE = 100 * MB
+
+
+@pytest.fixture
+def small(start: Callable[..., str]) -> Iterator[None]:
+    """A cluster with a small store, healthy before and after."""
+    start(object_store_memory=STORE)
+    check_health()
+    yield
+    check_health()
+    eventually(lambda: ask("store")["objects"] == 0, 5, "the store is empty again")
+    assert ask("validate")
+
+
+def ask(what: str) -> Any:
+    runtime: Any = current.runtime
+    return runtime.ask(what)
+
+
+@skate.remote
+def make(size: int) -> np.ndarray:
+    return np.ones(size, np.uint8)
+
+
+@skate.remote
+def total(array: np.ndarray) -> int:
+    return int(array.sum(dtype=np.int64))
+
+
+def test_f16_an_object_larger_than_the_store(small: None) -> None:
+    for _ in range(2):
+        with pytest.raises(ObjectStoreFullError, match=str(STORE)):
+            skate.put(np.ones(STORE + MB, np.uint8))
+        with pytest.raises(ObjectStoreFullError):
+            total.remote(np.ones(STORE + MB, np.uint8))
+    assert skate.get(total.remote(np.ones(50 * MB, np.uint8)), timeout=GET_S) == 50 * MB
+
+
+def test_f16_a_result_larger_than_the_store(small: None) -> None:
+    with pytest.raises(ObjectStoreFullError) as caught:
+        skate.get(make.options(max_retries=0).remote(STORE + MB), timeout=GET_S)
+    assert isinstance(caught.value, RayTaskError)
+    assert skate.get(total.remote(make.remote(50 * MB)), timeout=GET_S) == 50 * MB
+
+
+def test_f16_a_store_full_of_what_is_in_use(small: None) -> None:
+    """Nobody will ever make room: an error, in a time that one can wait."""
+    held = []
+    with pytest.raises(ObjectStoreFullError) as caught:
+        for number in range(12):
+            held.append(skate.put(np.full(20 * MB, number, np.uint8)))
+    assert 3 <= len(held) <= 5
+    assert "20" in str(caught.value) or str(STORE) in str(caught.value)
+    for number, ref in enumerate(held):
+        assert int(skate.get(ref, timeout=GET_S)[-1]) == number, "what is in memory stays readable"
+    del held, ref
+    for _ in range(10):
+        skate.put(np.ones(20 * MB, np.uint8))
+
+
+def test_f16_room_that_comes_free_is_waited_for(small: None) -> None:
+    """More results than fit at a time, each let go when it was read."""
+    pending = [make.remote(20 * MB) for _ in range(15)]
+    seen = 0
+    while pending:
+        ready, pending = skate.wait(pending, timeout=GET_S)
+        assert ready, "no result in time"
+        seen += len(skate.get(ready[0], timeout=GET_S))
+        del ready
+    assert seen == 15 * 20 * MB
+
+
+def refuse(counter: list[int]) -> Callable[[int, int, int], None]:
+    """As `os.posix_fallocate` of a machine whose memory is used up."""
+
+    def fallocate(fd: int, offset: int, size: int) -> None:
+        counter.append(size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return fallocate
+
+
+def test_f16_the_machine_has_no_memory_for_a_put(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse(refused))
+        with pytest.raises(ObjectStoreFullError, match=os.strerror(errno.ENOSPC)):
+            skate.put(np.ones(30 * MB, np.uint8))
+    assert refused, "the fault did not happen"
+    for _ in range(5):
+        assert int(skate.get(skate.put(np.ones(30 * MB, np.uint8)), timeout=GET_S)[0]) == 1
+
+
+def test_f16_the_machine_has_no_memory_for_a_result(small: None) -> None:
+    @skate.remote(max_retries=0)
+    def starved(size: int) -> np.ndarray:
+        import os
+
+        calls: list[int] = []
+        whole, os.posix_fallocate = os.posix_fallocate, refuse(calls)
+        try:
+            skate.put(np.ones(size, np.uint8))
+        finally:
+            os.posix_fallocate = whole
+        return np.ones(size, np.uint8)
+
+    with pytest.raises(ObjectStoreFullError, match=os.strerror(errno.ENOSPC)) as caught:
+        skate.get(starved.remote(30 * MB), timeout=GET_S)
+    assert isinstance(caught.value, RayTaskError)
+
+
+def test_f16_memory_is_reserved_before_it_is_written(small: None) -> None:
+    """Each page that is written was reserved first: running out is an error then, not a SIGBUS."""
+    reserved: list[tuple[int, int]] = []
+    whole = os.posix_fallocate
+
+    def noted(fd: int, offset: int, size: int) -> None:
+        reserved.append((offset, size))
+        whole(fd, offset, size)
+
+    os.posix_fallocate = noted
+    try:
+        ref = skate.put(np.ones(30 * MB, np.uint8))
+    finally:
+        os.posix_fallocate = whole
+    assert sum(size for _, size in reserved) >= 30 * MB
+    del ref
+
+
+def test_f16_a_killed_writer_gives_its_memory_back(small: None) -> None:
+    @skate.remote(max_retries=0)
+    def fills_and_dies() -> None:
+        held = [skate.put(np.ones(20 * MB, np.uint8)) for _ in range(4)]
+        os._exit(len(held))
+
+    for _ in range(4):
+        with pytest.raises(skate.exceptions.WorkerCrashedError) as caught:
+            skate.get(fills_and_dies.remote(), timeout=GET_S)
+        assert caught.value.exit_code == 4
+    assert skate.get(total.remote(make.remote(80 * MB)), timeout=GET_S) == 80 * MB
