@@ -10,6 +10,7 @@ import atexit
 import functools
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,7 @@ def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: I
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(runtime.welcome.session_dir, ignore_errors=True)  # a node that was killed has left it
 
     runtime.shutdown = shutdown  # type: ignore[method-assign]
     runtime.node_process = process  # type: ignore[attr-defined]
@@ -159,14 +161,13 @@ def make_session_dir(temp_dir: str | None) -> str:
         )
     _remove_stale(base)
     session = os.path.join(base, f"session-{os.getpid()}-{secrets.token_hex(4)}")
-    os.makedirs(os.path.join(session, "logs"), mode=0o700)
+    os.mkdir(session, 0o700)
+    os.mkdir(os.path.join(session, "logs"), 0o700)
     return session
 
 
 def _remove_stale(base: str) -> None:
     """Sessions whose driver and node are both gone were killed: nobody else removes their folders."""
-    import shutil
-
     for name in os.listdir(base):
         parts = name.split("-")
         if len(parts) == 3 and parts[0] == "session" and parts[1].isdigit() and not os.path.exists(f"/proc/{parts[1]}"):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LINGER_S = 0.05
 """How long an idle worker is kept, in case more work comes at once."""
-RETRY_DELAY_S = 0.01
+RETRY_DELAY_S = 0.02
 RETRY_DELAY_MAX_S = 5.0
 FILL_EVERY = 16
 """While a program submits without waiting, look for answers and free workers after this many tasks."""
@@ -293,11 +293,13 @@ class Tasks:
             return
         shape = worker.shape
         self._drop_lease(worker)
-        wants = shape.wants()
-        if shape.asked > wants:  # or the node would lease it to us again, and others would starve
-            shape.asked = wants
-            self.runtime.send(m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id))
+        if shape.asked > shape.wants():  # or the node would lease it to us again, and others would starve
+            self._tell_demand(shape)
         self.runtime.send(m.ReturnWorker(worker.no))
+
+    def _tell_demand(self, shape: Shape) -> None:
+        wants = shape.asked = shape.wants()
+        self.runtime.send(m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id))
 
     def _drop_lease(self, worker: LeasedWorker) -> None:
         self.submitter.remove_worker(worker)
@@ -490,7 +492,7 @@ class Tasks:
         if ran is not None:
             ran.worker = None
             self._after_death(ran, message.death)
-        worker.shape.asked = min(worker.shape.asked, len(worker.shape.workers))
+        self._tell_demand(worker.shape)
         self.fill(worker.shape)
 
     def _after_death(self, task: TaskRecord, death: m.Death) -> None:

@@ -40,6 +40,10 @@ class ChannelClosed(ConnectionError):
     """The other end is gone."""
 
 
+class MessageTooLarge(ValueError):
+    """Nothing was sent: no legitimate message is so large."""
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """A connected pair of non-blocking sockets for two channels."""
     a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -85,6 +89,10 @@ class Channel:
         return self._send_slow(data, tuple(fds))
 
     def _send_slow(self, data: bytes, fds: tuple[int, ...]) -> bool:
+        if self.closed:
+            raise ChannelClosed("the channel is closed")
+        if len(data) > MESSAGE_BYTES_MAX - PACKET_BYTES:
+            raise MessageTooLarge(f"a message of {len(data)} bytes; the most is {MESSAGE_BYTES_MAX - PACKET_BYTES}")
         for start in range(0, max(len(data), 1), PACKET_BYTES):
             last = start + PACKET_BYTES >= len(data)
             kind = (_WHOLE if start == 0 else _LAST) if last else _PART

@@ -171,16 +171,14 @@ class Zygote:
     def _end(self) -> None:
         """The node is gone: nothing of it stays."""
         signal.set_wakeup_fd(-1)
-        for _ in range(100):
-            children = _children()
-            for pid in children:
+        while True:
+            for pid in _children():  # again after each end: what a worker had started is a child of this process now
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
             try:
-                while True:
-                    os.waitpid(-1, 0)
+                os.waitpid(-1, 0)
             except ChildProcessError:
                 break
         os._exit(0)
