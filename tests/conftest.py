@@ -75,12 +75,12 @@ def start() -> Iterator[Callable[..., str]]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Marks of our own."""
-    config.addinivalue_line("markers", "keeps_objects: workers may go on holding objects, in closures of their functions")
+    config.addinivalue_line("markers", "keeps_objects: workers may go on holding objects, by their functions")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """What a failed test had in its variables is let go, so that its failure is not reported a second time as a leak."""
+    """What a failed test had in its variables is let go: its failure must not be reported again as a leak."""
     report = yield
     if call.excinfo is not None and call.when == "call":
         traceback.clear_frames(call.excinfo.tb)

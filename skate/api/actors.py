@@ -271,6 +271,10 @@ class ActorClass(Generic[K_co]):
         self.__module__ = cls.__module__
         self.__doc__ = cls.__doc__
         self._user_options = options
+        self._describe()
+
+    def _describe(self) -> None:
+        cls, options = self.__wrapped__, self._user_options
         built = build_actor_options(options, cls.__name__, has_async_method(cls))
         info = describe_class(cls, built)
         self._spec = ActorSpec(cls, built, {name: method.options for name, method in info.methods.items()})
@@ -345,6 +349,9 @@ class ActorClass(Generic[K_co]):
         )
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("_spec", "_meta", "_arity"):  # unpickled, and not described yet
+            self._describe()
+            return self.__dict__[name]
         # Constants, static and class methods of the class stay within reach.
         wrapped = self.__dict__.get("__wrapped__")
         if wrapped is None or (name.startswith("__") and name.endswith("__")):
@@ -359,7 +366,19 @@ class ActorClass(Generic[K_co]):
         return f"ActorClass({self.__qualname__})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorClass, (self.__wrapped__, self._user_options)
+        return _restore_class, (self.__wrapped__, self._user_options)
+
+
+def _restore_class(cls: type[Any], options: dict[str, Any]) -> ActorClass[Any]:
+    """Unpickle. A class that refers to itself has no methods yet at this moment: it is described at its first use."""
+    made: ActorClass[Any] = ActorClass.__new__(ActorClass)
+    made.__wrapped__ = cls
+    made.__name__ = cls.__name__
+    made.__qualname__ = cls.__qualname__
+    made.__module__ = cls.__module__
+    made.__doc__ = cls.__doc__
+    made._user_options = options
+    return made
 
 
 def _constructor_arity(cls: type) -> Arity:

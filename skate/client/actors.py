@@ -19,6 +19,7 @@ from ..exceptions import (
     ActorAlreadyExistsError,
     ActorDiedError,
     ActorUnavailableError,
+    NotRunningError,
     PendingCallsLimitExceeded,
     RayTaskError,
     TaskCancelledError,
@@ -292,6 +293,9 @@ class Actors:
     def call(self, ref: ObjectRef[Any], options: MethodOptions, args: Any, kwargs: Any, max_pending: int = -1) -> Any:
         """See `Runtime.call`."""
         runtime = self.runtime
+        if runtime.closed or ref._runtime is not runtime:
+            runtime.check_open()
+            raise NotRunningError(f"actor {ref.hex()} belongs to a session that has ended")
         record = TaskRecord(0, None, EMPTY_BODY, None)
         if args or kwargs:
             pack_arguments(runtime, record, args, kwargs)

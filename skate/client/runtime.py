@@ -195,6 +195,8 @@ class ClientRuntime:
             self.tasks.worker_died(message)
         elif kind is m.ActorChanged:
             self.actors.changed(message)
+        elif kind is m.CannotStart:
+            self.tasks.cannot_start(message.reason)
         elif kind is m.GiveBack:
             self.tasks.asked_back(message)
         elif kind is m.GiveBackMemory:

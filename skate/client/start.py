@@ -47,7 +47,8 @@ def start(options: InitOptions) -> ClientRuntime:
         {"total": total, "arena_bytes": store + HEADER_BYTES, "session_dir": session_dir}
     ).decode()
     path = "\n".join(entry or os.getcwd() for entry in sys.path)
-    with open(os.path.join(session_dir, "logs", "node.log"), "wb") as log:
+    path_of_log = os.path.join(session_dir, "logs", "node.log")
+    with open(path_of_log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
         process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, str(theirs.fileno()), settings, path],
             pass_fds=[theirs.fileno()],
@@ -65,7 +66,9 @@ def start(options: InitOptions) -> ClientRuntime:
     except (ChannelClosed, TimeoutError) as error:
         process.kill()
         process.wait()
-        raise RaySystemError(f"the node process did not start: {error}\n{_last_words(session_dir)}") from None
+        last_words = _last_words(session_dir)
+        shutil.rmtree(session_dir, ignore_errors=True)
+        raise RaySystemError(f"the node process did not start: {error}\n{last_words}") from None
     runtime = ClientRuntime(channel, welcome, Arena(arena_fd, welcome.arena_bytes), namespace, True)
     _finish(runtime, process, options)
     return runtime

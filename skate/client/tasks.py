@@ -86,6 +86,8 @@ class Tasks:
     def submit(self, spec: FunctionSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Queue one task; see `Runtime.submit`."""
         runtime = self.runtime
+        if runtime.closed:
+            runtime.check_open()
         exported = spec.exported
         function = exported[1] if exported is not None and exported[0] is runtime else self.export(spec)
         task = TaskRecord(0, function, EMPTY_BODY, None)
@@ -473,6 +475,15 @@ class Tasks:
                 ref._value = error
                 ref._state = ERROR
                 self.runtime.objects.finish(ref)
+
+    def cannot_start(self, reason: str) -> None:
+        """No worker can be had: what waits for one fails."""
+        for shape in self.submitter.by_no:
+            shape.asked = 0
+            waiting = list(shape.queue)
+            shape.queue.clear()
+            for task in waiting:
+                self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {reason}"))
 
     # ------------------------------------------------------------ deaths
 

@@ -153,6 +153,14 @@ class Actors:
         actor.death = Death("it was killed by skate.kill before it had started", intended=True)
         return [Unplace(actor), *self._dead_now(actor)]
 
+    def give_up(self, ident: bytes, death: Death) -> list[Effect]:
+        """No worker can be had for it."""
+        actor = self.by_id[ident]
+        self.by_worker.pop(actor.worker, None)
+        actor.worker = actor.pid = 0
+        actor.death = death
+        return [Unplace(actor), *self._dead_now(actor)]
+
     def release(self, ident: bytes) -> list[Effect]:
         """No handle is left: it ends after what has been sent to it, unless it is detached."""
         actor = self.by_id.get(ident)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 IDLE_WORKERS_S = 5.0
 """Idle workers beyond one per CPU end after this time."""
 KILL_AGAIN_S = 60.0
-START_AGAIN_S = 1.0
+START_AGAIN_S = 0.05
+START_FAILURES_MAX = 5
 
 
 class WorkerPool:
@@ -35,6 +36,9 @@ class WorkerPool:
         self._next_worker = 0
         self.starts_after = 0.0
         """After a failed start the next one waits, so that a machine without room for processes is not kept busy."""
+        self.failures: dict[str, int] = {}
+        """Workers of a job that died before they were ready, in a row."""
+        self.asked_to_end: set[int] = set()
 
     def start(self, job: str, count: int) -> None:
         """Fork workers for a job."""
@@ -110,6 +114,18 @@ class WorkerPool:
         death = describe(message, tail, client.leaving)
         self._ended(client, death)
 
+    def _start_failed(self, job: str, death: m.Death) -> None:
+        """Wait longer each time; give up what waits for workers after `START_FAILURES_MAX` in a row."""
+        failures = self.failures[job] = self.failures.get(job, 0) + 1
+        self.starts_after = time.monotonic() + START_AGAIN_S * 2**failures
+        if failures >= START_FAILURES_MAX:
+            self.failures.pop(job)
+            log = self.node.session_dir / "logs" / "node.log"
+            self.node.cannot_start(
+                job,
+                f"workers cannot start: {failures} in a row ended before they were ready ({death.reason}); see {log}",
+            )
+
     def _read_last(self, client: Client) -> None:
         """What a worker had sent before it died still counts."""
         while not client.channel.closed:
@@ -140,6 +156,9 @@ class WorkerPool:
             owner = self.node.clients.get(lease.client)
             if owner is not None:
                 self.node.send(owner, m.WorkerDied(worker, death))
+        if not client.began and client.leaving is None and worker not in self.asked_to_end:
+            self._start_failed(client.job, death)
+        self.asked_to_end.discard(worker)
         self.node._apply(self.node.actors.process_died(worker, death))
         self.node._forget(client)
         for caller in list(client.serving):
@@ -150,6 +169,7 @@ class WorkerPool:
         client = self.node.workers.get(worker)
         if client is not None and client.pid:
             if signo == signal.SIGKILL:
+                self.asked_to_end.add(worker)
                 self.kill_at[worker] = time.monotonic() + KILL_AGAIN_S
                 for idle in self.node.scheduler.idle.values():
                     if worker in idle:

@@ -40,7 +40,7 @@ class Client:
     """A driver or a worker, as the node sees it."""
 
     __slots__ = (
-        "actor_peers",
+        "began",
         "channel",
         "drained",
         "hello",
@@ -71,6 +71,8 @@ class Client:
         self.shapes: dict[int, dict[str, int]] = {}
         self.since = 0.0
         self.wanted = False
+        self.began = False
+        """A worker has said that it is ready."""
 
 
 class Node:
@@ -345,7 +347,7 @@ class Node:
     def _on_find_actor(self, client: Client, message: m.FindActor) -> None:
         actor = self.actors.find(message.namespace, message.name)
         if actor is None:
-            error = f"there is no actor named {message.name!r} in namespace {message.namespace!r}"
+            error = f"there is no actor named {message.name[:200]!r} in namespace {message.namespace[:200]!r}"
             self.send(client, m.FoundActor(message.request, b"", b"", error))
         else:
             self.send(client, m.FoundActor(message.request, actor.id, actor.spec.meta))
@@ -433,6 +435,19 @@ class Node:
         actor = self.actors.by_worker.get(client.worker)
         if actor is not None and message.intended:
             actor.ends = True
+
+    def _on_ready(self, client: Client, message: m.Ready) -> None:
+        client.began = True
+        self.pool.failures.pop(client.job, None)
+
+    def cannot_start(self, job: str, reason: str) -> None:
+        """Workers of a job die before they are ready, again and again: what waits for them fails."""
+        for actor in [a for a in self.actors.by_id.values() if a.job == job and a.state in _WAITING_STATES]:
+            self._apply(self.actors.give_up(actor.id, m.Death(reason)))
+        for client in list(self.clients.values()):
+            if client.job == job:
+                self.scheduler.client_gone(client.id)
+                self.send(client, m.CannotStart(reason))
 
     def _on_flushed(self, client: Client, message: m.Flushed) -> None:
         for item in self.logs.drain():
@@ -582,5 +597,7 @@ _HANDLERS: dict[type, Any] = {
     m.ActorReady: Node._on_actor_ready,
     m.Leaving: Node._on_leaving,
     m.Flushed: Node._on_flushed,
+    m.Ready: Node._on_ready,
 }
+_WAITING_STATES = (State.PENDING, State.STARTING, State.RESTARTING)
 _WITH_FDS = {m.CreateActor, m.ConnectActor}

@@ -301,6 +301,10 @@ class Flushed(Struct, array_like=True, tag=19):
     request: int
 
 
+class Ready(Struct, array_like=True, tag=20):
+    """This worker has started."""
+
+
 ToNode = (
     Hello
     | WantWorkers
@@ -322,6 +326,7 @@ ToNode = (
     | ActorReady
     | Leaving
     | Flushed
+    | Ready
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -475,6 +480,12 @@ class Begin(Struct, array_like=True, tag=17):
     main_path: str
 
 
+class CannotStart(Struct, array_like=True, tag=18):
+    """No worker can be started: what waits for one fails."""
+
+    reason: str
+
+
 FromNode = (
     Welcome
     | Refused
@@ -494,6 +505,7 @@ FromNode = (
     | Cancel
     | Stop
     | Begin
+    | CannotStart
 )
 
 # ---------------------------------------------------------------- control plane: node <-> zygote

@@ -578,6 +578,8 @@ def run(sock: socket.socket, arena_fd: int) -> None:
         from ..api.alias import install_as_ray
 
         install_as_ray()
+    with runtime.lock:
+        runtime.send(m.Ready())
     os.register_at_fork(after_in_child=lambda: _forked(runtime))
     worker.run()
 

@@ -263,7 +263,7 @@ def test_calls_are_repeated_on_a_restarted_actor() -> None:
         pid = skate.get(counter.pid.remote())
         calls = [counter.add.remote() for _ in range(20)]
         os.kill(pid, signal.SIGKILL)
-        values = skate.get(calls + [counter.add.remote()])
+        values = skate.get([*calls, counter.add.remote()])
         restarts = sum(later <= earlier for earlier, later in pairwise(values))
         assert restarts <= 1, f"order was lost: {values}"
 
@@ -396,7 +396,7 @@ def test_wrong_method_and_arguments() -> None:
     counter = Counter.remote()
     with pytest.raises(AttributeError, match="'add'"):
         _ = counter.ad
-    with pytest.raises(TypeError, match="too many|argument"):
+    with pytest.raises(TypeError, match="argument"):
         counter.add.remote(1, 2, 3)
     with pytest.raises(TypeError, match="remote"):
         counter.add(1)

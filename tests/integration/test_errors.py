@@ -232,7 +232,8 @@ def test_use_after_shutdown() -> None:
         skate.shutdown()
         skate.shutdown()
         assert not skate.is_initialized()
-        for use in (lambda: skate.get(pending), lambda: skate.get(actor.one.remote()), lambda: skate.wait([pending]) and skate.get(pending)):
+        uses = (lambda: skate.get(pending), lambda: skate.get(actor.one.remote()), lambda: skate.get(skate.wait([pending])[0]))
+        for use in uses:
             try:
                 use()
             except skate.exceptions.RaySystemError as error:
@@ -277,8 +278,9 @@ def test_init_after_shutdown_many_times() -> None:
 def test_wrong_init() -> None:
     done = run_script("""
         import skate
-        for options in ({"num_cpus": -1}, {"num_cpu": 1}, {"object_store_memory": "x"}, {"namespace": 3}, {"address": "auto"},
-                        {"address": "10.0.0.1:6379"}, {"local_mode": True}, {"mode": "threads"}, {"runtime_env": {"pip": ["x"]}}):
+        wrong = [{"num_cpus": -1}, {"num_cpu": 1}, {"object_store_memory": "x"}, {"namespace": 3}, {"address": "auto"}]
+        wrong += [{"address": "10.0.0.1:6379"}, {"local_mode": True}, {"mode": "threads"}, {"runtime_env": {"pip": ["x"]}}]
+        for options in wrong:
             try:
                 skate.init(**options)
             except Exception as error:

@@ -22,7 +22,8 @@ def check(done: subprocess.CompletedProcess[str]) -> None:
 
 HEAD = """
     import multiprocessing, os, sys, warnings, skate
-    warnings.filterwarnings("ignore", "This process.*is multi-threaded", DeprecationWarning)  # what Python 3.12 says of every such fork
+    # Python 3.12 says this of every fork of a process with threads.
+    warnings.filterwarnings("ignore", "This process.*is multi-threaded", DeprecationWarning)
 
     @skate.remote
     def square(x):
