@@ -145,7 +145,7 @@ class WorkerPool:
         del self.node.workers[worker]
         self.jobs.pop(worker, None)
         self.kill_at.pop(worker, None)
-        if client.channel.fd in self.node.by_fd:
+        if self.node.by_fd.get(client.channel.fd) is client:  # the number may be another's by now
             self.node.epoll.unregister(client.channel.fd)
             del self.node.by_fd[client.channel.fd]
         client.channel.close()

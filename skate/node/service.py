@@ -178,7 +178,7 @@ class Node:
             done = client.channel.send_fds(m.encode(message), fds) if fds else client.channel.send(m.encode(message))
         except ChannelClosed:
             return  # its end is on the way
-        if not done and client.channel.fd in self.by_fd:
+        if not done and self.by_fd.get(client.channel.fd) is client:
             self.epoll.modify(client.channel.fd, select.EPOLLIN | select.EPOLLOUT)
 
     def _flush(self, client: Client) -> None:
