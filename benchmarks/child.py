@@ -1,7 +1,8 @@
 """Runs the lines of one group in this interpreter and reports each on standard output as it is done.
 
 Protocol, one JSON object after "@bench " per output line: first `{"plan": [names]}`, then for each line `{"begin": {...}}`,
-its result without samples, which stands if the line never ends, and `{"result": {...}}`. Anything else on standard output belongs to the programs measured.
+its result without samples, which stands if the line never ends, and `{"result": {...}}`. Anything else on standard output
+belongs to the programs measured.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def run(one: Line, system: str, bench: Bench) -> Result:
     result = blank(one, system)
     try:
         result.samples = one.measure(bench)
-    except Exception as error:  # noqa: BLE001 - the other lines still count, and the table shows what went wrong
+    except Exception as error:
         traceback.print_exc()
         result.error = f"{type(error).__name__}: {str(error).strip()[:200]}"
     gc.collect()

@@ -1,6 +1,7 @@
 """Train a classifier with a parameter server: an actor holds the weights, workers send gradients without waiting for each other.
 
-Every worker actor makes its own share of the data and stays there with it. The driver applies each gradient as it comes and sends that
+Every worker actor makes its own share of the data and stays there with it. The driver applies each gradient as it comes and
+sends that
 worker on with the newest weights, so that a slow worker delays nobody (asynchronous logistic regression). Needs numpy.
 
     python examples/parameter_server.py

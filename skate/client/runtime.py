@@ -642,7 +642,7 @@ def _call_back(callbacks: queue.SimpleQueue[Callable[[], None]]) -> None:
         callback()
 
 
-def _STOP() -> None:  # noqa: N802  (a mark, not a function to call)
+def _STOP() -> None:
     """The end of the callbacks."""
 
 

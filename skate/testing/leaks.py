@@ -1,8 +1,8 @@
 """Prove that a test left nothing behind: no resource in use, no process, thread, descriptor, shared memory or file.
 
 Most of what a runtime gives up is given up a moment later, by another process: so everything here looks again and
-again until a deadline, and fails with a list of what is still there. The processes of a session are found by its folder,
-which stands in their command line: also those that have lost their parent.
+again until a deadline, and fails with a list of what is still there. The processes of a session are found by its
+folder, which stands in their command line: also those that have lost their parent.
 """
 
 from __future__ import annotations

@@ -57,7 +57,9 @@ def test_f18_the_wall_clock_is_read_nowhere() -> None:
 
 def test_f18_the_check_finds_what_it_looks_for(tmp_path: Path) -> None:
     path = tmp_path / "guilty.py"
-    path.write_text("import time, datetime\nfrom time import time_ns\ntime.time()\ndatetime.datetime.now()\ntime.monotonic()\n")
+    path.write_text(
+        "import time, datetime\nfrom time import time_ns\ntime.time()\ndatetime.datetime.now()\ntime.monotonic()\n"
+    )
     assert len(wall_clocks(path)) == 3
 
 

@@ -232,8 +232,8 @@ def test_use_after_shutdown() -> None:
         skate.shutdown()
         skate.shutdown()
         assert not skate.is_initialized()
-        uses = (lambda: skate.get(pending), lambda: skate.get(actor.one.remote()), lambda: skate.get(skate.wait([pending])[0]))
-        for use in uses:
+        uses = [lambda: skate.get(pending), lambda: skate.get(actor.one.remote())]
+        for use in [*uses, lambda: skate.get(skate.wait([pending])[0])]:
             try:
                 use()
             except skate.exceptions.RaySystemError as error:
@@ -279,7 +279,7 @@ def test_wrong_init() -> None:
     done = run_script("""
         import skate
         wrong = [{"num_cpus": -1}, {"num_cpu": 1}, {"object_store_memory": "x"}, {"namespace": 3}, {"address": "auto"}]
-        wrong += [{"address": "10.0.0.1:6379"}, {"local_mode": True}, {"mode": "threads"}, {"runtime_env": {"pip": ["x"]}}]
+        wrong += [{"address": "10.0.0.1:6379"}, {"local_mode": True}, {"mode": "threads"}, {"labels": {"a": "b"}}]
         for options in wrong:
             try:
                 skate.init(**options)

@@ -45,8 +45,9 @@ VALUES: list[Any] = [
     None, True, -1, 2**100, 1.5, float("inf"), 1j, "", "ü" * 1000, b"\0\xff", bytearray(b"abc"), (), (1, (2,)), [], {},
     {1: {2: [3]}}, {1, 2}, frozenset({3}), range(5), slice(1, 2), Color.RED, Point(1, [2]),
     datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), decimal.Decimal("1.10"),
-    collections.OrderedDict(a=1), collections.Counter("aab"), collections.deque([1], maxlen=2), Path("/tmp"), int, len, NotImplemented,
-    ...,
+    collections.OrderedDict(a=1), collections.Counter("aab"), collections.deque([1], maxlen=2),
+    Path("/tmp"), int, len,
+    NotImplemented, ...,
 ]  # fmt: skip
 
 

@@ -162,10 +162,8 @@ def test_the_class_is_made_once():
 
 @pytest.mark.parametrize("cause", [Final("f"), KeyboardInterrupt(), SystemExit(1), None], ids=repr)
 def test_where_no_such_class_can_be(cause):
-    if cause is None:
-        error = ex.RayTaskError("f", "trace").as_instanceof_cause()
-    else:
-        error = task_error(cause).as_instanceof_cause()
+    made = ex.RayTaskError("f", "trace") if cause is None else task_error(cause)
+    error = made.as_instanceof_cause()
     assert type(error) is ex.RayTaskError
     assert error.cause is cause
 
