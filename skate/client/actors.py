@@ -398,6 +398,7 @@ class Actors:
             else:
                 out.append(wire_task(self.runtime, task, no))
         try:
+            done = True
             for packet in packets(out, definitions or None):
                 done = channel.send(packet)
             if not done:

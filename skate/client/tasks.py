@@ -252,6 +252,7 @@ class Tasks:
                 out.append(wire_task(self.runtime, task, function.spec_id))
         channel = worker.channel.channel
         try:
+            done = True
             for packet in packets(out, definitions):
                 done = channel.send(packet)
             if not done:

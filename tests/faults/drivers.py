@@ -103,11 +103,11 @@ class Driver:
 
     def nothing_left(self, folders: bool = True, timeout_s: float = GONE_S) -> None:
         """Wait until no process of it, and with `folders` no folder either, is left."""
-        eventually(
-            lambda: not self.processes() and not (folders and self.sessions()),
-            timeout_s,
-            f"nothing left of the driver; there is {[(p, command_line(p)) for p in self.processes()]} {self.sessions()}",
-        )
+        try:
+            eventually(lambda: not self.processes() and not (folders and self.sessions()), timeout_s)
+        except AssertionError:
+            there = [(pid, parent(pid), command_line(pid)[-300:]) for pid in self.processes()]
+            raise AssertionError(f"left of the driver after {timeout_s} s: {there} {self.sessions()}") from None
 
     def close(self) -> None:
         """End it and all that it started, whatever the test found."""

@@ -65,7 +65,7 @@ WAITS = {
 
 
 def interrupt(driver: Driver, children: Path) -> float:
-    """Ctrl-C; checks the exit code, the traceback, and that nothing is left. Returns the seconds until the interrupt arrived."""
+    """Ctrl-C; checks the exit code, the traceback, and that nothing is left. Returns the seconds that it took."""
     began = [int(pid) for pid in children.read_text().split()] if children.exists() else []
     others = driver.processes()
     sent = time.monotonic()
@@ -240,7 +240,8 @@ def attempt(name, function):
         function()
         say("result", name, "no error", 0)
     except BaseException as error:
-        say("result", name, type(error).__name__, isinstance(error, skate.exceptions.RayError), time.monotonic() - start)
+        ours = isinstance(error, skate.exceptions.RayError)
+        say("result", name, type(error).__name__, ours, time.monotonic() - start)
 say("busy")
 attempt("get", lambda: skate.get(refs[0]))
 say("lost", time.monotonic())

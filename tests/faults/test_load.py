@@ -1,4 +1,4 @@
-"""F27, F34: recursion, submission without end, and thousands of everything: bounded workers, bounded memory, linear time."""
+"""F27, F34: recursion, submission without end, thousands of everything: few workers, bounded memory, linear time."""
 
 from __future__ import annotations
 
