@@ -108,6 +108,11 @@ class ActorHost:
         assert self._async is not None
         self._async.add_caller(caller)
 
+    def wake(self) -> None:
+        """The worker is to end when it has nothing more to do: look whether that is so."""
+        if self._async is not None and self._async.started:
+            self._async.wake()
+
     def running_call(self) -> Any:
         """The call that runs in this asyncio task, if any."""
         return self._async.running() if self._async is not None else None

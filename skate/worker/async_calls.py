@@ -51,14 +51,20 @@ class AsyncCalls:
         asyncio.set_event_loop(loop)
         self.started = True
         for caller in list(worker.callers.values()):
-            self.add_caller(caller)
+            self._add_reader(caller)
         loop.add_reader(worker.inner, self._control)
         loop.run_forever()
 
     def add_caller(self, caller: Caller) -> None:
-        """Read this caller's channel, once the loop runs."""
-        if not self.started:
-            return
+        """Read this caller's channel, once the loop runs. The message may have been read by another thread."""
+        if self.started:
+            self.loop.call_soon_threadsafe(self._add_reader, caller)
+
+    def wake(self) -> None:
+        """Something has changed that the loop's thread is to look at: another thread has read the message."""
+        self.loop.call_soon_threadsafe(self._after_turn)
+
+    def _add_reader(self, caller: Caller) -> None:
         self.loop.add_reader(caller.channel.fd, self._read, caller)
         self._worker.watch(caller)
 

@@ -435,6 +435,8 @@ class Worker:
         elif kind is m.Stop:
             if message.drain:
                 self.draining = True
+                if self.actor is not None:
+                    self.actor.wake()
             else:
                 self.leave("it was not needed any more", True)
         else:

@@ -193,6 +193,45 @@ def test_f29_the_driver_is_killed_while_it_starts(drive: Drive) -> None:
     driver.nothing_left()
 
 
+def test_f29_a_driver_that_ends_before_it_has_said_a_word(drive: Drive) -> None:
+    """As one does that is killed, or gets Ctrl-C, within `init()`: when the node runs, and has not been greeted."""
+    driver = drive("""
+import skate.client.start as start
+start._hello = lambda *_: os._exit(9)
+cluster()
+""")
+    assert driver.wait() == 9
+    driver.nothing_left()
+
+
+def test_f28_ctrl_c_within_init(drive: Drive) -> None:
+    """The program goes on, and the start that was interrupted has left nothing."""
+    driver = drive("""
+import skate.client.start as start
+whole = start._welcome
+def interrupted(channel):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+start._welcome = interrupted
+try:
+    cluster()
+except KeyboardInterrupt:
+    say("interrupted")
+assert not skate.is_initialized()
+say("wait")
+wait_for(os.environ["TMPDIR"] + "/continue")
+start._welcome = whole
+cluster()
+skate.shutdown()
+""")
+    driver.said("interrupted")
+    driver.said("wait")
+    driver.nothing_left()
+    (driver.root / "continue").touch()
+    assert driver.wait() == 0, driver.err
+    driver.nothing_left()
+
+
 def test_f29_after_a_total_kill_the_next_start_cleans_up(drive: Drive, tmp_path: Path) -> None:
     driver, started = begun(drive, tmp_path)
     node, zygote = node_and_zygote(driver)
