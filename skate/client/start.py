@@ -69,6 +69,11 @@ def start(options: InitOptions) -> ClientRuntime:
         last_words = _last_words(session_dir)
         shutil.rmtree(session_dir, ignore_errors=True)
         raise RaySystemError(f"the node process did not start: {error}\n{last_words}") from None
+    except BaseException:
+        process.kill()
+        process.wait()
+        shutil.rmtree(session_dir, ignore_errors=True)
+        raise
     runtime = ClientRuntime(channel, welcome, Arena(arena_fd, welcome.arena_bytes), namespace, True)
     _finish(runtime, process, options)
     return runtime

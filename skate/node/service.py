@@ -235,7 +235,8 @@ class Node:
                 self.pool.kill_at.setdefault(client.worker, time.monotonic() + 0.5)
             return
         client.channel.close()
-        if self.clients.pop(client.id, None) is None:
+        if self.clients.pop(client.id, None) is None:  # it has ended before it had said who it is
+            self.running = self.running and bool(self.jobs)
             return
         self._driver_gone(client)
 
