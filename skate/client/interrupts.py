@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,17 @@ def _in_pump(frame: Any) -> bool:
     return False
 
 
+def _swallows(frame: Any) -> bool:
+    """Whether Python would print the exception and forget it: in a finalizer, or in a callback of a weak reference."""
+    for _ in range(8):
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def install(runtime: ClientRuntime) -> Callable[[], None]:
     """Guard the runtime against SIGINT, if the program has Python's own handler; returns what undoes it."""
     if threading.current_thread() is not threading.main_thread():
@@ -45,7 +57,7 @@ def install(runtime: ClientRuntime) -> Callable[[], None]:
     lock: Any = runtime.lock
 
     def handler(signo: int, frame: Any) -> None:
-        if not runtime.closed and (lock._is_owned() or _in_pump(frame)):
+        if not runtime.closed and (lock._is_owned() or _in_pump(frame) or _swallows(frame)):
             timer = threading.Timer(RETRY_S, os.kill, (os.getpid(), signal.SIGINT))
             timer.daemon = True
             timer.start()

@@ -122,10 +122,10 @@ class Node:
             else:
                 self._parked[:0] = parked
                 self.directory.condemned.update(condemned)
+            self._on_time()
             if self._dirty:
                 self._dirty = False
                 self._decide()
-            self._on_time()
 
     def _after_drain(self, condemned: set[bytes], parked: list[tuple[Client, m.ConnectActor, list[int]]]) -> None:
         """What was sent before this round has been read: what nobody had claimed by then, nobody will."""
