@@ -64,7 +64,7 @@ EXCEPTIONS: dict[str, set[str]] = {
 }
 
 LINES_MAX = 600
-TOO_LONG: dict[str, int] = {}
+TOO_LONG: dict[str, int] = {"client/actors.py": 640, "client/runtime.py": 675, "node/service.py": 610}
 """Files that are over the limit, and how long they may be: each is to be split."""
 
 

@@ -241,8 +241,8 @@ class Streams:
     def _publish_item(self, stream: Stream, number: int, ref: ObjectRef[Any]) -> None:
         runtime = self.runtime
         assert stream.public is not None
+        self._announce(stream, number + 1)  # first: whoever has read this item asks for the next one at once
         runtime.send(m.Deliver(item_id(stream.public, number), runtime.objects.to_value(ref)))
-        self._announce(stream, number + 1)
         record = stream.record
         if record is not None and record.worker is not None and record.function.options.backpressure:
             runtime.send_credit(record, stream.made)  # how far its consumers are is not known here

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import shutil
+import signal
 import stat
 import time
 from collections.abc import Callable
@@ -88,7 +90,7 @@ def test_f31_workers_that_cannot_start_are_an_error_and_not_a_spin(start: Callab
     """Without the folder of their logs no worker gets anywhere. It must not be tried for ever."""
     folder = Path(start())
     logs = folder / "logs"
-    shutil.rmtree(logs)
+    no_worker_can_start(logs)
     begun = time.monotonic()
     with pytest.raises(RayError) as caught:
         skate.get(pid.remote(), timeout=GET_S)
@@ -98,6 +100,18 @@ def test_f31_workers_that_cannot_start_are_an_error_and_not_a_spin(start: Callab
     logs.mkdir(mode=0o700)
     eventually(lambda: works(), 15, "skate works again when the reason is gone")
     check_health()
+
+
+def no_worker_can_start(logs: Path) -> None:
+    """Remove the folder of the logs; the workers that `init` has started in advance, which are fine, are ended."""
+    eventually(lambda: ask("workers") and all(worker["pid"] for worker in ask("workers")), 5)
+    check_health()  # they have opened their logs
+    shutil.rmtree(logs)
+    pids = {worker["pid"] for worker in ask("workers")}
+    for process in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    eventually(lambda: not pids & {worker["pid"] for worker in ask("workers")}, 5)
 
 
 def works() -> bool:
@@ -110,7 +124,7 @@ def works() -> bool:
 def test_f31_workers_that_cannot_start_do_not_use_up_the_machine(start: Callable[..., str]) -> None:
     """The number of attempts is bounded in time: a back-off, not a thousand forks a second."""
     folder = Path(start())
-    shutil.rmtree(folder / "logs")
+    no_worker_can_start(folder / "logs")
     ref = pid.remote()
     skate.wait([ref], timeout=1.5)
     last = max((worker["worker"] for worker in ask("workers")), default=0)
@@ -122,7 +136,7 @@ def test_f31_workers_that_cannot_start_do_not_use_up_the_machine(start: Callable
 
 def test_f31_an_actor_that_cannot_start(start: Callable[..., str]) -> None:
     folder = Path(start())
-    shutil.rmtree(folder / "logs")
+    no_worker_can_start(folder / "logs")
 
     @skate.remote
     class Unborn:
