@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import starmap
 from typing import Any, NamedTuple
 
 
@@ -36,6 +37,8 @@ class ChunkFunction:
         self.function = function
         self.__name__ = self.__qualname__ = name
         self.__doc__ = getattr(function, "__doc__", None)
+        self.per_item = 0.0
+        """Seconds that an item took last time, as the caller knows it."""
         self.whole = whole
         """An error fails the whole chunk, so that the task is retried as its options say."""
 
@@ -43,13 +46,11 @@ class ChunkFunction:
         function = self.function
         values: list[Any] = []
         start = time.perf_counter()
-        try:
+        try:  # what came before an error stays in the list
             if width in (0, 1):
-                for item in flat if width else flat[0]:
-                    values.append(function(item))
+                values.extend(map(function, flat if width else flat[0]))
             else:
-                for row in flat[0] if width < 0 else _rows(flat, width):
-                    values.append(function(*row))
+                values.extend(starmap(function, flat[0] if width < 0 else _rows(flat, width)))
         except Exception as error:
             if self.whole:
                 raise

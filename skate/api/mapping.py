@@ -36,7 +36,9 @@ CHUNK_ITEMS_MAX = 10_000
 """Bounds the size of a message and the loss when a worker dies."""
 IN_FLIGHT_MAX = 1000
 _PARTS_PER_CPU = 4
-"""When the number of items is known: at least this many chunks per CPU, so that the last ones end together."""
+"""When the number of items is known: at least this many chunks per CPU, so that the last ones end together;"""
+_PART_SECONDS = 0.001
+"""but none that take less than this."""
 
 
 class ChunkSizer:
@@ -47,26 +49,35 @@ class ChunkSizer:
         cpus: how many chunks run at the same time.
         total: the number of items if it is known.
         in_flight: the bound the user asked for, or 0.
+        per_item: seconds that an item took when the same function was mapped before, or 0.
     """
 
-    def __init__(self, fixed: int, cpus: int, total: int | None, in_flight: int) -> None:
+    def __init__(self, fixed: int, cpus: int, total: int | None, in_flight: int, per_item: float = 0.0) -> None:
         self._fixed = fixed
         self._cpus = cpus
         self._in_flight = in_flight
-        self._most = CHUNK_ITEMS_MAX
-        if total is not None:
-            self._most = max(1, min(CHUNK_ITEMS_MAX, total // (cpus * _PARTS_PER_CPU)))
-        self._per_item = 0.0
-        self._size = 1
+        self._total = total
+        self.per_item = per_item
+        self._size = max(1, min(self._wanted() // GROWTH, self._most())) if per_item else 1
 
     def measured(self, items: int, seconds: float) -> None:
         """A chunk came back."""
         if not items:
             return
         cost = seconds / items
-        self._per_item = cost if not self._per_item else 0.5 * (self._per_item + cost)
-        wanted = int(TARGET_SECONDS / max(self._per_item, 1e-9))
-        self._size = max(1, min(wanted, self._size * GROWTH, self._most))
+        self.per_item = cost if not self.per_item else 0.5 * (self.per_item + cost)
+        self._size = max(1, min(self._wanted(), self._size * GROWTH, self._most()))
+
+    def _wanted(self) -> int:
+        return int(TARGET_SECONDS / max(self.per_item, 1e-9))
+
+    def _most(self) -> int:
+        """Items in the largest chunk: there should be several for each CPU, unless all of them are soon done."""
+        if self._total is None:
+            return CHUNK_ITEMS_MAX
+        seconds = self._total * self.per_item / self._cpus
+        parts = max(1, min(_PARTS_PER_CPU, int(seconds / _PART_SECONDS)))
+        return max(1, min(CHUNK_ITEMS_MAX, -(-self._total // (self._cpus * parts))))
 
     @property
     def size(self) -> int:
@@ -79,9 +90,9 @@ class ChunkSizer:
         if self._in_flight:
             return self._in_flight
         least = 3 * self._cpus + 1
-        seconds = self._per_item * self.size
-        if not seconds:
-            return least
+        seconds = self.per_item * self.size
+        if not seconds or (not self._fixed and self._size < min(self._wanted(), self._most())):
+            return least  # chunks still grow: many small ones ahead would only be in the way
         return max(least, min(IN_FLIGHT_MAX, int(AHEAD_SECONDS * self._cpus / seconds)))
 
 
@@ -132,6 +143,7 @@ class _Chunks:
             try:
                 result = self._read()
                 self._sizer.measured(len(result.values), result.seconds)
+                _cost(self._spec).per_item = self._sizer.per_item
                 if result.error is None:
                     self._submit()
             except BaseException:
@@ -198,8 +210,9 @@ class MapIterator(Generic[R]):
             arity.check(function.__name__, tuple(iterables), {})
         runtime = function._prepare()
         cpus = max(1, int(runtime.cluster_resources().get("CPU", 1)))
-        sizer = ChunkSizer(fixed, cpus, _length(iterables), max_in_flight or 0)
-        self._chunks = _Chunks(runtime, _chunk_spec(function), sizer, _Source(iterables), ordered)
+        spec = _chunk_spec(function)
+        sizer = ChunkSizer(fixed, cpus, _length(iterables), max_in_flight or 0, _cost(spec).per_item)
+        self._chunks = _Chunks(runtime, spec, sizer, _Source(iterables), ordered)
         self._results: Iterator[R] = chain.from_iterable(self._chunks.results())
 
     def __iter__(self) -> Iterator[R]:
@@ -227,6 +240,12 @@ def _chunk_spec(function: RemoteFunction[..., Any]) -> FunctionSpec:
         spec = FunctionSpec(body, replace(own.options, num_returns=1))
         function._chunk_spec = spec  # type: ignore[attr-defined]
     return spec
+
+
+def _cost(spec: FunctionSpec) -> ChunkFunction:
+    """What remembers the cost of an item from one `map` to the next."""
+    assert isinstance(spec.function, ChunkFunction)
+    return spec.function
 
 
 def _check_chunk_size(chunk_size: int | str) -> int:
