@@ -90,6 +90,8 @@ class Directory:
     def deliver(self, client: bytes, ident: bytes, value: Value, effects: Effects) -> None:
         """An object that was pending has its value."""
         entry = self._entry(ident)
+        if not entry.known:  # it has ended already: whose memory the value lies in must be known all the same
+            entry.owner = client
         if entry.value is None:
             self._set(entry, ident, value, effects)
 

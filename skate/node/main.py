@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -17,7 +18,6 @@ import msgspec
 
 from ..store.arena import create
 from ..wire.channel import Channel, pair
-from ..worker import process as _preload  # noqa: F401  (the zygote forks workers that need it)
 from ..worker.zygote import fork
 
 
@@ -40,17 +40,35 @@ def main() -> None:
     os.set_inheritable(fd, False)
     pid = fork(theirs, mine, arena_fd)
     theirs.close()
+    _allow_files()
     gc.collect()
     gc.freeze()
     from .service import Node
 
     session = Path(settings.session_dir)
     node = Node(settings.total, arena_fd, settings.arena_bytes, session, Channel(mine))
-    signal.signal(signal.SIGTERM, lambda *_: setattr(node, "running", False))
+    signal.signal(signal.SIGTERM, _stop)
+    clean = False
     try:
         node.add_client(driver)
         node.run()
+        clean = not node.failed
+    except SystemExit:
+        clean = True
     finally:
         node.close()
         os.waitpid(pid, 0)
-        shutil.rmtree(session, ignore_errors=True)
+        if clean:  # otherwise the log stays, for as long as the driver lives
+            shutil.rmtree(session, ignore_errors=True)
+
+
+def _allow_files() -> None:
+    """Each worker, and each channel to an actor that has no process yet, is a descriptor here: the usual 1024 are few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _stop(*_: object) -> None:
+    """A flag would not be looked at before something happens: `epoll.poll` goes on after a signal."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit

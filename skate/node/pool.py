@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import signal
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
@@ -15,7 +16,8 @@ from ..wire.channel import Channel, ChannelClosed, pair
 from .deaths import describe
 
 if TYPE_CHECKING:
-    from .service import Client, Node
+    from .client import Client
+    from .service import Node
 
 IDLE_WORKERS_S = 5.0
 """Idle workers beyond one per CPU end after this time."""
@@ -52,7 +54,7 @@ class WorkerPool:
             client.job = job
             self.jobs[worker] = job
             self.node.scheduler.starting[job] = self.node.scheduler.starting.get(job, 0) + 1
-            out, err = self.node.logs.paths(worker)
+            out, err = self.node.output.logs.paths(worker, job)
             self._to_zygote(m.Fork(worker, out, err), (theirs.fileno(),))
             theirs.close()
 
@@ -84,6 +86,7 @@ class WorkerPool:
             self._ended(client, m.Death(f"it could not be started: {message.error}"))
             return
         client.pid = message.pid
+        self.node.output.logs.started(message.worker, message.pid)
         driver = self.node.jobs.get(client.job)
         if driver is None or driver.hello is None:
             self.kill(message.worker, signal.SIGKILL)
@@ -91,12 +94,12 @@ class WorkerPool:
         hello = driver.hello
         self.node.clients[client.id] = client
         begin = m.Begin(
-            self.node._welcome(client), hello.namespace, hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path
+            self.node.welcome(client), hello.namespace, hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path
         )
         self.node.send(client, begin)
         client.since = time.monotonic()
         self.node.scheduler.worker_idle(message.worker, client.job)
-        self.node._dirty = True
+        self.node.decide_again()
 
     def _less_starting(self, job: str) -> None:
         left = self.node.scheduler.starting.get(job, 0) - 1
@@ -110,7 +113,7 @@ class WorkerPool:
         if client is None:
             return
         self._read_last(client)
-        tail = self.node.logs.tail(message.worker)
+        tail = self.node.output.logs.tail(message.worker)
         death = describe(message, tail, client.leaving)
         self._ended(client, death)
 
@@ -131,17 +134,18 @@ class WorkerPool:
         while not client.channel.closed:
             try:
                 received = client.channel.receive()
+                if received is None:
+                    return
+                self.node.on_message(client, *received)
             except ChannelClosed:
                 return
-            if received is None:
+            except Exception:  # as in `Node._on_event`: its nonsense ends with it
+                traceback.print_exc()
                 return
-            self.node._on_message(client, m.decode_to_node(received[0]), received[1])
 
     def _ended(self, client: Client, death: m.Death) -> None:
         worker = client.worker
-        for item in self.node.logs.drain(worker):
-            self.node._output(*item)
-        self.node.logs.forget(worker)
+        self.node.output.ended(worker)
         del self.node.workers[worker]
         self.jobs.pop(worker, None)
         self.kill_at.pop(worker, None)
@@ -159,10 +163,10 @@ class WorkerPool:
         if not client.began and client.leaving is None and worker not in self.asked_to_end:
             self._start_failed(client.job, death)
         self.asked_to_end.discard(worker)
-        self.node._apply(self.node.actors.process_died(worker, death))
-        self.node._forget(client)
+        self.node.actors.apply(self.node.actors.table.process_died(worker, death))
+        self.node.forget(client)
         for caller in list(client.serving):
-            self.node._estate(caller)
+            self.node.objects.settle(caller)
 
     def kill(self, worker: int, signo: int) -> None:
         """Send a signal to a worker; SIGKILL is also the end of its leases to come."""

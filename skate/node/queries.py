@@ -49,7 +49,7 @@ def _available(node: Node, _: Any) -> dict[str, float]:
 
 
 def _named_actors(node: Node, _: Any) -> list[tuple[str, str]]:
-    return sorted(node.actors.by_name)
+    return sorted(node.actors.table.by_name)
 
 
 def _store(node: Node, _: Any) -> dict[str, int]:
@@ -65,7 +65,7 @@ def _workers(node: Node, _: Any) -> list[dict[str, Any]]:
     leases = node.scheduler.leases
     out = []
     for number, client in node.workers.items():
-        actor = node.actors.by_worker.get(number)
+        actor = node.actors.table.by_worker.get(number)
         state = "actor" if actor else "leased" if number in leases else "idle"
         out.append({"worker": number, "pid": client.pid, "state": state, "job": client.job})
     return out
@@ -81,7 +81,7 @@ def _actors(node: Node, _: Any) -> list[dict[str, Any]]:
             "pid": actor.pid,
             "restarts": actor.restarts,
         }
-        for actor in node.actors.by_id.values()
+        for actor in node.actors.table.by_id.values()
         if actor.state is not State.DEAD
     ]
 
@@ -104,7 +104,7 @@ def _validate(node: Node, _: Any) -> bool:
     """Every state machine checks itself; for tests."""
     node.scheduler.validate()
     node.directory.validate()
-    node.actors.validate()
+    node.actors.table.validate()
     return True
 
 

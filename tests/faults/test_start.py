@@ -152,16 +152,16 @@ def test_f31_a_node_that_cannot_start_says_why(tmp_path: Path, drive: Callable[.
     """A module of the user's that shadows one of Python's keeps the node from starting."""
     shadow = tmp_path / "shadow"
     shadow.mkdir()
-    (shadow / "select.py").write_text("raise RuntimeError('not the select you expected')\n")
+    (shadow / "shutil.py").write_text("raise RuntimeError('not the shutil you expected')\n")
     driver = drive(
         """
-import select
+import shutil
 sys.path.insert(0, sys.argv[1])
 start = time.monotonic()
 try:
     cluster()
 except skate.exceptions.RaySystemError as error:
-    say("error", "did not start" in str(error), "not the select you expected" in str(error), time.monotonic() - start)
+    say("error", "did not start" in str(error), "not the shutil you expected" in str(error), time.monotonic() - start)
 assert not skate.is_initialized()
 sys.path.pop(0)
 cluster()

@@ -1,0 +1,51 @@
+"""A driver or a worker, as the node sees it: its channel, and what the node remembers about it."""
+
+from __future__ import annotations
+
+import os
+
+from ..wire import messages as m
+from ..wire.channel import Channel
+
+
+class Client:
+    """A driver or a worker, as the node sees it."""
+
+    __slots__ = (
+        "asked_back",
+        "asked_for_memory",
+        "began",
+        "channel",
+        "deaf",
+        "hello",
+        "id",
+        "job",
+        "leaving",
+        "log_to_driver",
+        "pid",
+        "serving",
+        "shapes",
+        "since",
+        "worker",
+    )  # fmt: skip
+
+    def __init__(self, channel: Channel, worker: int) -> None:
+        self.channel = channel
+        self.worker = worker
+        self.id = os.urandom(8)
+        self.job = ""
+        self.pid = 0
+        self.hello: m.Hello | None = None
+        self.log_to_driver = False
+        self.leaving: m.Leaving | None = None
+        self.serving: dict[bytes, int] = {}
+        """Callers whose channel this worker still reads."""
+        self.shapes: dict[int, dict[str, int]] = {}
+        self.since = 0.0
+        self.asked_for_memory = False
+        self.asked_back = -1.0
+        """When it was last asked for its idle workers."""
+        self.began = False
+        """A worker has said that it is ready."""
+        self.deaf = ""
+        """Why nothing is sent to this client any more: it is about to be ended."""

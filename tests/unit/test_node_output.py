@@ -1,0 +1,241 @@
+"""Log files and their way to the driver, with files that the test writes and a node that only remembers."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from skate.node import logs as logs_module
+from skate.node import output as output_module
+from skate.node.logs import NAME_MARK, LogFile, Logs
+from skate.node.output import Output
+from skate.wire import messages as m
+
+LINE = b"x" * 99 + b"\n"
+
+
+class FakeNode:
+    """What `Output` needs of a node."""
+
+    def __init__(self) -> None:
+        self.epoll = select.epoll()
+        self.driver: Any = SimpleNamespace(job="job", log_to_driver=True, channel=SimpleNamespace(backlog_bytes=0))
+        self.jobs = {"job": self.driver}
+        self.sent: list[Any] = []
+
+    def send(self, client: Any, message: Any) -> None:
+        self.sent.append(message)
+
+    def lines(self) -> list[str]:
+        return [line for message in self.sent if isinstance(message, m.Output) for line in message.lines]
+
+
+class Worker:
+    """Writes as a worker does."""
+
+    def __init__(self, logs: Logs, number: int) -> None:
+        self.number = number
+        self.path = Path(logs.paths(number, "job")[0])
+        self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        logs.started(number, 1000 + number)
+
+    def write(self, data: bytes) -> None:
+        os.write(self.fd, data)
+
+    def on_disk(self) -> int:
+        return self.path.stat().st_blocks * 512
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Logs]:
+    found = Logs(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def worker(logs: Logs) -> Iterator[Worker]:
+    made = Worker(logs, 1)
+    yield made
+    os.close(made.fd)
+
+
+@pytest.fixture
+def node() -> Iterator[FakeNode]:
+    made = FakeNode()
+    yield made
+    made.epoll.close()
+
+
+def the_file(logs: Logs) -> LogFile:
+    return logs.of_worker(1)[0]
+
+
+def read_all(logs: Logs, most: int = 1 << 16) -> list[str]:
+    logs.note_changes()
+    found: list[str] = []
+    while logs.unread:
+        for file in list(logs.unread.values()):
+            for _, lines in logs.read(file, most)[0]:
+                found += lines
+    return found
+
+
+# ------------------------------------------------------------ lines
+
+
+def test_only_ends_of_lines_end_lines(logs: Logs, worker: Worker) -> None:
+    worker.write("a\x0cb\u2028c\x85d\n10%\r20%\r\nlast\n".encode())
+    assert read_all(logs) == ["a\x0cb\u2028c\x85d", "10%", "20%", "last"]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 1000])
+def test_lines_are_whole_however_they_are_read(logs: Logs, worker: Worker, most: int) -> None:
+    text = "".join(f"{NAME_MARK}f{i}\nline {i} ä€\n" for i in range(20))
+    worker.write(text.encode() + b"not yet")
+    assert read_all(logs, most) == [f"line {i} ä€" for i in range(20)]
+    worker.write(b" but now\n")
+    assert read_all(logs, most) == ["not yet but now"]
+    assert the_file(logs).whose == "f19"
+
+
+def test_the_end_of_a_worker_is_the_end_of_its_last_line(logs: Logs, worker: Worker) -> None:
+    worker.write(b"one\ntwo")
+    assert read_all(logs) == ["one"]
+    logs.ended(1)
+    assert read_all(logs) == ["two"]
+    assert not worker.path.exists() and not logs.of_job("job")
+
+
+def test_more_changes_than_the_kernel_remembers(logs: Logs, worker: Worker) -> None:
+    other = Worker(logs, 2)
+    for _ in range(20_000):  # the queue has 16384 places; changes of one file in a row take only one
+        worker.write(b"\n")
+        other.write(b"\n")
+    Worker(logs, 3).write(b"after the flood\n")
+    lines: list[str] = []
+    for _ in range(20):
+        lines += read_all(logs)
+    assert lines.count("") == 40_000 and lines.count("after the flood") == 1
+
+
+# ------------------------------------------------------------ sizes
+
+
+def test_what_was_read_does_not_stay_on_the_disk(logs: Logs, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs_module, "KEPT_BYTES", 100_000)
+    seen = 0
+    for i in range(50):
+        worker.write(b"%d\n" % i + LINE * 1000)
+        lines = read_all(logs)
+        assert lines[0] == str(i) and len(lines) == 1001
+        seen += len(lines)
+        assert worker.on_disk() <= 2 * 100_000 + 120_000
+    assert worker.path.stat().st_size > 5_000_000
+    worker.write(b"the last words\n")
+    assert logs.tail(1)[-2:] == ["x" * 99, "the last words"]
+    assert read_all(logs) == ["the last words"]
+
+
+def test_a_file_system_without_holes(
+    logs: Logs, worker: Worker, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logs_module, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(logs_module, "_libc", SimpleNamespace(fallocate=lambda *_: -1))
+    for _ in range(3):
+        worker.write(LINE * 1000)
+        assert len(read_all(logs)) == 1000
+    assert capfd.readouterr().err.count("log files grow") == 1
+
+
+def test_what_nobody_can_read_in_time_is_lost_and_a_line_says_so(
+    logs: Logs, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs_module, "UNREAD_BYTES_MAX", 100_000)
+    worker.write(b"".join(b"%099d\n" % i for i in range(2000)))
+    lines = read_all(logs)
+    assert lines[0].startswith("[150000 bytes were printed faster")
+    assert [int(line) for line in lines[1:]] == list(range(1500, 2000))
+
+
+def test_a_file_that_its_worker_truncates(logs: Logs, worker: Worker) -> None:
+    worker.write(b"before\n")
+    assert read_all(logs) == ["before"]
+    os.truncate(worker.path, 0)
+    worker.write(b"new\n")
+    assert read_all(logs) == ["new"]
+
+
+# ------------------------------------------------------------ rounds
+
+
+def test_a_round_reads_a_bounded_share_of_every_file(logs: Logs, node: FakeNode) -> None:
+    output = Output(node, logs)  # type: ignore[arg-type]
+    workers = [Worker(logs, number) for number in range(1, 4)]
+    for worker in workers:
+        worker.write(LINE * 10_000)
+    output.on_event()
+    output.on_time(1.0)
+    sizes = {message.source: 0 for message in node.sent}
+    assert len(sizes) == 3
+    assert 100 * len(node.lines()) <= output_module.ROUND_BYTES + output_module.READ_BYTES
+    assert output.next_due(1.0) == pytest.approx(output_module.REST_S)
+    before = len(node.sent)
+    output.on_time(1.001)  # they rest
+    assert len(node.sent) == before
+    now = 1.0
+    while output.next_due(now) is not None:
+        now += output.next_due(now) or 0.0
+        output.on_time(now)
+    assert len(node.lines()) == 30_000
+
+
+def test_lines_wait_for_a_driver_that_has_no_room(logs: Logs, worker: Worker, node: FakeNode) -> None:
+    output = Output(node, logs)  # type: ignore[arg-type]
+    node.driver.channel.backlog_bytes = output_module.DRIVER_BACKLOG_BYTES_MAX + 1
+    worker.write(b"line\n")
+    output.on_event()
+    output.on_time(1.0)
+    assert not node.sent and output.next_due(1.0) == pytest.approx(output_module.BLOCKED_S)
+    output.ended(1)
+    assert not node.sent and worker.path.exists()
+    node.driver.channel.backlog_bytes = 0
+    output.on_time(2.0)
+    assert node.sent == [m.Output("worker pid=1001", False, ["line"])] and not worker.path.exists()
+    output.on_time(3.0)
+    assert output.next_due(3.0) is None
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nobody_listens(logs: Logs, worker: Worker, node: FakeNode, there: bool) -> None:
+    output = Output(node, logs)  # type: ignore[arg-type]
+    node.driver.log_to_driver = False
+    if not there:
+        node.jobs.clear()
+    worker.write(LINE)
+    output.on_event()
+    output.on_time(1.0)
+    assert not node.sent and the_file(logs).offset == len(LINE)
+    output.ended(1)
+    assert not worker.path.exists()
+
+
+def test_an_answer_comes_after_all_that_was_printed(logs: Logs, worker: Worker, node: FakeNode) -> None:
+    output = Output(node, logs)  # type: ignore[arg-type]
+    worker.write(LINE * 50_000)
+    output.flush(node.driver, 7)
+    rounds = 0
+    now = 1.0
+    while m.Answer(7, True) not in node.sent:
+        rounds += 1
+        output._rests_until = now  # its clock is the test's
+        output.on_time(now)
+        worker.write(LINE)  # what comes later is not waited for
+    assert 10 <= rounds <= 100
+    assert len(node.lines()) >= 50_000
