@@ -2,7 +2,7 @@
 
 A channel is one end of a Unix `SOCK_SEQPACKET` pair. The kernel keeps message boundaries, so there is no framing to
 parse, and a message that nobody has read yet can be taken back by whoever holds a duplicate of the reader's end:
-the kernel decides who gets it, and no worker has to cooperate (see `take_back`).
+the kernel decides who gets it, and no worker has to cooperate (see `Pipe.take_unread` in `client/pipe.py`).
 
 Sending never blocks: what the kernel has no room for waits in `backlog`, and `flush` continues when the socket is
 writable again. A message larger than one packet travels as fragments; only `send` and `receive` know.
@@ -14,6 +14,8 @@ INV-2: while `backlog` is not empty nothing is written past it.
 from __future__ import annotations
 
 import array
+import errno
+import mmap
 import os
 import select
 import socket
@@ -55,7 +57,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 class Channel:
     """One end of a connection. Not thread-safe: the caller serialises `send`, and one thread at a time receives."""
 
-    __slots__ = ("_parts", "_parts_bytes", "backlog", "backlog_bytes", "closed", "fd", "sock")
+    __slots__ = ("_fds", "_parts", "_parts_bytes", "backlog", "backlog_bytes", "closed", "fd", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -65,6 +67,8 @@ class Channel:
         self.backlog_bytes = 0
         self.closed = False
         self._parts: list[bytes] = []
+        self._fds: list[int] = []
+        """Those of a message whose last fragment is not there yet."""
         self._parts_bytes = 0
 
     def send(self, data: bytes) -> bool:
@@ -93,6 +97,8 @@ class Channel:
             raise ChannelClosed("the channel is closed")
         if len(data) > MESSAGE_BYTES_MAX - PACKET_BYTES:
             raise MessageTooLarge(f"a message of {len(data)} bytes; the most is {MESSAGE_BYTES_MAX - PACKET_BYTES}")
+        if self.backlog_bytes > BACKLOG_BYTES_MAX:
+            raise ChannelClosed(f"the peer does not read: {self.backlog_bytes} bytes are waiting for it")
         for start in range(0, max(len(data), 1), PACKET_BYTES):
             last = start + PACKET_BYTES >= len(data)
             kind = (_WHOLE if start == 0 else _LAST) if last else _PART
@@ -100,8 +106,6 @@ class Channel:
         return self.flush()
 
     def _queue(self, packet: bytes, fds: tuple[int, ...]) -> None:
-        if self.backlog_bytes > BACKLOG_BYTES_MAX:
-            raise ChannelClosed(f"the peer does not read: {self.backlog_bytes} bytes are waiting for it")
         if fds:
             fds = tuple(os.dup(fd) for fd in fds)
         self.backlog.append((packet, fds))
@@ -120,6 +124,8 @@ class Channel:
             except BlockingIOError:
                 return False
             except OSError as error:
+                if error.errno == errno.ETOOMANYREFS:  # as many descriptors are on their way as the kernel allows
+                    return False
                 raise ChannelClosed(str(error)) from None
             backlog.popleft()
             self.backlog_bytes -= len(packet)
@@ -127,7 +133,7 @@ class Channel:
                 os.close(fd)
         return True
 
-    def receive_into(self, buffer: bytearray, view: memoryview) -> memoryview | bytes | None:
+    def receive_into(self, buffer: mmap.mmap, view: memoryview) -> memoryview | bytes | None:
         """The next message, valid until the buffer is used again; None when there is none now.
 
         For channels that carry no descriptors. The buffer must hold `PACKET_BYTES` + 1.
@@ -135,59 +141,48 @@ class Channel:
         Raises:
             ChannelClosed: end of file, or a peer that breaks the rules.
         """
-        try:
-            size = self.sock.recv_into(buffer)
-        except BlockingIOError:
-            return None
-        except ConnectionResetError:  # the peer died without reading all: what it had sent before is still there
-            return self.receive_into(buffer, view)
-        except OSError as error:
-            raise ChannelClosed(str(error)) from None
-        if size == 0:
-            raise ChannelClosed("end of file")
-        if buffer[0] == _WHOLE:
-            return view[1:size]
-        return self._assemble(buffer[0], bytes(view[1:size]))
+        while True:
+            try:
+                size = self.sock.recv_into(buffer)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:  # the peer died without reading all: what it had sent before is still there
+                continue
+            except OSError as error:
+                raise ChannelClosed(str(error)) from None
+            if size == 0:
+                raise ChannelClosed("end of file")
+            if buffer[0] == _WHOLE:
+                return view[1:size]
+            whole = self._assemble(buffer[0], bytes(view[1:size]))
+            if whole is not None:
+                return whole
 
     def receive(self) -> tuple[bytes, list[int]] | None:
         """The next message with its descriptors; None when there is none now. Errors as `receive_into`."""
-        try:
-            packet, ancillary, flags, _ = self.sock.recvmsg(
-                PACKET_BYTES + 1, socket.CMSG_SPACE(FDS_MAX * 4), socket.MSG_CMSG_CLOEXEC
-            )
-        except BlockingIOError:
-            return None
-        except ConnectionResetError:  # as in `receive_into`
-            return self.receive()
-        except OSError as error:
-            raise ChannelClosed(str(error)) from None
-        fds: list[int] = []
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.extend(array.array("i", payload[: len(payload) - len(payload) % 4]))
-        if not packet or flags & socket.MSG_TRUNC:
-            for fd in fds:
-                os.close(fd)
-            raise ChannelClosed("end of file" if not packet else "oversized packet")
-        if packet[0] == _WHOLE:
-            return packet[1:], fds
-        whole = self._assemble(packet[0], packet[1:])
-        if whole is None:
-            return self._receive_rest(fds)
-        return whole, fds
-
-    def _receive_rest(self, fds: list[int]) -> tuple[bytes, list[int]] | None:
-        """Descriptors come with the first fragment: keep reading, as the sender is in the middle of the message."""
         while True:
-            self.sock.setblocking(True)
             try:
-                packet = self.sock.recv(PACKET_BYTES + 1)
-            finally:
-                self.sock.setblocking(False)
+                packet, ancillary, flags, _ = self.sock.recvmsg(
+                    PACKET_BYTES + 1, socket.CMSG_SPACE(FDS_MAX * 4), socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:  # as in `receive_into`
+                continue
+            except OSError as error:
+                raise ChannelClosed(str(error)) from None
+            for level, kind, payload in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    self._fds.extend(array.array("i", payload[: len(payload) - len(payload) % 4]))
             if not packet:
-                raise ChannelClosed("end of file within a message")
-            whole = self._assemble(packet[0], packet[1:])
+                raise ChannelClosed("end of file")
+            if flags & socket.MSG_TRUNC:
+                raise ChannelClosed("oversized packet")
+            if flags & socket.MSG_CTRUNC:
+                raise ChannelClosed("this process has no room for another descriptor: raise its limit of open files")
+            whole = packet[1:] if packet[0] == _WHOLE else self._assemble(packet[0], packet[1:])
             if whole is not None:
+                fds, self._fds = self._fds, []  # they came with the first fragment
                 return whole, fds
 
     def _assemble(self, kind: int, part: bytes) -> bytes | None:
@@ -210,18 +205,16 @@ class Channel:
                 for fd in fds:
                     os.close(fd)
             self.backlog.clear()
+            for fd in self._fds:
+                os.close(fd)
+            self._fds.clear()
             self.sock.close()
 
 
-def take_back(reader_end: socket.socket, buffer: bytearray, view: memoryview) -> bytes | None:
-    """Take one unread message back out of the reader's end; None when the reader has taken them all."""
-    try:
-        size = reader_end.recv_into(buffer, 0, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return None
-    except ConnectionResetError:
-        return take_back(reader_end, buffer, view)
-    return bytes(view[1:size]) if size else None
+def packet_buffer() -> tuple[mmap.mmap, memoryview]:
+    """Room for one packet, for `receive_into`; only what is written to it costs memory."""
+    buffer = mmap.mmap(-1, PACKET_BYTES + 64)
+    return buffer, memoryview(buffer)
 
 
 def wait_writable(fd: int) -> None:
