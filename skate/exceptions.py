@@ -37,6 +37,15 @@ def restore_exception(
     return error
 
 
+def restore_group(
+    cls: type[BaseExceptionGroup[Any]], message: str, exceptions: list[BaseException], state: dict[str, Any]
+) -> BaseExceptionGroup[Any]:
+    """Rebuild an exception group without running its `__new__` and `__init__`, which may have arguments of their own."""
+    group: BaseExceptionGroup[Any] = BaseExceptionGroup.__new__(cls, message, exceptions)
+    group.__dict__.update(state)
+    return group
+
+
 def static_base(cls: type[BaseException]) -> type[BaseException]:
     """The first base that CPython implements in C: only its `__new__` may allocate the object."""
     for base in cls.__mro__:

@@ -265,13 +265,16 @@ class ActorClass(Generic[K_co]):
     __wrapped__: type[Any]
 
     def __init__(self, cls: type[Any], options: dict[str, Any]) -> None:
+        self._wrap(cls, options)
+        self._describe()
+
+    def _wrap(self, cls: type[Any], options: dict[str, Any]) -> None:
         self.__wrapped__ = cls
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
         self.__module__ = cls.__module__
         self.__doc__ = cls.__doc__
         self._user_options = options
-        self._describe()
 
     def _describe(self) -> None:
         cls, options = self.__wrapped__, self._user_options
@@ -317,9 +320,10 @@ class ActorClass(Generic[K_co]):
                 arity.check(self.__name__, args, kwargs)
             runtime = get_runtime()
             options = self._spec.options
+            node_id = "" if options.node_soft else options.node_id
             for wanted in (options.placement, options.resources):
                 try:
-                    runtime.check_feasible(f"Actor {self.__name__}", wanted)
+                    runtime.check_feasible(f"Actor {self.__name__}", wanted, node_id)
                 except TaskUnschedulableError as error:
                     raise ActorUnschedulableError(str(error)) from None
             return ActorHandle(*runtime.create_actor(self._spec, args, kwargs, self._meta))
@@ -372,12 +376,7 @@ class ActorClass(Generic[K_co]):
 def _restore_class(cls: type[Any], options: dict[str, Any]) -> ActorClass[Any]:
     """Unpickle. A class that refers to itself has no methods yet at this moment: it is described at its first use."""
     made: ActorClass[Any] = ActorClass.__new__(ActorClass)
-    made.__wrapped__ = cls
-    made.__name__ = cls.__name__
-    made.__qualname__ = cls.__qualname__
-    made.__module__ = cls.__module__
-    made.__doc__ = cls.__doc__
-    made._user_options = options
+    made._wrap(cls, options)
     return made
 
 

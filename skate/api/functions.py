@@ -39,6 +39,11 @@ if TYPE_CHECKING:
         def options(self, **options: Any) -> _AnyReturns[P]: ...
 
 
+def _hashable(value: Any) -> Any:
+    """Equal resources are one key."""
+    return ("a dict", *value.items()) if type(value) is dict else value
+
+
 class RemoteFunction(Generic[P, R]):
     """A function that runs as a task: `f.remote(...)` starts it and returns a reference to its result.
 
@@ -125,7 +130,7 @@ class RemoteFunction(Generic[P, R]):
 
         runtime = get_runtime()
         options = self._spec.options
-        runtime.check_feasible(f"Task {options.name}", options.resources)
+        runtime.check_feasible(f"Task {options.name}", options.resources, "" if options.node_soft else options.node_id)
         self._checked = runtime
         return runtime
 
@@ -146,10 +151,10 @@ class RemoteFunction(Generic[P, R]):
         """
         if "max_calls" in options:
             raise ValueError("max_calls can only be set in the decorator @skate.remote(max_calls=...).")
+        key: Any = tuple((name, _hashable(value)) for name, value in options.items())
         try:
-            key = tuple(options.items())
             variant = self._variants.get(key)
-        except TypeError:  # a value that cannot be hashed, such as a dict of resources
+        except TypeError:  # a value that cannot be hashed
             key, variant = None, None
         if variant is None:
             check_options(options, "t")

@@ -24,6 +24,8 @@ ARGUMENT_BYTES_MAX = 32 * 1024
 """Arguments and functions up to this size travel inside messages."""
 PART_BYTES = 24 * 1024
 """About this much of a long list of dependencies goes into one message."""
+DEFINED_MAX = 1000
+"""So many functions or methods are known by number on one channel; a worker remembers at least the last that many."""
 EMPTY_BODY = pickle.dumps(((), {}), 5)
 
 
@@ -100,6 +102,16 @@ def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
         block = task.shared
         shared = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
     return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
+
+
+def define(defined: dict[int, None], no: int) -> None:
+    """Note that a number is defined on a channel now. The oldest is forgotten, and defined again when it is needed.
+
+    The other end may forget, too: definitions arrive in the order of `defined`, and what it was told last it remembers.
+    """
+    defined[no] = None
+    if len(defined) > DEFINED_MAX:
+        del defined[next(iter(defined))]
 
 
 def packets(tasks: list[m.Task], definitions: list[m.Definition] | None) -> list[bytes]:

@@ -5,6 +5,7 @@ attribute that holds a socket. None of that may lose the error or break the driv
 pickles, one inside the other: the outer one holds only strings and numbers and always loads; the inner one is
 the cause. Three ways to pickle the cause are tried, and each is checked by loading it back: as it is; as a
 snapshot that is restored without its `__init__`, and without the attributes that cannot be pickled; not at all.
+In the snapshot of an exception group each member is treated like that, and what is left has a stand-in.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import pickle
 from typing import Any
 
-from ..exceptions import RayError, RayTaskError, members_of, restore_exception
+from ..exceptions import RayError, RayTaskError, UnserializableException, members_of, restore_exception, restore_group
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -173,10 +174,41 @@ class _Snapshot:
 
     def __reduce__(self) -> tuple[Any, ...]:
         error = self.error
+        if isinstance(error, BaseExceptionGroup):
+            return _reduce_group(error)
         args = tuple(_picklable(arg) for arg in error.args)
         state = {name: _picklable(value) for name, value in error.__dict__.items()}
         members = {name: _picklable(value) for name, value in members_of(error).items()}
         return restore_exception, (type(error), args, state, members)
+
+
+def _reduce_group(group: BaseExceptionGroup[Any]) -> tuple[Any, ...]:
+    state = {name: _picklable(value) for name, value in group.__dict__.items()}
+    return restore_group, (type(group), group.message, [_Member(each) for each in group.exceptions], state)
+
+
+class _Member:
+    """Pickles as a member of a group, in the best form that loads; at worst as its description."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_member, (_pickle_cause(self.error), _type_name(type(self.error)), _describe(self.error))
+
+
+def _load_member(packed: bytes, name: str, text: str) -> BaseException:
+    cause, trouble = _load_cause(packed)
+    if cause is not None:
+        return cause
+    standin = UnserializableException(text)
+    standin.add_note(f"It stands for a {name} of the group" + (f": {trouble}" if trouble else ""))
+    return standin
+
+
+def _describe(error: BaseException) -> str:
+    text = format_remote_traceback(error)
+    return text if len(text) <= _MAX_TRACEBACK_CHARS else text[:_MAX_TRACEBACK_CHARS] + " ..."
 
 
 def _picklable(value: Any) -> Any:

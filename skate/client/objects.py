@@ -14,6 +14,7 @@ INV-2: a published reference that was pending is delivered to the node when it i
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
@@ -90,7 +91,7 @@ class Objects:
             runtime.settle()
             block = self.cut_block(packed.size)
         if block is None:
-            block = runtime.grow_memory(packed.size)
+            block = runtime.grants.grow(packed.size)
         arena = memory.arena
         arena.copy_in(block.offset, memoryview(packed.head()))
         for at, buffer in packed.parts():
@@ -159,6 +160,8 @@ class Objects:
     def set_value(self, ref: ObjectRef[Any], value: m.Value, given: bool) -> None:
         """A reference gets its value. `given`: the sender has registered this process as a holder of what needs one."""
         if value.kind == m.ERROR:
+            if value.refs:
+                ref._contained = Contained(value.refs, None)
             ref._value = value.data
             ref._state = ERROR
         elif value.kind == m.SHARED:
@@ -217,7 +220,7 @@ class Objects:
             from .errors import pack_error
 
             error = ref._value = pack_error(error, function_name="", pid=0, task_id="")
-        return m.Value(m.ERROR, error)
+        return m.Value(m.ERROR, error, b"", 0, 0, refs)
 
     def contained_ids(self, contained: Contained) -> list[bytes]:
         """The ids of the references inside a value, all of them published."""
@@ -277,6 +280,20 @@ class Objects:
         if ref._state == REMOTE and ref._id not in self.fetching:
             self.fetching[ref.binary()] = ref
             self._runtime.send(m.Fetch(ref.binary()))
+
+    def watch(self, ident: bytes, callback: Callable[[ObjectRef[Any]], None]) -> None:
+        """Call back when an object of this client has a value, or when nobody holds it any more, as an error.
+
+        It is not held by being watched. Needs the lock.
+        """
+        ref: ObjectRef[Any] = ObjectRef(self._runtime, ident, REMOTE)
+        ref._callbacks = [callback]
+        self.fetching[ident] = ref
+        self._runtime.send(m.Fetch(ident))
+
+    def unwatch(self, ident: bytes) -> None:
+        """The value of an object is not waited for any more. Needs the lock."""
+        self.fetching.pop(ident, None)
 
     def fetched(self, message: m.Fetched) -> None:
         """The node's answer to `fetch`."""

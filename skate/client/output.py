@@ -2,6 +2,9 @@
 
 A line that another process prints again within `WINDOW_S` is counted instead of printed, and the count is printed when the
 window ends: a message that every worker prints is read once.
+
+A thread of its own writes: a terminal that is blocked, or a full pipe, must not stop the program. What waits for it is limited;
+what is beyond the limit is counted, and the count is printed.
 """
 
 from __future__ import annotations
@@ -9,11 +12,16 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 
 from ..wire.messages import Output
 
 WINDOW_S = 5.0
 REMEMBERED_MAX = 1000
+WAITING_CHARS_MAX = 64 << 20
+"""What may wait for a terminal that takes nothing."""
+PATIENCE_S = 10.0
+"""At the end a terminal that takes nothing is given up after this long; one that is only slow is not."""
 
 
 class _Line:
@@ -33,6 +41,7 @@ class Printer:
         self._seen: dict[str, _Line] = {}
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
+        self._writer = _Writer()
 
     def show(self, message: Output) -> None:
         """Print new lines, and count repeated ones."""
@@ -49,14 +58,16 @@ class Printer:
                 if seen is None and len(self._seen) < REMEMBERED_MAX:
                     self._seen[line] = _Line(message.source, message.is_error, now)
                 out.append(f"({message.source}) {line}\n")
-        _write("".join(out), message.is_error)
+            self._writer.put("".join(out), message.is_error)
 
     def _expire(self, now: float, everything: bool = False) -> None:
         for text, line in list(self._seen.items()):
             if everything or now - line.since >= WINDOW_S:
                 del self._seen[text]
                 if line.repeats:
-                    _write(f"({line.source}) {text} [repeated {line.repeats}x by other processes]\n", line.is_error)
+                    self._writer.put(
+                        f"({line.source}) {text} [repeated {line.repeats}x by other processes]\n", line.is_error
+                    )
 
     def _arm(self) -> None:
         if self._timer is None:
@@ -72,11 +83,69 @@ class Printer:
                 self._arm()
 
     def finish(self) -> None:
-        """Print what was counted."""
+        """Print what was counted, and wait until everything is written."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
             self._expire(0.0, everything=True)
+        self._writer.close()
+
+
+class _Writer:
+    """Writes in the order of `put`, which never waits."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[str, bool]] = deque()
+        self._chars = 0
+        self._left_out = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._written = 0
+
+    def put(self, text: str, is_error: bool) -> None:
+        """Have whole lines written."""
+        if not text:
+            return
+        with self._changed:
+            if self._chars >= WAITING_CHARS_MAX:
+                self._left_out += text.count("\n")
+                return
+            self._waiting.append((text, is_error))
+            self._chars += len(text)
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._run, name="skate-output", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                text, is_error = self._waiting.popleft()
+            _write(text, is_error)
+            with self._changed:
+                self._chars -= len(text)
+                self._written += 1
+                left_out, self._left_out = self._left_out, 0
+            if left_out:
+                _write(
+                    f"(skate) {left_out} lines of output were left out: they came faster than they were read\n", True
+                )
+
+    def close(self) -> None:
+        """Wait until all is written, as long as the terminal takes anything."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            thread = self._thread
+        seen = -1
+        while thread is not None and thread.is_alive() and seen != self._written:
+            seen = self._written
+            thread.join(PATIENCE_S)
 
 
 def _write(text: str, is_error: bool) -> None:

@@ -186,6 +186,20 @@ class ObjectRefGenerator(Generic[T_co]):
         return self
 
     async def __anext__(self) -> ObjectRef[T_co]:
+        from ..exceptions import GetTimeoutError
+
+        while True:
+            await self._next_item()
+            try:
+                ref = self._runtime.stream_next(self, 0)
+            except GetTimeoutError:  # another reader of this generator was faster
+                continue
+            if ref is None:
+                raise StopAsyncIteration
+            return ref
+
+    async def _next_item(self) -> None:
+        """Wait until the next item's reference exists, or there is none."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -201,12 +215,13 @@ class ObjectRefGenerator(Generic[T_co]):
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more
 
-        self._runtime.stream_on_item(self, wake)
-        await ready
-        ref = self._runtime.stream_next(self, 0)
-        if ref is None:
-            raise StopAsyncIteration
-        return ref
+        forget = self._runtime.stream_on_item(self, wake)
+        try:
+            await ready
+        except BaseException:  # cancelled: a loop of short waits must not leave a callback each
+            if forget is not None:
+                forget()
+            raise
 
     def completed(self) -> ObjectRef[None]:
         """A reference that is done when the task has made its last item; its `get` raises the task's error."""

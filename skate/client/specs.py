@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import astuple
 
 STREAMING = -1
 """`num_returns` of a generator whose items are handed out one reference at a time."""
@@ -43,6 +44,11 @@ class TaskOptions(Struct, frozen=True, eq=False):
     backpressure: int = 0
     node_id: str = ""
     node_soft: bool = False
+
+
+def value_of(options: Any) -> tuple[Any, ...]:
+    """What options are equal by: a key for tables. Identity is faster, but does not find equal ones."""
+    return tuple(tuple(sorted(each.items())) if type(each) is dict else each for each in astuple(options))
 
 
 class FunctionSpec(Struct, eq=False):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ def start(options: InitOptions) -> ClientRuntime:
     Raises:
         RaySystemError: the node did not come up; the message has its last words.
     """
+    _allow_files()
     total, store = resources(options)
     session_dir = make_session_dir(options.temp_dir)
     mine, theirs = pair()
@@ -84,8 +86,13 @@ def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: I
     runtime.on_output = printer.show
     restore = interrupts.install(runtime)
     inner = runtime.shutdown
+    over = False
 
     def shutdown() -> None:
+        nonlocal over
+        if over:  # Python 3.14 calls what was unregistered while it exits
+            return
+        over = True
         atexit.unregister(shutdown)
         current.set_runtime(None)
         restore()
@@ -103,6 +110,13 @@ def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: I
     atexit.register(shutdown)
     _guard_forks()
     runtime.pump.start_thread()
+
+
+def _allow_files() -> None:
+    """Two descriptors for each worker and actor that this process calls soon are more than the 1,024 that many shells allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @functools.cache

@@ -3,61 +3,30 @@
 The producer sends items as they are made; the stream keeps their references until the consumer takes them. With
 back-pressure the producer stops when `backpressure` items are not taken yet, and each taken item is a credit.
 
-A generator that is passed on is published under an id of its own: item `n` is then the object `id + n + 1`, at the node,
-and the end is an object too, so that any process can follow the stream with the means it has for objects.
+A generator that is passed on while its task runs is published (`publish.py`). One whose task has ended is passed on as the
+list of what is left in it.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import GetTimeoutError
 from ..wire import messages as m
+from .objects import Contained
+from .publish import Publisher
 from .pump import Waiter
-from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .refs import ERROR, VALUE, ObjectRef, ObjectRefGenerator
+from .remote_streams import RemoteStreams
 from .serialization import plain_dumps, serialize
 from .specs import MethodOptions
+from .stream import RemoteStream, Stream
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
-
-ITEMS_MAX = 1 << 32
-END_MARK = b"\x00end"
-"""The value of the object that stands after the last item of a published stream."""
-
-
-class Stream:
-    """A stream as its consumer sees it."""
-
-    __slots__ = (
-        "__weakref__",
-        "abandoned",
-        "anchor",
-        "callbacks",
-        "completed",
-        "items",
-        "made",
-        "public",
-        "record",
-        "taken",
-        "total",
-    )
-
-    def __init__(self, completed: ObjectRef[Any], record: Any) -> None:
-        self.completed = completed
-        self.record = record
-        self.abandoned = False
-        self.items: deque[ObjectRef[Any]] = deque()
-        self.made = 0
-        self.taken = 0
-        self.total: int | None = None
-        self.callbacks: list[Callable[[], None]] = []
-        self.public: bytes | None = None
-        self.anchor: weakref.ref[ObjectRef[Any]] | None = None
-        """What stands for a published stream, as long as anybody can still ask for its items. It holds the stream."""
 
 
 class Streams:
@@ -65,6 +34,8 @@ class Streams:
 
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
+        self.publisher = Publisher(runtime, self._stop)
+        self.remote = RemoteStreams(runtime)
 
     def new(self, record: Any) -> Stream:
         """The stream of a task that is about to be sent."""
@@ -87,44 +58,24 @@ class Streams:
         self.runtime.objects.set_value(ref, values[0], given=True)
         self._append(stream, ref)
 
-    def dropped(self, stream: Stream) -> None:
-        """Nobody will take further items: the producer may stop. Needs the lock."""
-        if isinstance(stream, RemoteStream) or self._anchor(stream) is not None or stream.completed._hold is not None:
-            return
-        stream.abandoned = True
-        stream.items.clear()
-        record = stream.record
-        if record is None or stream.completed._callbacks:
-            return
-        if isinstance(record.function.options, MethodOptions):
-            self.runtime.actors.cancel(record.worker, record)
-        else:
-            self.runtime.tasks.cancel(record, force=False, recursive=True)
-
     def _append(self, stream: Stream, ref: ObjectRef[Any]) -> None:
-        if stream.abandoned:
-            stream.made += 1
-            return
-        stream.items.append(ref)
         stream.made += 1
-        if self._anchor(stream) is not None:
-            self._publish_item(stream, stream.made - 1, ref)
-        self._notify(stream)
-
-    def _notify(self, stream: Stream) -> None:
-        callbacks, stream.callbacks = stream.callbacks, []
-        for callback in callbacks:
-            callback()
+        if stream.public is not None:
+            self.publisher.item(stream, stream.made - 1, ref)
+        if not stream.unread:
+            stream.items.append(ref)
+            stream.notify()
 
     def end(self, stream: Stream, total: int) -> None:
         """The producer has made its last item."""
         self._finish(stream, VALUE, plain_dumps(None))
 
-    def fail(self, stream: Stream, error: Any) -> None:
+    def fail(self, stream: Stream, error: Any, contained: Contained | None = None) -> None:
         """The producer has failed: one last reference carries the error."""
         if stream.total is not None:
             return
         ref: ObjectRef[Any] = ObjectRef(self.runtime, self.runtime.next_id(), ERROR, error)
+        ref._contained = stream.completed._contained = contained
         self._append(stream, ref)
         self._finish(stream, ERROR, error)
 
@@ -134,32 +85,75 @@ class Streams:
         completed = stream.completed
         completed._value = value
         completed._state = state
+        if stream.public is not None:
+            self.publisher.end(stream)
         self.runtime.objects.finish(completed)
-        if self._anchor(stream) is not None:
-            self._publish_end(stream)
-        self._notify(stream)
+        stream.notify()
+
+    # ------------------------------------------------------------ nobody reads any more
+
+    def dropped(self, stream: Stream) -> None:
+        """The generator is gone here. Needs the lock."""
+        if isinstance(stream, RemoteStream):
+            self.remote.dropped(stream)
+            return
+        stream.unread = True
+        stream.items.clear()
+        stream.anchor = None
+        if stream.public is None:
+            self.abandon(stream)
+
+    def abandon(self, stream: Stream) -> None:
+        """Nobody has the generator any more: the producer may stop. Needs the lock."""
+        stream.abandoned = True
+        if stream.completed._callbacks or stream.completed._hold is not None:
+            return  # somebody waits for the end of the task
+        self._stop(stream, False)
+
+    def _stop(self, stream: Stream, force: bool) -> None:
+        record = stream.record
+        if record is None:
+            return
+        if isinstance(record.function.options, MethodOptions):
+            self.runtime.actors.cancel(record.worker, record)
+        else:
+            self.runtime.tasks.cancel(record, force=force, recursive=True)
 
     # ------------------------------------------------------------ to the consumer
+
+    def is_ready(self, stream: Stream) -> bool:
+        """Whether `next` would not wait. Needs the lock."""
+        if isinstance(stream, RemoteStream):
+            return self.remote.is_ready(stream)
+        return bool(stream.items) or stream.total is not None
 
     def next(self, stream: Stream, timeout: float | None) -> ObjectRef[Any] | None:
         """The next item's reference; see `Runtime.stream_next`."""
         runtime = self.runtime
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            waiter = Waiter()
             with runtime.lock:
-                if stream.items:
+                if self.is_ready(stream):
                     return self._take(stream)
-                if stream.total is not None and not isinstance(stream, RemoteStream):
-                    return None
-                if isinstance(stream, RemoteStream):
-                    step = self._next_remote(stream)
-                    if step is not None:
-                        return step[0]
-                waiter = Waiter()
-                stream.callbacks.append(waiter.notify)
-            if timeout == 0 or not runtime.wait_for(waiter, timeout, lambda: "the next item of a stream"):
+                if left != 0:
+                    stream.callbacks.append(waiter.notify)
+            if left == 0 or not self._wait(stream, waiter, left):
                 raise GetTimeoutError("the stream had no further item in time")
 
-    def _take(self, stream: Stream) -> ObjectRef[Any]:
+    def _wait(self, stream: Stream, waiter: Waiter, timeout: float | None) -> bool:
+        try:
+            return self.runtime.wait_for(waiter, timeout, lambda: "the next item of a stream")
+        finally:
+            with self.runtime.lock:
+                stream.forget(waiter.notify)
+
+    def _take(self, stream: Stream) -> ObjectRef[Any] | None:
+        if isinstance(stream, RemoteStream):
+            return self.remote.take(stream)
+        if not stream.items:
+            return None
         ref = stream.items.popleft()
         stream.taken += 1
         record = stream.record
@@ -167,26 +161,45 @@ class Streams:
             self.runtime.send_credit(record, stream.taken)
         return ref
 
-    def on_item(self, stream: Stream, callback: Callable[[], None]) -> None:
-        """Call back when `next` would not wait."""
+    def on_item(self, stream: Stream, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back when `next` would not wait; returns what takes the wish back."""
         with self.runtime.lock:
-            if isinstance(stream, RemoteStream) and not stream.items:
-                self._peek_remote(stream)
-            if (
-                stream.items
-                or (stream.total is not None and not isinstance(stream, RemoteStream))
-                or (isinstance(stream, RemoteStream) and stream.peeked is not None and stream.peeked._state >= VALUE)
-            ):
-                ready = True
-            else:
-                ready = False
+            ready = self.is_ready(stream)
+            if not ready:
                 stream.callbacks.append(callback)
+                self.runtime.pump.start_thread()  # the thread that asks may run an event loop, and never lead
         if ready:
             callback()
+        return partial(self._forget, stream, callback)
+
+    def _forget(self, stream: Stream, callback: Callable[[], None]) -> None:
+        with self.runtime.lock:
+            stream.forget(callback)
+
+    def prefetch(self, stream: Stream) -> None:
+        """Ask for the next item of a stream that is made elsewhere. Needs the lock."""
+        if isinstance(stream, RemoteStream):
+            self.remote.peek(stream)
 
     def finished(self, stream: Stream) -> bool:
         """True when everything was handed out."""
+        if isinstance(stream, RemoteStream):
+            return self.remote.finished(stream)
         return stream.total is not None and not stream.items
+
+    def completed(self, stream: Stream) -> ObjectRef[Any]:
+        """See `Runtime.stream_completed`."""
+        if isinstance(stream, RemoteStream):
+            return self.remote.completed(stream)
+        completed: ObjectRef[Any] = stream.completed
+        return completed
+
+    def cancel(self, stream: Stream, force: bool) -> bool:
+        """Stop the task of a stream that is made elsewhere; False if it is made here. Needs the lock."""
+        if not isinstance(stream, RemoteStream):
+            return False
+        self.remote.ask_to_stop(stream, force)
+        return True
 
     def dynamic(self, stream: Stream) -> ObjectRef[Any]:
         """One reference to a generator over all items, done when the task is."""
@@ -198,13 +211,9 @@ class Streams:
             if completed._state == ERROR:
                 ref._value, ref._state = completed._value, ERROR
             else:
-                ref._contained = None
                 packed = serialize(ObjectRefGenerator(runtime, stream))
-                from .objects import Contained
-
-                contained = Contained([], None)
+                ref._contained = contained = Contained([], None)
                 contained.refs = packed.refs
-                ref._contained = contained
                 ref._value = packed.to_bytes()
                 ref._state = VALUE
             runtime.objects.finish(ref)
@@ -214,108 +223,29 @@ class Streams:
 
     # ------------------------------------------------------------ passing on
 
-    def publish(self, stream: Stream) -> ObjectRef[Any]:
-        """Make the stream readable by others; the reference that keeps it so. Needs the lock."""
+    def reduce(self, stream: Stream) -> tuple[Any, ...]:
+        """How its generator is pickled. Needs the lock."""
         if isinstance(stream, RemoteStream):
-            return stream.origin
-        anchor = self._anchor(stream)
-        if anchor is not None:
-            return anchor
-        runtime = self.runtime
-        first = runtime.next_ids(ITEMS_MAX)
-        anchor = ObjectRef(runtime, runtime.client_id + first.to_bytes(8, "big"), VALUE, plain_dumps(None))
-        stream.public = anchor.binary()
-        anchor._task = stream
-        stream.anchor = weakref.ref(anchor)
-        self._announce(stream, stream.taken)
-        for number, ref in enumerate(list(stream.items)):
-            self._publish_item(stream, stream.taken + number, ref)
+            return restore_generator, (stream.origin, stream.taken)
         if stream.total is not None:
-            self._publish_end(stream)
-        return anchor
-
-    @staticmethod
-    def _anchor(stream: Stream) -> ObjectRef[Any] | None:
-        return None if stream.anchor is None else stream.anchor()
-
-    def _publish_item(self, stream: Stream, number: int, ref: ObjectRef[Any]) -> None:
-        runtime = self.runtime
-        assert stream.public is not None
-        self._announce(stream, number + 1)  # first: whoever has read this item asks for the next one at once
-        runtime.send(m.Deliver(item_id(stream.public, number), runtime.objects.to_value(ref)))
-        record = stream.record
-        if record is not None and record.worker is not None and record.function.options.backpressure:
-            runtime.send_credit(record, stream.made)  # how far its consumers are is not known here
-
-    def _announce(self, stream: Stream, number: int) -> None:
-        """The node knows of an item before it is there, so that a consumer who is faster waits for it."""
-        assert stream.public is not None
-        ident = item_id(stream.public, number)
-        anchor = self._anchor(stream)
-        if anchor is not None:
-            self.runtime.send(m.Register(ident, None))
-            self.runtime.stream_holds(anchor, ident)
-
-    def _publish_end(self, stream: Stream) -> None:
-        assert stream.public is not None and stream.total is not None
-        self.runtime.send(m.Deliver(item_id(stream.public, stream.total), m.Value(m.INLINE, END_MARK)))
-
-    def remote(self, anchor: ObjectRef[Any], position: int) -> RemoteStream:
-        """The stream of a generator that arrived."""
-        return RemoteStream(self.runtime, anchor, position)
-
-    def prefetch(self, stream: Stream) -> None:
-        """Ask for the next item of a stream that is made elsewhere. Needs the lock."""
-        if isinstance(stream, RemoteStream):
-            self._peek_remote(stream)
-
-    def _peek_remote(self, stream: RemoteStream) -> ObjectRef[Any] | None:
-        if stream.total is not None:
-            return None
-        if stream.peeked is None:
-            assert stream.public is not None
-            ref = self.runtime.objects.adopt(item_id(stream.public, stream.taken))
-            stream.peeked = ref
-            self.runtime.when_done(ref, lambda _: self._notify(stream))
-            self.runtime.objects.fetch(ref)
-        return stream.peeked
-
-    def _next_remote(self, stream: RemoteStream) -> tuple[ObjectRef[Any] | None] | None:
-        ref = self._peek_remote(stream)
-        if ref is None:
-            return (None,)
-        if ref._state in (PENDING, REMOTE):
-            return None
-        if ref._state == VALUE and ref._value == END_MARK:
-            stream.total = stream.taken
-            stream.peeked = None
-            return (None,)
-        stream.peeked = None
-        stream.taken += 1
-        return (ref,)
+            return restore_finished, (list(stream.items), stream.completed)
+        return restore_generator, (self.publisher.publish(stream), stream.taken)
 
 
-class RemoteStream(Stream):
-    """A stream whose producer answers to another process."""
-
-    __slots__ = ("origin", "peeked")
-
-    def __init__(self, runtime: ClientRuntime, anchor: ObjectRef[Any], position: int) -> None:
-        super().__init__(ObjectRef(runtime, runtime.next_id()), None)
-        self.origin = anchor
-        self.public = anchor.binary()
-        self.taken = position
-        self.peeked: ObjectRef[Any] | None = None
+def restore_generator(origin: ObjectRef[Any], position: int) -> ObjectRefGenerator[Any]:
+    """Unpickle a generator whose task another process has started."""
+    return ObjectRefGenerator(_runtime(), RemoteStream(origin, position))
 
 
-def item_id(public: bytes, number: int) -> bytes:
-    """The object id of item `number` of a published stream."""
-    return public[:8] + (int.from_bytes(public[8:], "big") + number + 1).to_bytes(8, "big")
+def restore_finished(items: list[ObjectRef[Any]], completed: ObjectRef[Any]) -> ObjectRefGenerator[Any]:
+    """Unpickle a generator whose task has ended: it has its own list of what is left."""
+    stream = Stream(completed, None)
+    stream.items.extend(items)
+    stream.made = stream.total = len(items)
+    return ObjectRefGenerator(_runtime(), stream)
 
 
-def restore_generator(anchor: ObjectRef[Any], position: int) -> ObjectRefGenerator[Any]:
-    """Unpickle a generator."""
+def _runtime() -> Any:
     from . import current
 
-    runtime: Any = current.runtime
-    return ObjectRefGenerator(runtime, runtime.streams.remote(anchor, position))
+    return current.runtime

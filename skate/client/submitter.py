@@ -98,7 +98,8 @@ class LeasedWorker:
         self.inflight: dict[int, TaskRecord] = {}
         self.packets: deque[list[TaskRecord]] = deque()
         self.load_us = 0.0
-        self.defined: set[int] = set()
+        self.defined: dict[int, None] = {}
+        """The functions that the worker knows by their numbers, in the order in which it was told."""
         self.idle_since = 0.0
         self.draining = False
 
@@ -164,7 +165,8 @@ class Submitter:
         Demand that grows is told each time it doubles, so that a loop of submissions costs a logarithm of messages.
         """
         wants = shape.wants()
-        if wants > len(shape.workers) and wants > shape.asked * 2 - (shape.asked == 1):
+        granted = shape.asked <= len(shape.workers)  # the node has nothing left to give for what it was told
+        if wants > len(shape.workers) and (granted or wants > shape.asked * 2 - (shape.asked == 1)):
             shape.asked = wants
             return wants
         if (shape.asked > 1 and wants * 4 < shape.asked) or (shape.asked and not wants):

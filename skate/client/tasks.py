@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
-from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, take_back
-from .arguments import EMPTY_BODY, Code, pack_arguments, packets, wire_task
+from ..wire.channel import ChannelClosed, packet_buffer
+from .arguments import EMPTY_BODY, Code, define, pack_arguments, packets, wire_task
 from .errors import unpack_error
+from .exported import Exported
+from .objects import Contained, Held
+from .pipe import Pipe
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .serialization import serialize
-from .specs import DYNAMIC, STREAMING, FunctionSpec
+from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
 from .submitter import Function, LeasedWorker, Shape, Submitter, TaskRecord
 
 if TYPE_CHECKING:
@@ -35,34 +38,17 @@ FILL_EVERY = 16
 """While a program submits without waiting, look for answers and free workers after this many tasks."""
 
 
-class Lease:
-    """The sockets of a leased worker."""
-
-    __slots__ = ("channel", "reader_end")
-
-    def __init__(self, channel: Channel, reader_end: socket.socket) -> None:
-        self.channel = channel
-        self.reader_end = reader_end
-
-    def close(self) -> None:
-        """Close both."""
-        self.channel.close()
-        self.reader_end.close()
-
-
 class Tasks:
     """The shell around `Submitter`."""
 
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
         self.submitter = Submitter()
-        self.by_fd: dict[int, LeasedWorker] = {}
         self._functions = 0
         self._since_fill = 0
-        self._codes: weakref.WeakKeyDictionary[Any, Code] = weakref.WeakKeyDictionary()
+        self._exported: weakref.WeakKeyDictionary[Any, Exported] = weakref.WeakKeyDictionary()
         self.depth = 0
-        self._buffer = bytearray(PACKET_BYTES + 64)
-        self._view = memoryview(self._buffer)
+        self._buffer, self._view = packet_buffer()
         self.generous_until = 0.0
         self.retry_at: list[tuple[float, int, TaskRecord]] = []
 
@@ -71,15 +57,19 @@ class Tasks:
     def export(self, spec: FunctionSpec) -> Function:
         """Prepare a function on its first use: pickle it, and give its shape a queue."""
         runtime = self.runtime
-        code = self._codes.get(spec.function)
-        if code is None:
-            code = self._codes[spec.function] = Code(serialize(spec.function), runtime)
+        exported = self._exported.get(spec.function)
+        if exported is None:
+            exported = self._exported[spec.function] = Exported(Code(serialize(spec.function), runtime))
         options = spec.options
-        runtime.check_feasible(options.name, options.resources)
+        key = value_of(options)
         with runtime.lock:
-            self._functions += 1
-            shape = self.submitter.shape(dict(options.resources), options.node_id)
-            function = Function(code, options, shape, self._functions)
+            function = exported.variants.get(key)
+        if function is None:
+            with runtime.lock:
+                self._functions += 1
+                shape = self.submitter.shape(dict(options.resources), options.node_id)
+                function = Function(exported.code, options, shape, self._functions)
+                exported.add(key, function)
         spec.exported = (runtime, function)
         return function
 
@@ -159,7 +149,7 @@ class Tasks:
         if task.dependencies is not None:
             for _, ref in task.dependencies:
                 if ref._state == ERROR:
-                    self.fail(task, ref._value)
+                    self.fail(task, ref._value, ref._contained)
                     return
         shape = task.function.shape
         shape.queue.append(task)
@@ -206,32 +196,28 @@ class Tasks:
             while (batch := self.submitter.next_batch(shape)) is not None:
                 self._send(*batch)
 
-    def _unread(self, worker: LeasedWorker, limit: int | None) -> list[int]:
-        """Take unread packets back out of the worker's socket; the tasks in them, in order.
+    def _unread(self, worker: LeasedWorker, limit: int | None, dead: bool = False) -> list[int]:
+        """Take unread packets back out of the worker's channel; the tasks in them, in order.
 
-        The kernel gives the oldest first, so all of them are taken, and what is beyond `limit` goes back.
+        The oldest come first, so all of them are taken, and what is beyond `limit` goes back.
         """
-        packets = []
-        while True:
-            raw = take_back(worker.channel.reader_end, self._buffer, self._view)
-            if raw is None:
-                break
-            packets.append(raw)
-        keep: list[bytes] = []
+        pipe: Pipe = worker.channel
+        packets = pipe.take_unread(dead)
+        stays: list[bytes] = []
         if limit is not None and len(packets) > limit:
             cut = len(packets) - limit
-            keep, packets = packets[:cut], packets[cut:]
-            for raw in keep:
-                worker.channel.channel.send(raw)
+            stays, packets = packets[:cut], packets[cut:]
         seqs: list[int] = []
         for raw in packets:
             batch = m.decode_batch(raw)
             if type(batch) is m.Batch:
-                if batch.definitions:
-                    worker.defined.difference_update(d.no for d in batch.definitions)
+                for definition in batch.definitions or ():
+                    worker.defined.pop(definition.no, None)
                 seqs.extend(task.seq for task in batch.tasks if task.seq in worker.inflight)
             elif type(batch) is not m.Part:
-                worker.channel.channel.send(raw)  # it is about a task that runs
+                stays.append(raw)  # it is about a task that runs
+        for raw in stays:
+            pipe.post(raw)
         return seqs
 
     # ------------------------------------------------------------ to the worker
@@ -242,7 +228,7 @@ class Tasks:
         for task in tasks:
             function = task.function
             if function.spec_id not in worker.defined:
-                worker.defined.add(function.spec_id)
+                define(worker.defined, function.spec_id)
                 if definitions is None:
                     definitions = []
                 definitions.append(self.definition(function))
@@ -250,13 +236,10 @@ class Tasks:
                 out.append(m.Task(task.seq, function.spec_id, task.body))
             else:
                 out.append(wire_task(self.runtime, task, function.spec_id))
-        channel = worker.channel.channel
+        post = worker.channel.post
         try:
-            done = True
             for packet in packets(out, definitions):
-                done = channel.send(packet)
-            if not done:
-                self.runtime.pump.want_write(channel.fd, True)
+                post(packet)
         except ChannelClosed:
             return  # its death is on the way from the node, which decides what becomes of the tasks
 
@@ -283,11 +266,9 @@ class Tasks:
     def leased(self, message: m.Leased, fds: list[int]) -> None:
         """The node grants a worker."""
         runtime = self.runtime
-        channel = Channel(socket.socket(fileno=fds[0]))
-        lease = Lease(channel, socket.socket(fileno=fds[1]))
-        worker = self.submitter.add_worker(message.worker, message.shape, lease, message.pid, time.monotonic())
-        self.by_fd[channel.fd] = worker
-        runtime.pump.add(channel.fd, partial(self._on_worker, worker))
+        pipe = Pipe(socket.socket(fileno=fds[0]), runtime.pump, socket.socket(fileno=fds[1]))
+        worker = self.submitter.add_worker(message.worker, message.shape, pipe, message.pid, time.monotonic())
+        runtime.pump.add(pipe.fd, partial(self._on_worker, worker))
         self.fill(worker.shape)
 
     def give_back(self, worker: LeasedWorker) -> None:
@@ -306,9 +287,7 @@ class Tasks:
 
     def _drop_lease(self, worker: LeasedWorker) -> None:
         self.submitter.remove_worker(worker)
-        fd = worker.channel.channel.fd
-        self.runtime.pump.remove(fd)
-        self.by_fd.pop(fd, None)
+        self.runtime.pump.remove(worker.channel.fd)
         worker.channel.close()
 
     def return_idle(self, linger: float) -> None:
@@ -348,18 +327,13 @@ class Tasks:
     # ------------------------------------------------------------ answers
 
     def _on_worker(self, worker: LeasedWorker, mask: int) -> None:
-        channel = worker.channel.channel
         if mask & 4:
-            try:
-                if channel.flush():
-                    self.runtime.pump.want_write(channel.fd, False)
-            except ChannelClosed:
-                self.runtime.pump.want_write(channel.fd, False)
+            worker.channel.resume()
         self.read(worker, 32)
 
     def read(self, worker: LeasedWorker, limit: int) -> None:
         """Handle what the worker has answered."""
-        channel = worker.channel.channel
+        channel = worker.channel
         buffer, view = self._buffer, self._view
         for _ in range(limit):
             try:
@@ -379,7 +353,7 @@ class Tasks:
         function = None
         back = []
         if message.kept:  # before the tasks end here, and their arguments with them
-            self.runtime.keep_for_others(message.kept)
+            self.runtime.grants.keep_for_others(message.kept)
         for reply in message.replies:
             kind = reply.kind
             if kind == m.ITEM:
@@ -432,11 +406,19 @@ class Tasks:
         elif kind == m.END:
             self.runtime.streams.end(task.stream, reply.at)
         elif kind == m.FAILED:
+            contained = self.inside_error(reply)
             if isinstance(task.function, Function) and self.retry_exception(task, reply.data):
                 return
-            self.fail(task, reply.data)
+            self.fail(task, reply.data, contained)
         elif kind == m.CANCELLED:
             self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+
+    def inside_error(self, reply: m.Reply) -> Contained | None:
+        """The references in the exception that a task has raised; held as long as this is."""
+        if not reply.values:
+            return None
+        value = reply.values[0]
+        return Contained(value.refs or [], Held(self.runtime, value.id))
 
     def retry_exception(self, task: TaskRecord, data: bytes) -> bool:
         """Queue a task again that has raised something it asked to be retried for; False if it is not to be."""
@@ -466,13 +448,14 @@ class Tasks:
         else:
             self.enqueue(task)
 
-    def fail(self, task: TaskRecord, error: Any) -> None:
+    def fail(self, task: TaskRecord, error: Any, contained: Contained | None = None) -> None:
         """The task has failed for good."""
         if task.stream is not None:
-            self.runtime.streams.fail(task.stream, error)
+            self.runtime.streams.fail(task.stream, error, contained)
             return
         for ref in task.ref if type(task.ref) is list else [task.ref]:
             if ref._state in (PENDING, REMOTE):
+                ref._contained = contained
                 ref._value = error
                 ref._state = ERROR
                 self.runtime.objects.finish(ref)
@@ -496,7 +479,7 @@ class Tasks:
         self.read(worker, 1 << 20)  # what it had answered before counts
         if worker.no not in self.submitter.workers:
             return
-        unread = set(self._unread(worker, None))
+        unread = set(self._unread(worker, None, dead=True))
         running = self.runtime.memory.arena.progress(worker.no)[0]
         ran, rest = self.submitter.split_dead(worker, unread, running)
         self._drop_lease(worker)

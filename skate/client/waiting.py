@@ -14,7 +14,7 @@ from ..exceptions import GetTimeoutError
 from ..wire import messages as m
 from .pump import Waiter
 from .refs import REMOTE, VALUE, ObjectRef
-from .streams import Stream
+from .stream import Stream
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -141,15 +141,16 @@ class Waits:
         peeked = getattr(stream, "peeked", None)
         return bool(stream.items) or stream.total is not None or (peeked is not None and peeked._state >= VALUE)
 
-    def _watch(self, refs: Sequence[Any], num_returns: int) -> tuple[Waiter, list[ObjectRef[Any]]]:
+    def _watch(self, refs: Sequence[Any], num_returns: int) -> tuple[Waiter, list[Any]]:
         """A waiter that is met when `num_returns` references are done, and those that it watches."""
-        watched = []
+        watched: list[Any] = []
         waiter = Waiter(num_returns)
         notify = waiter.notify
         with self.runtime.lock:
             for ref in refs:
                 if type(ref) is not ObjectRef:
                     self.runtime.streams.on_item(ref._stream, notify)
+                    watched.append(ref)
                 elif ref._state < VALUE:
                     self.runtime.when_done(ref, notify)
                     watched.append(ref)
@@ -157,10 +158,13 @@ class Waits:
                     waiter.left -= 1
         return waiter, watched
 
-    def _unwatch(self, watched: list[ObjectRef[Any]], waiter: Waiter) -> None:
+    def _unwatch(self, watched: list[Any], waiter: Waiter) -> None:
         notify = waiter.notify
         with self.runtime.lock:
             for ref in watched:
+                if type(ref) is not ObjectRef:
+                    ref._stream.forget(notify)
+                    continue
                 callbacks = ref._callbacks
                 if callbacks is not None:
                     if notify in callbacks:

@@ -418,8 +418,12 @@ class InlineRuntime:
                 left[name] = round(left.get(name, 0.0) - amount, 4)
         return {name: amount for name, amount in left.items() if amount > 0}
 
-    def check_feasible(self, what: str, resources: Mapping[str, float]) -> None:
+    def check_feasible(self, what: str, resources: Mapping[str, float], node_id: str = "") -> None:
         """See `Runtime.check_feasible`."""
+        if node_id and node_id != self.base_context.node_id:
+            raise TaskUnschedulableError(
+                f"{what} can never run: it must run on node {node_id}, and there is no such node."
+            )
         _check_fits(what, resources, self.total, "can never run", "the machine has")
 
     def _check_room(self, what: str, resources: Mapping[str, float]) -> None:

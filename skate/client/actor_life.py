@@ -1,0 +1,141 @@
+"""What becomes of an actor's calls when its process ends, is killed, or comes back.
+
+A caller whose actor may be restarted keeps a duplicate of the actor's end of the channel: a call that the dead process had
+never read is sent again without any risk, whatever `max_task_retries` says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledError
+from ..wire import messages as m
+from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
+from .errors import unpack_error
+from .refs import ObjectRef
+from .submitter import TaskRecord
+
+if TYPE_CHECKING:
+    from .actors import Actors
+    from .runtime import ClientRuntime
+
+
+class ActorLife:
+    """Follows the states of the actors that one client calls."""
+
+    def __init__(self, runtime: ClientRuntime, actors: Actors) -> None:
+        self.runtime = runtime
+        self.actors = actors
+
+    def killed(self, ref: ObjectRef[Any]) -> None:
+        """What is called from now on must not reach the process that is about to be killed. Needs the lock."""
+        actor = self.actors.client(ref)
+        if actor.creating is not None:
+            self.actors.creation.abandon(actor, "it was killed by skate.kill before it had started")
+        elif actor.state in (ACTOR_PENDING, ACTOR_ALIVE):
+            self.actors.flush(actor)
+            actor.state = ACTOR_KILLED
+
+    def changed(self, message: m.ActorChanged) -> None:
+        """The node tells of a new state."""
+        actor = self.actors.by_id.get(message.id)
+        if actor is None:
+            return
+        if actor.fresh:
+            actor.fresh = False
+            actor.restarts = message.restarts
+        if message.state == ACTOR_ALIVE:
+            if actor.state == ACTOR_KILLED and message.restarts == actor.restarts:
+                return  # said before the node had heard of the kill
+            actor.state = ACTOR_ALIVE
+            actor.pid = message.pid
+            if message.restarts > actor.restarts:
+                actor.restarts = message.restarts
+                self._reconnect(actor)
+            return
+        if message.state not in (ACTOR_DEAD, ACTOR_RESTARTING):
+            actor.state = message.state
+            return
+        self.actors.read(actor, 1 << 20)
+        actor.death = message.death
+        actor.error = message.error
+        actor.state = message.state
+        if message.state == ACTOR_RESTARTING:
+            self._interrupted(actor)
+        else:
+            self.actors.disconnect(actor)
+            self.fail_all(actor)
+
+    def _reconnect(self, actor: ActorClient) -> None:
+        self._interrupted(actor)
+        self.actors.connect(actor)
+        self.actors.flush(actor)
+
+    def _interrupted(self, actor: ActorClient) -> None:
+        """The process is gone and another will come: calls that it had not read wait for that one."""
+        channel = actor.channel
+        if channel is None:
+            return
+        unread: set[int] = set()
+        if channel.reader_end is not None:
+            for raw in channel.take_unread(dead=True):
+                batch = m.decode_batch(raw)
+                if type(batch) is m.Batch:
+                    unread.update(task.seq for task in batch.tasks)
+        self.actors.disconnect(actor)
+        inflight, actor.inflight = actor.inflight, {}
+        again = []
+        for seq, task in inflight.items():
+            if seq in unread:
+                again.append(task)
+            elif task.retries_left:
+                task.retries_left -= task.retries_left > 0
+                self.actors.again(actor, task)
+                again.append(task)
+            else:
+                self.fail(actor, task)
+        actor.queue.extendleft(reversed(again))
+
+    def fail_all(self, actor: ActorClient) -> None:
+        """No call of the actor will be answered any more. Needs the lock."""
+        self.actors.dirty.discard(actor)
+        tasks = [*actor.inflight.values(), *actor.queue]
+        actor.inflight = {}
+        actor.queue.clear()
+        for task in tasks:
+            self.fail(actor, task)
+
+    def fail(self, actor: ActorClient, task: TaskRecord) -> None:
+        """A call will not be answered any more."""
+        task.worker = None
+        if task.cancelled:
+            self.runtime.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+            return
+        self.runtime.tasks.fail(task, self.death_error(actor))
+
+    def death_error(self, actor: ActorClient) -> Exception:
+        """What a call to an actor that is dead, or died meanwhile, raises."""
+        name = actor.class_name or "actor"
+        ident = actor.id.hex()
+        death = actor.death
+        if actor.state == ACTOR_RESTARTING:
+            reason = death.reason if death else "its process died"
+            return ActorUnavailableError(
+                f"Actor {name} ({ident}) is being restarted: {reason}. The call may or may not have run; "
+                "set max_task_retries to have such calls made again.",
+                ident,
+            )
+        if actor.error:
+            return ActorDiedError(unpack_error(actor.error), actor_id=ident, class_name=name)
+        if death is None:
+            return ActorDiedError("it is not there", actor_id=ident, class_name=name)
+        error = ActorDiedError(
+            death.reason,
+            actor_id=ident,
+            class_name=name,
+            memory_bytes=None if death.intended else death.memory_bytes or None,
+            last_output=None if death.intended else death.last_lines,
+        )
+        error.exit_signal = death.signal or None  # the reason names them already
+        error.exit_code = death.exit_code
+        return error
