@@ -1,14 +1,21 @@
 """The event loop of an async actor: reads, runs and replies in the main thread.
 
-Apart from `actor.py` so that only async actors import asyncio.
+Each call is an asyncio task. Which call that is stands in a context variable, so that tasks which the user's code starts,
+and threads that it asks for, know it too. Apart from `actor.py` so that only async actors import asyncio.
+
+INV-1: `_live` holds every call that was read and is not answered, from before its first step on.
+INV-2: a stream whose caller is gone is cancelled: nobody takes its items. Other calls run to their end, as in any actor.
+INV-3: nothing is kept of a call that has ended: no credit, no cancellation.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..client.serialization import serialize
@@ -22,7 +29,10 @@ if TYPE_CHECKING:
 
 SPIN_S = 100e-6
 SPIN_BACKOFF = 20
+TURN_S = 0.001
+"""A generator that never waits lets the loop look at its messages this often."""
 _clock = time.perf_counter
+_running: contextvars.ContextVar[tuple[Caller, m.Task, Function]] = contextvars.ContextVar("skate_call")
 
 
 class AsyncCalls:
@@ -33,7 +43,9 @@ class AsyncCalls:
         self._worker = host.worker
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._live: dict[tuple[bytes, int], asyncio.Task[Any]] = {}
-        self._by_task: dict[Any, Any] = {}
+        self._streams: dict[tuple[bytes, int], asyncio.Task[Any]] = {}
+        self._credits: dict[tuple[bytes, int], asyncio.Event] = {}
+        """Streams that wait until their consumer has taken more."""
         self._ready: dict[Caller, None] = {}
         self.loop = asyncio.new_event_loop()
         spec = host.spec
@@ -43,6 +55,8 @@ class AsyncCalls:
         self._flush_due = False
         self.started = False
         self._misses = 0
+        self._context = contextvars.copy_context()
+        """Where callbacks run: what a call has set in its context must not reach the calls that are read after it."""
 
     def run(self) -> None:
         """Serve until the process ends."""
@@ -58,11 +72,11 @@ class AsyncCalls:
     def add_caller(self, caller: Caller) -> None:
         """Read this caller's channel, once the loop runs. The message may have been read by another thread."""
         if self.started:
-            self.loop.call_soon_threadsafe(self._add_reader, caller)
+            self.loop.call_soon_threadsafe(self._add_reader, caller, context=self._context)
 
     def wake(self) -> None:
         """Something has changed that the loop's thread is to look at: another thread has read the message."""
-        self.loop.call_soon_threadsafe(self._after_turn)
+        self.loop.call_soon_threadsafe(self._after_turn, context=self._context)
 
     def _add_reader(self, caller: Caller) -> None:
         self.loop.add_reader(caller.channel.fd, self._read, caller)
@@ -94,8 +108,7 @@ class AsyncCalls:
             try:
                 raw = caller.channel.receive_into(worker._buffer, worker._view)
             except ChannelClosed:
-                self.loop.remove_reader(caller.channel.fd)
-                worker._caller_gone(caller)
+                self._gone(caller)
                 return
             if raw is None:
                 return
@@ -103,32 +116,58 @@ class AsyncCalls:
             if type(message) is m.Batch:
                 worker._run_batch(caller, message)
             else:
-                worker.note(caller, message)
-                live = self._live.get((caller.id, message.seq)) if type(message) is m.Forget else None
-                if live is not None:
-                    live.cancel()
+                self._note(caller, message)
+
+    def _note(self, caller: Caller, message: m.Credit | m.Forget | m.Part) -> None:
+        """A message about a call; what comes too late for it is dropped."""
+        key = caller.id, message.seq
+        live = self._live.get(key)
+        if live is None and type(message) is not m.Part:
+            return
+        self._worker.note(caller, message)
+        if type(message) is m.Credit:
+            waiting = self._credits.get(key)
+            if waiting is not None:
+                waiting.set()
+        elif live is not None and type(message) is m.Forget:
+            live.cancel()
+
+    def _gone(self, caller: Caller) -> None:
+        """The caller has ended: so do the streams that only it reads."""
+        self.loop.remove_reader(caller.channel.fd)
+        self._worker._caller_gone(caller)
+        for (ident, _), live in list(self._streams.items()):
+            if ident == caller.id:
+                live.cancel()
 
     def begin(self, caller: Caller, task: m.Task) -> None:
         """Start a call as an asyncio task."""
         function = caller.functions[task.no]
         coroutine = self._call(caller, task, function)
         if sys.version_info >= (3, 12):
-            live = asyncio.Task(coroutine, loop=self.loop, eager_start=True)
-            if live.done():
-                return
-        else:
-            live = self.loop.create_task(coroutine)
+            asyncio.Task(coroutine, loop=self.loop, eager_start=True)  # it puts itself into `_live`
+            return
+        live = self.loop.create_task(coroutine)
         self._live[caller.id, task.seq] = live
-        self._by_task[live] = (caller, task, function)
         live.add_done_callback(lambda live: self._never_began(caller, task) if live.cancelled() else None)
 
     def _never_began(self, caller: Caller, task: m.Task) -> None:
         """A call that was cancelled before its first step: nothing of `_call` has run."""
-        self._by_task.pop(self._live.pop((caller.id, task.seq), None), None)
+        self._forget(caller, task)
         self._worker.flush_with(caller, m.Reply(task.seq, m.CANCELLED))
+
+    def _forget(self, caller: Caller, task: m.Task) -> None:
+        key = caller.id, task.seq
+        self._live.pop(key, None)
+        caller.credits.pop(task.seq, None)
+        self._worker.cancelled.discard(key)
 
     async def _call(self, caller: Caller, task: m.Task, function: Function) -> None:
         worker = self._worker
+        live = asyncio.current_task()
+        assert live is not None
+        self._live[caller.id, task.seq] = live
+        _running.set((caller, task, function))
         limit = self._limits.get(function.group, self._limits[""])
         received = Received()
         args: Any = None
@@ -143,7 +182,7 @@ class AsyncCalls:
                 result = function.run(*args, **kwargs)
                 if inspect.isawaitable(result):
                     result = await result
-                if inspect.isasyncgen(result):
+                if inspect.isasyncgen(result) or (execute.is_streaming(function) and hasattr(result, "__next__")):
                     reply = await self._stream(caller, task, function, result)
                 else:
                     reply = execute.success(worker, caller, task, function, result)
@@ -154,9 +193,7 @@ class AsyncCalls:
             return
         except BaseException as error:
             reply = execute.failure(worker, caller, task, function, error)
-        live = asyncio.current_task()
-        self._by_task.pop(live, None)
-        self._live.pop((caller.id, task.seq), None)
+        self._forget(caller, task)
         if received.blocks:
             args = kwargs = result = None
             worker._note_kept(caller, received)
@@ -165,7 +202,7 @@ class AsyncCalls:
         self._ready[caller] = None
         if not self._flush_due:
             self._flush_due = True
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self._flush, context=self._context)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -193,21 +230,54 @@ class AsyncCalls:
                 return
         self._misses += 1
 
-    async def _stream(self, caller: Caller, task: m.Task, function: Function, items: Any) -> m.Reply:
+    async def _stream(
+        self, caller: Caller, task: m.Task, function: Function, items: AsyncIterator[Any] | Iterator[Any]
+    ) -> m.Reply:
         worker = self._worker
         limit = function.backpressure
         sent = 0
-        async for item in items:
-            value = worker.runtime.objects.give_value(serialize(item), caller.id)
-            worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
-            sent += 1
-            while limit and caller.credits.get(task.seq, 0) < sent - limit + 1:
-                await asyncio.sleep(0.001)
+        turn = _clock()
+        self._streams[caller.id, task.seq] = self._live[caller.id, task.seq]
+        try:
+            while True:
+                try:
+                    item = next(items) if isinstance(items, Iterator) else await anext(items)
+                except (StopIteration, StopAsyncIteration):
+                    break
+                value = worker.runtime.objects.give_value(serialize(item), caller.id)
+                worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
+                sent += 1
+                if limit:
+                    await self._credit(caller, task.seq, sent - limit + 1)
+                if _clock() - turn > TURN_S:
+                    await asyncio.sleep(0)
+                    turn = _clock()
+        finally:
+            self._streams.pop((caller.id, task.seq), None)
+            await _close(items)
         return m.Reply(task.seq, m.END, b"", None, sent)
 
-    def running(self) -> Any:
-        """The call of the current asyncio task."""
+    async def _credit(self, caller: Caller, seq: int, taken: int) -> None:
+        """Wait until the consumer has taken so many items. When it is gone, the call is cancelled."""
+        if caller.credits.get(seq, 0) >= taken:
+            return
+        key = caller.id, seq
+        event = self._credits[key] = asyncio.Event()
         try:
-            return self._by_task.get(asyncio.current_task())
-        except RuntimeError:
-            return None
+            while caller.credits.get(seq, 0) < taken:
+                event.clear()
+                await event.wait()
+        finally:
+            del self._credits[key]
+
+    def running(self) -> Any:
+        """The call that this code belongs to."""
+        return _running.get(None)
+
+
+async def _close(items: Any) -> None:
+    """End a generator now: its `finally` must not wait for the garbage collector."""
+    if inspect.isasyncgen(items):
+        await items.aclose()
+    elif inspect.isgenerator(items):
+        items.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.errors import pack_error
 from ..client.memory import Block
-from ..client.serialization import INLINE_BYTES_MAX, deserialize, is_plain, plain_dumps, serialize
+from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
 from ..client.specs import STREAMING
 from ..wire import messages as m
 from ..wire.channel import Channel
@@ -75,6 +75,14 @@ class Caller:
         self.parts: dict[int, dict[int, m.Part]] = {}
         self.spent = 0.0
         self.ran = 0
+
+    def forget_oldest(self, keep: int) -> None:
+        """Forget the functions that were defined first. The caller defines them again if it needs them.
+
+        Call it only when no task is waiting here that was read before.
+        """
+        for no in list(self.functions)[: len(self.functions) - keep]:
+            del self.functions[no]
 
 
 class Received:
@@ -172,7 +180,10 @@ def failure(worker: Worker, caller: Caller, task: m.Task, function: Function, er
     """The reply for an exception; call it inside the `except`."""
     if worker.was_cancelled(caller, task) and isinstance(error, KeyboardInterrupt):
         return m.Reply(task.seq, m.CANCELLED)
-    data = pack_error(error, function_name=function.name, pid=os.getpid(), task_id=task_id(caller, task))
+    runtime = worker.runtime
+    data, refs = runtime.pins.collect(
+        lambda: pack_error(error, function_name=function.name, pid=os.getpid(), task_id=task_id(caller, task))
+    )
     if len(data) > INLINE_BYTES_MAX * 64:
         data = pack_error(
             RuntimeError(f"{type(error).__name__}: the error itself is too large to send ({len(data)} bytes)"),
@@ -180,6 +191,9 @@ def failure(worker: Worker, caller: Caller, task: m.Task, function: Function, er
             pid=os.getpid(),
             task_id=task_id(caller, task),
         )
+        refs = []
+    if refs:
+        return m.Reply(task.seq, m.FAILED, data, [runtime.objects.give_value(Packed(b"", [], refs), caller.id)])
     return m.Reply(task.seq, m.FAILED, data)
 
 

@@ -14,24 +14,21 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 import weakref
 from collections import deque
 from typing import Any
 
-from ..client import current
+from ..client.arguments import DEFINED_MAX
 from ..client.runtime import ClientRuntime
 from ..client.serialization import deserialize
 from ..client.waist import TaskContext
-from ..store.arena import Arena
 from ..wire import messages as m
-from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed, wait_readable, wait_writable
+from ..wire.channel import Channel, ChannelClosed, packet_buffer, wait_readable, wait_writable
 from . import execute
 from .actor import ActorHost
 from .execute import Caller, ExitActor, Function, Received
-from .output import LineWriter
 
 INTERRUPT_AGAIN_S = 0.001
 REPLY_AFTER_S = 0.001
@@ -66,8 +63,7 @@ class Worker:
         self.progress[0] = 0
         self.gpus: list[int] = []
         self.leased: dict[str, float] = {}
-        self._buffer = bytearray(PACKET_BYTES + 64)
-        self._view = memoryview(self._buffer)
+        self._buffer, self._view = packet_buffer()
         self._count = 0
         self._seen = -1
         self._unsent = 0.0
@@ -86,21 +82,34 @@ class Worker:
 
     def run(self) -> None:
         """Serve until told to stop."""
-        pump = self.runtime.pump
         while True:
-            events = self._wait(pump)
-            if self.becoming is not None:
-                message, self.becoming = self.becoming, None
-                ActorHost(self, message)
-                if self.actor is not None and self.actor.takes_over:
-                    self.actor.serve()
-                continue
-            for fd, _ in events:
-                caller = self.callers.get(fd)
-                if caller is not None:
-                    self._read(caller)
-            if self.draining and not self._anything_to_read():
-                self.leave("all handles to it were dropped" if self.actor else "it was not needed any more", True)
+            self.step()
+
+    def step(self) -> None:
+        """Wait for something to do, and do it."""
+        events = self._wait(self.runtime.pump)
+        if self.becoming is not None:
+            message, self.becoming = self.becoming, None
+            ActorHost(self, message)
+            if self.actor is not None and self.actor.takes_over:
+                self.actor.serve()
+            return
+        for fd, _ in events:
+            caller = self.callers.get(fd)
+            if caller is not None:
+                self._read(caller)
+        if self.draining and not self._anything_to_read():
+            self.leave("all handles to it were dropped" if self.actor else "it was not needed any more", True)
+
+    def close(self) -> None:
+        """Close what this object has opened; a worker process just ends."""
+        for caller in self.callers.values():
+            caller.channel.close()
+        self.epoll.close()
+        self.progress.release()
+        self.runtime.pump.close()
+        self.runtime.control.close()
+        self.runtime.memory.close()
 
     def _wait(self, pump: Any) -> list[tuple[int, int]]:
         """Wait for packets, leading the pump meanwhile."""
@@ -181,6 +190,8 @@ class Worker:
     # ------------------------------------------------------------ tasks
 
     def _run_batch(self, caller: Caller, batch: m.Batch) -> None:
+        if len(caller.functions) > 2 * DEFINED_MAX and not self.pending:
+            caller.forget_oldest(DEFINED_MAX)
         for definition in batch.definitions or ():
             self._define(caller, definition)
         tasks = batch.tasks
@@ -205,12 +216,19 @@ class Worker:
                 break
             self.progress[0] = task.seq
             self._run_one(caller, task)
-            if _clock() - self._unsent > REPLY_AFTER_S or caller.functions[task.no].at_most_once or not pending:
+            function = caller.functions.get(task.no)
+            if _clock() - self._unsent > REPLY_AFTER_S or function is None or function.at_most_once or not pending:
                 self.flush(caller)
         self.progress[0] = 0
 
     def _run_one(self, caller: Caller, task: m.Task) -> None:
-        function = caller.functions[task.no]
+        function = caller.functions.get(task.no)
+        if function is None or (task.parts and len(caller.parts.get(task.seq, ())) < task.parts):
+            # Its definition or a part of it was in an older packet, which the sender took back between two of our reads.
+            caller.parts.pop(task.seq, None)
+            with self.out_lock:
+                caller.replies.append(m.Reply(task.seq, m.NOT_STARTED))
+            return
         self._count += 1
         started = _clock()
         if self.cancelled and self.was_cancelled(caller, task):
@@ -258,6 +276,7 @@ class Worker:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
             os._exit(code)
         except BaseException as error:
+            self.running = None  # it is over: a second interrupt must not break into what follows
             try:
                 reply = execute.failure(self, caller, task, function, error)
             finally:
@@ -298,6 +317,10 @@ class Worker:
         block.held = True
 
     def _define(self, caller: Caller, definition: m.Definition) -> None:
+        known = caller.functions.pop(definition.no, None)
+        if known is not None:  # the caller had forgotten it: it is the newest again
+            caller.functions[definition.no] = known
+            return
         try:
             run = self._code(definition) if self.actor is None else self.actor.method(definition.name)
         except Exception as error:  # a property that raises, a method that was deleted
@@ -313,6 +336,8 @@ class Worker:
             except BaseException as error:
                 return _Unloadable(definition.name, error)
             self.codes[definition.hash] = run
+            if len(self.codes) > DEFINED_MAX:
+                del self.codes[next(iter(self.codes))]
         return run
 
     # ------------------------------------------------------------ replies
@@ -475,8 +500,7 @@ class Worker:
             return
         lock: Any = self.runtime.lock
         if lock._is_owned() or self.out_lock.locked():
-            if self.was_cancelled(running[0], running[1]):
-                self._interrupt_soon()
+            self._interrupt_soon()  # also when the message that says which task is not read yet: it cannot be read now
             return
         if not self.was_cancelled(running[0], running[1]):
             self.runtime.pump.try_turn()  # the message that says which task is perhaps not read yet; its reader calls again
@@ -490,7 +514,7 @@ class Worker:
         timer.start()
 
     def _running_task(self) -> tuple[bytes, int] | None:
-        running = getattr(self.local, "running", None)
+        running = getattr(self.local, "running", None) or (self.actor.running_call() if self.actor else None)
         return None if running is None else (running[0].id, running[1].seq)
 
     def _exit_actor(self) -> None:
@@ -554,38 +578,3 @@ class _Unloadable:
 
 def _forget_frames(error: BaseException) -> None:
     error.__traceback__ = None
-
-
-def run(sock: socket.socket, arena_fd: int) -> None:
-    """The life of a worker, from the fork on."""
-    channel = Channel(sock)
-    while (received := channel.receive()) is None:
-        wait_readable(channel.fd)
-    begin = m.decode_from_node(received[0])
-    if type(begin) is not m.Begin:
-        raise RuntimeError(f"expected Begin, got {type(begin).__name__}")
-    sys.path[:] = begin.sys_path
-    try:
-        os.chdir(begin.cwd)
-    except OSError as error:
-        print(f"cannot use the driver's working directory {begin.cwd}: {error}", file=sys.stderr)
-    runtime = ClientRuntime(channel, begin.welcome, Arena(arena_fd, begin.welcome.arena_bytes), begin.namespace, False)
-    worker = Worker(runtime, begin)
-    sys.stdin = open(os.devnull)  # noqa: SIM115  (lives as long as the process)
-    sys.stdout = LineWriter(1, worker.whose)
-    sys.stderr = LineWriter(2, worker.whose)
-    signal.signal(signal.SIGINT, worker.on_interrupt)
-    current.set_runtime(runtime)
-    if begin.alias_ray:
-        from ..api.alias import install_as_ray
-
-        install_as_ray()
-    with runtime.lock:
-        runtime.send(m.Ready())
-    os.register_at_fork(after_in_child=lambda: _forked(runtime))
-    worker.run()
-
-
-def _forked(runtime: ClientRuntime) -> None:
-    runtime.leave_to_parent("this process was forked from a skate worker: it cannot use the worker's skate")
-    current.set_runtime(None)

@@ -15,19 +15,23 @@ import select
 import signal
 import socket
 import sys
+import traceback
 from typing import Any
 
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_writable
+from .rehearsal import ROUNDS, rehearse
+from .start import run
 
 WARM_AFTER_S = 0.1
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def prctl(option: int, value: int) -> None:
     """Set a process attribute."""
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+    if _libc.prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
@@ -70,13 +74,29 @@ class Zygote:
                 else:
                     self._receive()
 
-    @staticmethod
-    def _warm_up() -> None:
-        """Import, while nothing is to be done, what most workers will need and the first ones could do without."""
-        for module in ("asyncio", "inspect", "skate.api.actors", "skate.api.decorator", "skate.api.objects", "random"):
+    def _warm_up(self) -> None:
+        """Prepare, while nothing is to be done, what most workers will need and the first ones could do without."""
+        for module in ("asyncio", "inspect", "skate.api.actors", "skate.api.decorator", "skate.api.objects"):
             importlib.import_module(module)
+        try:
+            rehearse(self.arena_fd)
+            self._rehearse_process()
+        except Exception:  # workers start all the same, but slower
+            traceback.print_exc()
         gc.collect()
         gc.freeze()
+
+    @staticmethod
+    def _rehearse_process() -> None:
+        """What `_become_worker` calls, with what is so already. See `rehearsal`."""
+        spare = os.open(os.devnull, os.O_RDONLY)
+        for _ in range(ROUNDS):
+            signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            _redirect(os.devnull, spare)
+            select.epoll().close()
+        os.close(spare)
 
     def _receive(self) -> None:
         while True:
@@ -120,12 +140,8 @@ class Zygote:
             self.channel.close()
             _redirect(message.log_out, 1)
             _redirect(message.log_err, 2)
-            from .process import run
-
             run(socket.socket(fileno=fd), self.arena_fd)
         except BaseException:
-            import traceback
-
             os.write(2, traceback.format_exc().encode())
         finally:
             os._exit(1)
@@ -171,14 +187,20 @@ class Zygote:
     def _end(self) -> None:
         """The node is gone: nothing of it stays."""
         signal.set_wakeup_fd(-1)
+        killed: set[int] = set()
         while True:
-            for pid in _children():  # again after each end: what a worker had started is a child of this process now
+            # Again after each end: what a worker had started is a child of this process now.
+            for pid in set(_children()) - killed:
                 try:
                     os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
                 except ProcessLookupError:
                     continue
             try:
-                os.waitpid(-1, 0)
+                ended, _ = os.waitpid(-1, 0)
+                while ended:
+                    killed.discard(ended)
+                    ended, _ = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 break
         os._exit(0)
@@ -209,5 +231,7 @@ def fork(sock: socket.socket, other: socket.socket, arena_fd: int) -> int:
             os._exit(1)
         other.close()
         Zygote(Channel(sock), arena_fd).run()
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(1)

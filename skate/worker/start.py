@@ -1,0 +1,56 @@
+"""The life of a worker from the fork on, up to its main loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from ..client import current
+from ..client.runtime import ClientRuntime
+from ..store.arena import Arena
+from ..wire import messages as m
+from ..wire.channel import Channel, wait_readable
+from .output import LineWriter
+from .process import Worker
+
+
+def build(channel: Channel, begin: m.Begin, arena_fd: int) -> Worker:
+    """A worker and its runtime."""
+    arena = Arena(arena_fd, begin.welcome.arena_bytes)
+    return Worker(ClientRuntime(channel, begin.welcome, arena, begin.namespace, False), begin)
+
+
+def run(sock: socket.socket, arena_fd: int) -> None:
+    """The life of a worker, from the fork on."""
+    channel = Channel(sock)
+    while (received := channel.receive()) is None:
+        wait_readable(channel.fd)
+    begin = m.decode_from_node(received[0])
+    if type(begin) is not m.Begin:
+        raise RuntimeError(f"expected Begin, got {type(begin).__name__}")
+    sys.path[:] = begin.sys_path
+    try:
+        os.chdir(begin.cwd)
+    except OSError as error:
+        print(f"cannot use the driver's working directory {begin.cwd}: {error}", file=sys.stderr)
+    worker = build(channel, begin, arena_fd)
+    runtime = worker.runtime
+    sys.stdout = LineWriter(1, worker.whose)
+    sys.stderr = LineWriter(2, worker.whose)
+    signal.signal(signal.SIGINT, worker.on_interrupt)
+    current.set_runtime(runtime)
+    if begin.alias_ray:
+        from ..api.alias import install_as_ray
+
+        install_as_ray()
+    with runtime.lock:
+        runtime.send(m.Ready())
+    os.register_at_fork(after_in_child=lambda: _forked(runtime))
+    worker.run()
+
+
+def _forked(runtime: ClientRuntime) -> None:
+    runtime.leave_to_parent("this process was forked from a skate worker: it cannot use the worker's skate")
+    current.set_runtime(None)
