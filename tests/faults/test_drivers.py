@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -85,6 +86,7 @@ def test_f28_ctrl_c(drive: Drive, tmp_path: Path, kind: str) -> None:
     body = f"""
 say("busy")
 try:
+    inside = True  # CPython 3.11 takes an interrupt at the head of a loop for one before it, here outside of the try
     {WAITS[kind]}
 except KeyboardInterrupt:
     say("interrupted", time.monotonic())
@@ -124,8 +126,8 @@ def test_f28_the_program_goes_on_after_ctrl_c(drive: Drive, tmp_path: Path) -> N
         BUSY
         + """
 for _ in range(3):
-    say("busy")
     try:
+        say("busy")
         skate.get(work.options(num_cpus=0).remote(60))
     except KeyboardInterrupt:
         assert len(skate.get([work.options(num_cpus=0).remote() for _ in range(20)], timeout=10)) == 20
@@ -237,7 +239,8 @@ def test_f29_after_a_total_kill_the_next_start_cleans_up(drive: Drive, tmp_path:
     node, zygote = node_and_zygote(driver)
     folder = driver.said("session")
     for pid in (driver.process.pid, node, zygote, *started):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended with its parent, a moment ago
+            os.kill(pid, signal.SIGKILL)
     driver.wait()
     gone(*started)
     assert os.path.isdir(folder), "everything was killed: nobody can have removed the folder"

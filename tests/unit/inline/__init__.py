@@ -1,0 +1,1 @@
+"""The semantics of the API, on the inline runtime."""
