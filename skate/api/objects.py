@@ -119,7 +119,7 @@ def wait(
         timeout = _seconds(timeout, "wait")
     if not ray_waitables:
         return [], []
-    if set(map(type, ray_waitables)) != {ObjectRef}:
+    if list(map(type, ray_waitables)).count(ObjectRef) != len(ray_waitables):  # the fastest way to look at all of them
         for each in ray_waitables:
             if type(each) is not ObjectRef and not isinstance(each, ObjectRefGenerator):
                 _not_a_ref(each, "wait", "a list with")

@@ -55,13 +55,25 @@ class Code:
 
 def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Pack a call's arguments into the record: plain ones fast, references apart, large ones into shared memory."""
+    dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
     plain = True
-    for arg in args:
-        if not is_plain(arg):
+    for at, arg in enumerate(args):
+        if type(arg) is ObjectRef:
+            _check_session(arg, runtime)
+            dependencies.append((at, arg))
+        elif plain and not is_plain(arg):
             plain = False
-            break
-    if plain and kwargs:
-        plain = all(is_plain(arg) for arg in kwargs.values())
+    for name, arg in kwargs.items():
+        if type(arg) is ObjectRef:
+            _check_session(arg, runtime)
+            dependencies.append((name, arg))
+        elif plain and not is_plain(arg):
+            plain = False
+    if dependencies:
+        task.dependencies = dependencies
+        args = tuple(None if type(arg) is ObjectRef else arg for arg in args)
+        if kwargs:
+            kwargs = {name: None if type(arg) is ObjectRef else arg for name, arg in kwargs.items()}
     if plain:
         body = pickle.dumps((args, kwargs), 5)
         if len(body) <= ARGUMENT_BYTES_MAX:
@@ -70,24 +82,20 @@ def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ..
         task.body = b""
         task.shared = runtime.objects.write(Packed(body, [], []))
         return
-    dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
-    if any(type(arg) is ObjectRef for arg in args):
-        dependencies.extend((i, arg) for i, arg in enumerate(args) if type(arg) is ObjectRef)
-        args = tuple(None if type(arg) is ObjectRef else arg for arg in args)
-    if kwargs and any(type(arg) is ObjectRef for arg in kwargs.values()):
-        dependencies.extend((k, arg) for k, arg in kwargs.items() if type(arg) is ObjectRef)
-        kwargs = {k: None if type(arg) is ObjectRef else arg for k, arg in kwargs.items()}
-    task.dependencies = dependencies or None
     packed = serialize(Arguments((args, kwargs)))
     task.refs = packed.refs or None
-    for ref in (*packed.refs, *(ref for _, ref in dependencies)):
-        if ref._runtime is not runtime:
-            raise NotRunningError(f"{ref} belongs to a session that has ended: skate.shutdown() was called since then")
+    for ref in packed.refs:
+        _check_session(ref, runtime)
     if packed.size <= ARGUMENT_BYTES_MAX:
         task.body = packed.to_bytes()
     else:
         task.body = b""
         task.shared = runtime.objects.write(packed)
+
+
+def _check_session(ref: ObjectRef[Any], runtime: ClientRuntime) -> None:
+    if ref._runtime is not runtime:
+        raise NotRunningError(f"{ref} belongs to a session that has ended: skate.shutdown() was called since then")
 
 
 def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:

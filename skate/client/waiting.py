@@ -122,7 +122,9 @@ class Waits:
             ready = self._ready(refs, num_returns)
         if len(ready) == 1:
             at = ready[0]
-            return [refs[at]], [*refs[:at], *refs[at + 1 :]]
+            rest = list(refs)
+            del rest[at]
+            return [refs[at]], rest
         chosen = set(ready)
         return [refs[at] for at in ready], [ref for at, ref in enumerate(refs) if at not in chosen]
 
