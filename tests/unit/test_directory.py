@@ -99,6 +99,16 @@ class DirectoryMachine(RuleBasedStateMachine):
         self.blocks[ident] = (client, offset, aligned(size))
         return Value(SHARED, b"", ident, offset, size, refs or None)
 
+    def contains_itself(self, ident: bytes) -> bool:
+        seen: set[bytes] = set()
+        within = list(self.children[ident])
+        while within:
+            each = within.pop()
+            if each not in seen:
+                seen.add(each)
+                within.extend(self.children.get(each, ()))
+        return ident in seen
+
     @precondition(lambda self: self.pending)
     @rule(data=st.data(), nested=st.integers(0, 2))
     def deliver(self, data: st.DataObject, nested: int) -> None:
@@ -106,7 +116,7 @@ class DirectoryMachine(RuleBasedStateMachine):
         owner = self.pending.pop(ident)
         value = self.value(data, owner, ident, "inline", nested)
         assert value is not None
-        if ident in self.children[ident]:
+        if self.contains_itself(ident):  # a cycle: references that are counted never free one
             self.children[ident] = []
             value = Value(INLINE, b"x")
         effects = Effects()
