@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from ..wire.messages import Death, Leaving, Reaped
+from ..wire.forks import Reaped
+from ..wire.messages import Death, Leaving
 
 
 def describe(reaped: Reaped, tail: list[str], leaving: Leaving | None) -> Death:

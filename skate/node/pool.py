@@ -11,6 +11,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from ..wire import forks
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, pair
 from .deaths import describe
@@ -55,7 +56,7 @@ class WorkerPool:
             self.jobs[worker] = job
             self.node.scheduler.starting[job] = self.node.scheduler.starting.get(job, 0) + 1
             out, err = self.node.output.logs.paths(worker, job)
-            self._to_zygote(m.Fork(worker, out, err), (theirs.fileno(),))
+            self._to_zygote(forks.Fork(worker, out, err), (theirs.fileno(),))
             theirs.close()
 
     def _to_zygote(self, message: Any, fds: tuple[int, ...] = ()) -> None:
@@ -70,13 +71,13 @@ class WorkerPool:
             received = self.zygote.receive()
             if received is None:
                 return True
-            message = m.decode_from_zygote(received[0])
-            if type(message) is m.Forked:
+            message = forks.decode_from_zygote(received[0])
+            if type(message) is forks.Forked:
                 self._forked(message)
-            elif type(message) is m.Reaped:
+            elif type(message) is forks.Reaped:
                 self._reaped(message)
 
-    def _forked(self, message: m.Forked) -> None:
+    def _forked(self, message: forks.Forked) -> None:
         client = self.node.workers.get(message.worker)
         if client is None:
             return
@@ -87,11 +88,10 @@ class WorkerPool:
             return
         client.pid = message.pid
         self.node.output.logs.started(message.worker, message.pid)
-        driver = self.node.jobs.get(client.job)
-        if driver is None or driver.hello is None:
+        hello = self.node.hello_of(client.job)
+        if hello is None:
             self.kill(message.worker, signal.SIGKILL)
             return
-        hello = driver.hello
         self.node.clients[client.id] = client
         begin = m.Begin(
             self.node.welcome(client), hello.namespace, hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path
@@ -108,7 +108,7 @@ class WorkerPool:
         else:
             self.node.scheduler.starting.pop(job, None)
 
-    def _reaped(self, message: m.Reaped) -> None:
+    def _reaped(self, message: forks.Reaped) -> None:
         client = self.node.workers.get(message.worker)
         if client is None:
             return
@@ -159,11 +159,11 @@ class WorkerPool:
         if lease is not None and lease.client:
             owner = self.node.clients.get(lease.client)
             if owner is not None:
-                self.node.send(owner, m.WorkerDied(worker, death))
+                self.node.send(owner, m.WorkerDied(worker, death, self.node.running_on(worker)))
         if not client.began and client.leaving is None and worker not in self.asked_to_end:
             self._start_failed(client.job, death)
         self.asked_to_end.discard(worker)
-        self.node.actors.apply(self.node.actors.table.process_died(worker, death))
+        self.node.actors.process_died(worker, death)
         self.node.forget(client)
         for caller in list(client.serving):
             self.node.objects.settle(caller)
@@ -178,7 +178,7 @@ class WorkerPool:
                 for idle in self.node.scheduler.idle.values():
                     if worker in idle:
                         idle.remove(worker)
-            self._to_zygote(m.Kill(client.pid, signo))
+            self._to_zygote(forks.Kill(client.pid, signo))
 
     def on_time(self, now: float) -> None:
         """Kill what did not end by itself, and end idle workers that are too many."""

@@ -57,6 +57,9 @@ def pair() -> tuple[socket.socket, socket.socket]:
 class Channel:
     """One end of a connection. Not thread-safe: the caller serialises `send`, and one thread at a time receives."""
 
+    more = False
+    """Whether `receive` would find a message that the kernel knows nothing of any more."""
+
     __slots__ = ("_fds", "_parts", "_parts_bytes", "backlog", "backlog_bytes", "closed", "fd", "sock")
 
     def __init__(self, sock: socket.socket) -> None:

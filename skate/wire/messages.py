@@ -33,6 +33,8 @@ class Value(Struct, array_like=True, gc=False):
     offset: int = 0
     size: int = 0
     refs: list[bytes] | None = None
+    node: int = 0
+    """The node in whose arena the bytes lie, by number; 0: the one that everybody who sees this message is on."""
 
 
 # ---------------------------------------------------------------- data plane: caller -> worker
@@ -157,6 +159,10 @@ class Hello(Struct, array_like=True, tag=0):
     cwd: str
     alias_ray: bool
     main_path: str
+    client: bytes = b""
+    """A client of another node says who it is, and of which job."""
+    job: str = ""
+    is_driver: bool = True
 
 
 class WantWorkers(Struct, array_like=True, tag=1):
@@ -200,6 +206,9 @@ class CreateActor(Struct, array_like=True, tag=4):
     get_if_exists: bool
     request: int
     depends: list[bytes] | None = None
+    node_id: str = ""
+    """The node that it must be on, or with `node_soft` should be on; or "SPREAD"."""
+    node_soft: bool = False
 
 
 class ConnectActor(Struct, array_like=True, tag=5):
@@ -305,6 +314,23 @@ class Ready(Struct, array_like=True, tag=20):
     """This worker has started."""
 
 
+class Dial(Struct, array_like=True, tag=21):
+    """Connect to another node, for this purpose; the answer is `Dialed` with the connection."""
+
+    request: int
+    node: int
+    purpose: str
+    payload: bytes = b""
+
+
+class Pull(Struct, array_like=True, tag=22):
+    """Bring the bytes of an object here from another node's arena; the answer is `Pulled`."""
+
+    id: bytes
+    node: int
+    size: int
+
+
 ToNode = (
     Hello
     | WantWorkers
@@ -327,6 +353,8 @@ ToNode = (
     | Leaving
     | Flushed
     | Ready
+    | Dial
+    | Pull
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -343,6 +371,8 @@ class Welcome(Struct, array_like=True, tag=0):
     arena_bytes: int
     total: dict[str, float]
     worker: int = 0
+    node_no: int = 0
+    """The number of this node in its cluster; 0: it is in none."""
 
 
 class Refused(Struct, array_like=True, tag=1):
@@ -355,6 +385,8 @@ class Leased(Struct, array_like=True, tag=2):
     shape: int
     worker: int
     pid: int
+    key: bytes = b""
+    """To a client of another node, in place of the descriptors: what to dial the worker with."""
 
 
 class Death(Struct, array_like=True):
@@ -373,6 +405,8 @@ class Death(Struct, array_like=True):
 class WorkerDied(Struct, array_like=True, tag=3):
     worker: int
     death: Death
+    running: int = 0
+    """The task that it was running, if it had several."""
 
 
 class GiveBack(Struct, array_like=True, tag=4):
@@ -390,6 +424,8 @@ class ActorChanged(Struct, array_like=True, tag=5):
     pid: int = 0
     error: bytes = b""
     death: Death | None = None
+    node: int = 0
+    """The node that it lives on, by number, in a cluster."""
 
 
 class FoundActor(Struct, array_like=True, tag=6):
@@ -445,6 +481,9 @@ class Serve(Struct, array_like=True, tag=13):
     resources: dict[str, float] | None = None
     gpus: list[int] | None = None
     depth: int = 0
+    stream: bool = False
+    """The caller is on another node: the channel is a TCP connection. `rest` was read from it already."""
+    rest: bytes = b""
 
 
 class BeActor(Struct, array_like=True, tag=14):
@@ -486,6 +525,36 @@ class CannotStart(Struct, array_like=True, tag=18):
     reason: str
 
 
+class Elsewhere(Struct, array_like=True, tag=19):
+    """Another node has room for so many workers of this shape (a level): ask it for them."""
+
+    shape: int
+    node: int
+    count: int
+
+
+class Dialed(Struct, array_like=True, tag=20):
+    """The connection comes along as a descriptor, unless there is an error. `rest` was read from it already."""
+
+    request: int
+    error: str = ""
+    rest: bytes = b""
+
+
+class Pulled(Struct, array_like=True, tag=21):
+    """An object's bytes are here, held for the receiver; or the error why not."""
+
+    id: bytes
+    value: Value
+
+
+class NodeDied(Struct, array_like=True, tag=22):
+    """A node of the cluster is gone, with all that was on it."""
+
+    node: int
+    reason: str
+
+
 FromNode = (
     Welcome
     | Refused
@@ -506,41 +575,14 @@ FromNode = (
     | Stop
     | Begin
     | CannotStart
+    | Elsewhere
+    | Dialed
+    | Pulled
+    | NodeDied
 )
-
-# ---------------------------------------------------------------- control plane: node <-> zygote
-
-
-class Fork(Struct, array_like=True, tag=0):
-    """Fork a worker; its channel to the node comes along as a descriptor."""
-
-    worker: int
-    log_out: str
-    log_err: str
-
-
-class Kill(Struct, array_like=True, tag=1):
-    pid: int
-    signal: int
-
-
-class Forked(Struct, array_like=True, tag=0):
-    worker: int
-    pid: int
-    error: str = ""
-
-
-class Reaped(Struct, array_like=True, tag=1):
-    worker: int
-    pid: int
-    status: int
-    memory_bytes: int
-
 
 encode = msgspec.msgpack.Encoder().encode
 decode_batch = msgspec.msgpack.Decoder(Batch | Credit | Forget | Part).decode
 decode_replies = msgspec.msgpack.Decoder(Replies).decode
 decode_to_node = msgspec.msgpack.Decoder(ToNode).decode
 decode_from_node = msgspec.msgpack.Decoder(FromNode).decode
-decode_to_zygote = msgspec.msgpack.Decoder(Fork | Kill).decode
-decode_from_zygote = msgspec.msgpack.Decoder(Forked | Reaped).decode

@@ -18,6 +18,7 @@ import sys
 import traceback
 from typing import Any
 
+from ..wire import forks
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_writable
 from .rehearsal import ROUNDS, rehearse
@@ -107,27 +108,27 @@ class Zygote:
                 return
             if received is None:
                 return
-            message = m.decode_to_zygote(received[0])
-            if type(message) is m.Fork:
+            message = forks.decode_to_zygote(received[0])
+            if type(message) is forks.Fork:
                 self._fork(message, received[1])
             elif message.pid in self.workers:
                 os.kill(message.pid, message.signal)
 
-    def _fork(self, message: m.Fork, fds: list[int]) -> None:
+    def _fork(self, message: forks.Fork, fds: list[int]) -> None:
         parent = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
             os.close(fds[0])
-            self._tell(m.Forked(message.worker, 0, str(error)))
+            self._tell(forks.Forked(message.worker, 0, str(error)))
             return
         if pid == 0:
             self._become_worker(message, fds[0], parent)
         os.close(fds[0])
         self.workers[pid] = message.worker
-        self._tell(m.Forked(message.worker, pid))
+        self._tell(forks.Forked(message.worker, pid))
 
-    def _become_worker(self, message: m.Fork, fd: int, parent: int) -> None:
+    def _become_worker(self, message: forks.Fork, fd: int, parent: int) -> None:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -167,7 +168,7 @@ class Zygote:
             if worker is None:
                 continue
             self._end_group(pid)
-            self._tell(m.Reaped(worker, pid, status, usage.ru_maxrss * 1024))
+            self._tell(forks.Reaped(worker, pid, status, usage.ru_maxrss * 1024))
 
     def _end_group(self, pid: int) -> None:
         """A worker's own children end with it: those of its group, and those that became ours."""

@@ -1,0 +1,288 @@
+"""Everything that a standalone node listens on and dials: one TCP port, one Unix socket, and handshakes on both sides.
+
+Nothing of a TCP peer is decoded before its handshake is done; what then becomes of the connection, `services` says by its
+purpose. Handshakes have a deadline, and there are only so many at a time, so that strangers cost nothing but a refusal.
+
+INV-1: a descriptor in `_pending` is watched here; once its handshake is done it is unwatched and belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..wire.handshake import Client, HandshakeError, Server, refusal
+
+if TYPE_CHECKING:
+    from .service import Node
+
+HANDSHAKE_S = 5.0
+"""How long a handshake may take, the connection included."""
+PENDING_MAX = 256
+"""Handshakes at a time; the oldest is dropped for a new one."""
+SILENT_S = 5.0
+"""A peer whose machine does not acknowledge what was sent for so long is gone."""
+LOG_EVERY_S = 1.0
+ACCEPT_PAUSE_S = 0.2
+"""After running out of descriptors."""
+READ_BYTES = 8192
+
+Service = Callable[[str, bytes, socket.socket, bytes, str], None]
+Then = Callable[[socket.socket | None, bytes, str], None]
+
+
+class Pending:
+    """A connection whose handshake is under way."""
+
+    def __init__(
+        self, sock: socket.socket, until: float, side: Client | Server, then: Then | None, address: str
+    ) -> None:
+        self.sock = sock
+        self.until = until
+        self.side = side
+        self.then = then
+        """For one that was dialled: who waits for it."""
+        self.address = address
+        self.out = b""
+        self.connected = then is None
+
+
+class Gate:
+    """The listeners of one node, and the connections that are being made."""
+
+    def __init__(self, node: Node, token: str, version: str) -> None:
+        self.node = node
+        self._token = token
+        self._version = version
+        self.services: dict[str, Service] = {}
+        self.on_local: Callable[[socket.socket], object] | None = None
+        self.refused: Counter[str] = Counter()
+        """Strangers, by the reason why they were refused."""
+        self._listeners: dict[int, socket.socket] = {}
+        self._paused: dict[int, tuple[float, Callable[[int], bool]]] = {}
+        self._pending: dict[int, Pending] = {}
+        self._log_after = 0.0
+        node.parts.append(self)
+
+    # ------------------------------------------------------------ listening
+
+    def listen(self, host: str, port: int) -> int:
+        """Listen for other nodes; the port.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(512)
+        except OSError:
+            listener.close()
+            raise
+        self._watch_listener(listener, self._on_stranger)
+        found: int = listener.getsockname()[1]
+        return found
+
+    def listen_unix(self, path: str) -> None:
+        """Listen for drivers of this user on this machine."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        old = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(old)
+        listener.listen(64)
+        self._watch_listener(listener, self._on_driver)
+
+    def _watch_listener(self, listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:
+        fd = listener.fileno()
+        self._listeners[fd] = listener
+
+        def on_event(mask: int) -> bool:
+            for _ in range(64):
+                try:
+                    sock, address = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+                        self._pause(fd, on_event, error)
+                        break
+                    continue  # the peer was gone before it was accepted
+                accepted(sock, str(address[0]) if isinstance(address, tuple) else "")
+            return True
+
+        self.node.watch(fd, on_event)
+
+    def _pause(self, fd: int, handler: Callable[[int], bool], error: OSError) -> None:
+        """Nobody can be let in now; a listener that is readable all the time would keep the loop busy."""
+        self.node.unwatch(fd)
+        self._paused[fd] = (time.monotonic() + ACCEPT_PAUSE_S, handler)
+        self._log(f"connections wait: {error}")
+
+    def _on_driver(self, sock: socket.socket, _: str) -> None:
+        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        uid = struct.unpack("3i", peer)[1]
+        if uid != os.getuid() or self.on_local is None:
+            sock.close()
+            self._refuse("a local process of another user")
+            return
+        self.on_local(sock)
+
+    def _on_stranger(self, sock: socket.socket, address: str) -> None:
+        if len(self._pending) >= PENDING_MAX:
+            oldest = min(self._pending.values(), key=lambda pending: pending.until)
+            self._fail(oldest, "too many handshakes at a time")
+        self._begin(Pending(sock, time.monotonic() + HANDSHAKE_S, Server(self._token, self._version), None, address))
+
+    # ------------------------------------------------------------ dialling
+
+    def dial(self, host: str, port: int, purpose: str, payload: bytes, then: Then) -> None:
+        """Connect to another node; `then(socket, bytes read already, "")`, or `then(None, b"", error)`, exactly once."""
+        try:
+            family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        except ValueError:
+            then(None, b"", f"{host} is not an IP address")
+            return
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        side = Client(self._token, purpose, payload, self._version)
+        pending = Pending(sock, time.monotonic() + HANDSHAKE_S, side, then, f"{host}:{port}")
+        result = sock.connect_ex((host, port))
+        if result not in (0, errno.EINPROGRESS):
+            sock.close()
+            then(None, b"", f"cannot connect to {host}:{port}: {os.strerror(result)}")
+            return
+        pending.out = side.feed(b"")
+        self._begin(pending)
+
+    # ------------------------------------------------------------ handshakes
+
+    def _begin(self, pending: Pending) -> None:
+        sock = pending.sock
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3)):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENT_S * 1000))
+        fd = sock.fileno()
+        self._pending[fd] = pending
+        mask = select.EPOLLIN | (select.EPOLLOUT if not pending.connected else 0)
+        self.node.watch(fd, lambda mask: self._on_event(pending, mask), mask)
+
+    def _on_event(self, pending: Pending, mask: int) -> bool:
+        sock = pending.sock
+        if not pending.connected and mask & (select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP):
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                self._fail(pending, f"cannot connect to {pending.address}: {os.strerror(error)}")
+                return True
+            pending.connected = True
+        try:
+            if mask & select.EPOLLIN and pending.connected:
+                data = sock.recv(READ_BYTES)
+                if not data:
+                    self._fail(pending, "the other end has closed the connection")
+                    return True
+                pending.out += pending.side.feed(data)
+            if pending.connected:
+                self._write(pending)
+        except BlockingIOError:
+            return True
+        except HandshakeError as error:
+            if isinstance(pending.side, Server):
+                self._say_no(pending, str(error))
+            self._fail(pending, str(error))
+        except OSError as error:
+            self._fail(pending, str(error))
+        return True
+
+    def _write(self, pending: Pending) -> None:
+        if pending.out:
+            sent = pending.sock.send(pending.out)
+            pending.out = pending.out[sent:]
+        if pending.side.done and not pending.out:
+            self._finish(pending)
+            return
+        mask = select.EPOLLIN | (select.EPOLLOUT if pending.out else 0)
+        self.node.watch(pending.sock.fileno(), lambda mask: self._on_event(pending, mask), mask)
+
+    @staticmethod
+    def _say_no(pending: Pending, reason: str) -> None:
+        try:
+            pending.sock.send(refusal(reason))
+        except OSError:
+            return  # it does not hear why
+
+    def _finish(self, pending: Pending) -> None:
+        side = pending.side
+        self._drop(pending)
+        if pending.then is not None:
+            pending.then(pending.sock, side.rest, "")
+            return
+        service = self.services.get(side.purpose)
+        if service is None:
+            pending.sock.close()
+            self._refuse(f"unknown purpose {side.purpose[:20]!r}")
+            return
+        service(side.purpose, side.payload, pending.sock, side.rest, pending.address)
+
+    def _drop(self, pending: Pending) -> None:
+        fd = pending.sock.fileno()
+        self.node.unwatch(fd)
+        del self._pending[fd]
+
+    def _fail(self, pending: Pending, reason: str) -> None:
+        self._drop(pending)
+        pending.sock.close()
+        if pending.then is not None:
+            pending.then(None, b"", reason)
+        else:
+            self._refuse(reason)
+
+    def _refuse(self, reason: str) -> None:
+        self.refused[reason if len(self.refused) < 100 else "other"] += 1
+        self._log(f"a connection was refused: {reason} ({sum(self.refused.values())} so far)")
+
+    def _log(self, text: str) -> None:
+        now = time.monotonic()
+        if now >= self._log_after:
+            self._log_after = now + LOG_EVERY_S
+            print(text, file=sys.stderr, flush=True)
+
+    # ------------------------------------------------------------ time and end
+
+    def on_time(self, now: float) -> None:
+        """Give up handshakes that take too long, and listen again after a pause."""
+        for pending in [pending for pending in self._pending.values() if now >= pending.until]:
+            self._fail(pending, f"no handshake in {HANDSHAKE_S:g} s")
+        for fd, (at, handler) in list(self._paused.items()):
+            if now >= at:
+                del self._paused[fd]
+                self.node.watch(fd, handler)
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until `on_time` has something to do."""
+        due = [pending.until for pending in self._pending.values()]
+        due.extend(at for at, _ in self._paused.values())
+        return max(0.0, min(due) - now) if due else None
+
+    def close(self) -> None:
+        """Close the listeners, and what is not made yet."""
+        for fd, listener in self._listeners.items():
+            self.node.unwatch(fd)
+            listener.close()
+        self._listeners.clear()
+        for pending in list(self._pending.values()):
+            self._fail(pending, "this node ends")

@@ -1,0 +1,156 @@
+"""Messages between the head and the nodes.
+
+They travel on connections whose peer has proved to know the secret of the cluster, and are typed and size-limited all the same.
+What clients say to nodes, on this machine or on another, is in `messages.py`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct, field
+
+from .messages import CreateActor, Death
+
+ALIVE = "alive"
+DRAINING = "draining"
+DEAD = "dead"
+
+
+class NodeInfo(Struct, array_like=True):
+    """One node, as all of them know it. Amounts are in units of the scheduler."""
+
+    no: int
+    id: str
+    name: str
+    hostname: str
+    host: str
+    port: int
+    total: dict[str, int]
+    free: dict[str, int]
+    labels: dict[str, str] = field(default_factory=dict)
+    demand: list[tuple[dict[str, int], int]] = field(default_factory=list)
+    """What waits there: a request, and how many times."""
+    state: str = ALIVE
+    reason: str = ""
+
+
+class JobInfo(Struct, array_like=True):
+    """What workers of a job start with."""
+
+    job: str
+    namespace: str
+    sys_path: list[str]
+    cwd: str
+    alias_ray: bool
+    main_path: str
+    log_to_driver: bool
+
+
+# ---------------------------------------------------------------- node -> head
+
+
+class Join(Struct, array_like=True, tag=0):
+    """A node wants to be of the cluster."""
+
+    info: NodeInfo
+    pid: int
+
+
+class Report(Struct, array_like=True, tag=1):
+    """What is free on a node now, and what waits there."""
+
+    free: dict[str, int]
+    demand: list[tuple[dict[str, int], int]]
+
+
+class Beat(Struct, array_like=True, tag=2):
+    """The sender lives. Both sides send it."""
+
+
+class Leave(Struct, array_like=True, tag=3):
+    """The node ends on purpose."""
+
+    reason: str
+
+
+class ActorPlaced(Struct, array_like=True, tag=4):
+    """An actor has a process."""
+
+    id: bytes
+    restarts: int
+    worker: int
+    pid: int
+
+
+class ActorIsReady(Struct, array_like=True, tag=5):
+    """Its constructor has returned (`error` empty) or raised."""
+
+    id: bytes
+    restarts: int
+    error: bytes
+
+
+class ActorDied(Struct, array_like=True, tag=6):
+    """Its process has ended."""
+
+    id: bytes
+    restarts: int
+    death: Death
+
+
+class CannotPlace(Struct, array_like=True, tag=7):
+    """No process can be started for it."""
+
+    id: bytes
+    restarts: int
+    reason: str
+
+
+# ---------------------------------------------------------------- head -> node
+
+
+class Joined(Struct, array_like=True, tag=10):
+    """The node is of the cluster, under this number, which no other node ever gets."""
+
+    no: int
+
+
+class View(Struct, array_like=True, tag=11):
+    """Nodes that are new, or have changed."""
+
+    nodes: list[NodeInfo]
+
+
+class Fenced(Struct, array_like=True, tag=12):
+    """The head has declared the node dead, or will not have it: it must end."""
+
+    reason: str
+
+
+class PlaceActor(Struct, array_like=True, tag=13):
+    """Start this actor when there is room."""
+
+    spec: CreateActor
+    restarts: int
+    job: JobInfo
+
+
+class UnplaceActor(Struct, array_like=True, tag=14):
+    """It is not wanted any more, if it has no process yet."""
+
+    id: bytes
+
+
+class EndActor(Struct, array_like=True, tag=15):
+    """End its process: at once, or after what has been sent to it."""
+
+    id: bytes
+    drain: bool
+
+
+NodeToHead = Join | Report | Beat | Leave | ActorPlaced | ActorIsReady | ActorDied | CannotPlace
+HeadToNode = Joined | View | Fenced | PlaceActor | UnplaceActor | EndActor | Beat
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_head = msgspec.msgpack.Decoder(NodeToHead).decode
+decode_from_head = msgspec.msgpack.Decoder(HeadToNode).decode

@@ -1,0 +1,203 @@
+"""How two machines prove to each other that they are of the same cluster, before either believes a word.
+
+Pure: bytes in, bytes out; no socket and no clock. Both sides know the cluster's token; neither sends it.
+
+    client                                            server
+      magic, protocol, version, nonce  ─────────▶
+                                       ◀─────────     magic, protocol, version, nonce, or a refusal
+      proof of the client, purpose, payload ────▶
+                                       ◀─────────     proof of the server, or a refusal
+
+Versions are compared before the token is needed: a wrong version is the more useful thing to hear. A proof is an HMAC over who
+speaks, both nonces, and everything that was said; a proof of one side is not one of the other (no reflection), and each
+connection has new nonces (no replay). Nothing is decoded before its proof is right, and every length is bounded.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import struct
+
+MAGIC = b"SKATE\n"
+PROTOCOL = 1
+NONCE_BYTES = 32
+PROOF_BYTES = 32
+VERSION_BYTES_MAX = 64
+PURPOSE_BYTES_MAX = 32
+PAYLOAD_BYTES_MAX = 4096
+REFUSAL_BYTES_MAX = 512
+_HELLO = struct.Struct("<6sHB")
+_ASK = struct.Struct("<BH")
+_YES = 0
+_NO = 1
+
+
+class HandshakeError(ConnectionError):
+    """The other end is not of this cluster; the message says why and what to do."""
+
+
+class _Side:
+    """What both ends do."""
+
+    role = b""
+    other = b""
+
+    def __init__(self, token: str, version: str) -> None:
+        self._token = token.encode()
+        self._version = version.encode()[:VERSION_BYTES_MAX]
+        self._nonce = os.urandom(NONCE_BYTES)
+        self._theirs = b""
+        self._have = bytearray()
+        self.done = False
+        self.purpose = ""
+        self.payload = b""
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the handshake."""
+        return bytes(self._have)
+
+    def _hello(self) -> bytes:
+        return _HELLO.pack(MAGIC, PROTOCOL, len(self._version)) + self._version + self._nonce
+
+    def _read_hello(self) -> tuple[str, bool] | None:
+        """The other's version, and whether its protocol is ours; None until all of it is there."""
+        have = self._have
+        known = bytes(have[: len(MAGIC)])
+        if not MAGIC.startswith(known):
+            raise HandshakeError(f"the other end does not speak skate's protocol (it begins with {known!r})")
+        if len(have) < _HELLO.size:
+            return None
+        _, protocol, size = _HELLO.unpack_from(have)
+        if size > VERSION_BYTES_MAX:
+            raise HandshakeError("the other end does not speak skate's protocol (its version is too long)")
+        end = _HELLO.size + size + NONCE_BYTES
+        if len(have) < end:
+            return None
+        version = bytes(have[_HELLO.size : _HELLO.size + size]).decode("ascii", "replace")
+        self._theirs = bytes(have[end - NONCE_BYTES : end])
+        del have[:end]
+        return version, protocol == PROTOCOL
+
+    def _proof(self, role: bytes, purpose: bytes, payload: bytes) -> bytes:
+        first, second = (self._nonce, self._theirs) if self.role == b"client" else (self._theirs, self._nonce)
+        said = b"".join(
+            len(part).to_bytes(4, "little") + part for part in (MAGIC, role, first, second, purpose, payload)
+        )
+        return hmac.digest(self._token, said, "sha256")
+
+    def _same_version(self, version: str, same_protocol: bool) -> None:
+        own = self._version.decode()
+        if not same_protocol or version != own:
+            raise HandshakeError(
+                f"this end has skate {own}, the other {version}: install the same version on all machines"
+            )
+
+
+class Client(_Side):
+    """The end that dials."""
+
+    role, other = b"client", b"server"
+
+    def __init__(self, token: str, purpose: str, payload: bytes, version: str) -> None:
+        super().__init__(token, version)
+        if len(payload) > PAYLOAD_BYTES_MAX or len(purpose) > PURPOSE_BYTES_MAX:
+            raise ValueError("purpose or payload is too long for a handshake")
+        self.purpose = purpose
+        self.payload = payload
+        self._state = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what has come; returns what to send. Call it with nothing first.
+
+        Raises:
+            HandshakeError: the other end refuses, or is not of this cluster.
+        """
+        self._have += data
+        out = b""
+        if self._state == 0:
+            self._state = 1
+            out = self._hello()
+        if self._state == 1:
+            self._look_for_refusal()
+            hello = self._read_hello()
+            if hello is not None:
+                self._same_version(*hello)
+                self._state = 2
+                purpose = self.purpose.encode()
+                out += self._proof(self.role, purpose, self.payload)
+                out += _ASK.pack(len(purpose), len(self.payload)) + purpose + self.payload
+        if self._state == 2 and self._have:
+            self._look_for_refusal()
+            if self._have[0] == _YES and len(self._have) > PROOF_BYTES:
+                proof = bytes(self._have[1 : 1 + PROOF_BYTES])
+                if not hmac.compare_digest(proof, self._proof(self.other, self.purpose.encode(), self.payload)):
+                    raise HandshakeError("the other end does not know this cluster's token")
+                del self._have[: 1 + PROOF_BYTES]
+                self.done = True
+                self._state = 3
+        return out
+
+    def _look_for_refusal(self) -> None:
+        have = self._have
+        if have and have[0] == _NO:
+            size = int.from_bytes(have[1:3], "little")
+            if len(have) >= 3 and (size > REFUSAL_BYTES_MAX or len(have) >= 3 + size):
+                raise HandshakeError(bytes(have[3 : 3 + size]).decode("utf-8", "replace"))
+
+
+class Server(_Side):
+    """The end that listens."""
+
+    role, other = b"server", b"client"
+
+    def __init__(self, token: str, version: str) -> None:
+        super().__init__(token, version)
+        self._greeted = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what has come; returns what to send.
+
+        Raises:
+            HandshakeError: the other end is not of this cluster; `refusal` is what to send before closing.
+        """
+        self._have += data
+        out = b""
+        if not self._greeted:
+            hello = self._read_hello()
+            if hello is None:
+                return b""
+            self._greeted = True
+            self._same_version(*hello)
+            out = self._hello()
+        if not self.done:
+            out += self._read_proof()
+        return out
+
+    def _read_proof(self) -> bytes:
+        have = self._have
+        head = PROOF_BYTES + _ASK.size
+        if len(have) < head:
+            return b""
+        purpose_size, payload_size = _ASK.unpack_from(have, PROOF_BYTES)
+        if purpose_size > PURPOSE_BYTES_MAX or payload_size > PAYLOAD_BYTES_MAX:
+            raise HandshakeError("the other end does not speak skate's protocol (its request is too long)")
+        end = head + purpose_size + payload_size
+        if len(have) < end:
+            return b""
+        purpose, payload = bytes(have[head : head + purpose_size]), bytes(have[head + purpose_size : end])
+        if not hmac.compare_digest(bytes(have[:PROOF_BYTES]), self._proof(self.other, purpose, payload)):
+            raise HandshakeError(
+                "the token is not this cluster's: copy the head's ~/.skate/token, or set SKATE_TOKEN to what it says"
+            )
+        del have[:end]
+        self.purpose, self.payload = purpose.decode("ascii", "replace"), payload
+        self.done = True
+        return bytes((_YES,)) + self._proof(self.role, purpose, payload)
+
+
+def refusal(reason: str) -> bytes:
+    """What a server sends before it closes."""
+    text = reason.encode()[:REFUSAL_BYTES_MAX]
+    return bytes((_NO,)) + len(text).to_bytes(2, "little") + text
