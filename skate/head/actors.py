@@ -41,6 +41,8 @@ class Actor(Struct, eq=False):
     creator: bytes
     state: State = State.PENDING
     restarts: int = 0
+    node: int = 0
+    """The node that was chosen for it, by number, in a cluster."""
     worker: int = 0
     pid: int = 0
     error: bytes = b""

@@ -1,0 +1,91 @@
+"""Which nodes a cluster has, and which of them live.
+
+Pure: joins, reports and silence in; the state of the nodes out.
+
+A node gets a number that no other ever gets. It is the node's incarnation: whoever comes back after it was declared dead is a
+new node, and what still arrives under the old number is refused.
+
+INV-1: a number is alive in at most one node, and a node id in at most one living number.
+INV-2: `heard` has exactly the living nodes.
+"""
+
+from __future__ import annotations
+
+from ..wire.cluster import ALIVE, DEAD, NodeInfo
+
+DEAD_AFTER_S = 3.0
+"""A node from which nothing was heard for so long is dead."""
+DEAD_NODES_MAX = 1000
+"""How many dead nodes are remembered, for whoever asks."""
+
+
+class Nodes:
+    """The nodes of one cluster."""
+
+    def __init__(self) -> None:
+        self.by_no: dict[int, NodeInfo] = {}
+        self.heard: dict[int, float] = {}
+        self._last = 0
+        self._changed: dict[int, None] = {}
+
+    def join(self, info: NodeInfo, now: float) -> int:
+        """A node is new, or anew, of the cluster; its number. Another incarnation of it has to be lost first."""
+        self._last += 1
+        info.no = self._last
+        info.state = ALIVE
+        self.by_no[info.no] = info
+        self.heard[info.no] = now
+        self._changed[info.no] = None
+        return info.no
+
+    def incarnation(self, ident: str) -> int | None:
+        """The number of the living node with an id."""
+        return next((no for no in self.heard if self.by_no[no].id == ident), None)
+
+    def report(self, no: int, free: dict[str, int], demand: list[tuple[dict[str, int], int]], now: float) -> None:
+        """A node says what is free there, and what waits."""
+        if no not in self.heard:
+            return
+        info = self.by_no[no]
+        self.heard[no] = now
+        if info.free != free or info.demand != demand:
+            info.free, info.demand = free, demand
+            self._changed[no] = None
+
+    def beat(self, no: int, now: float) -> None:
+        """A node lives."""
+        if no in self.heard:
+            self.heard[no] = now
+
+    def lost(self, no: int, reason: str) -> bool:
+        """A node is dead from now on; False when it was already."""
+        if self.heard.pop(no, None) is None:
+            return False
+        info = self.by_no[no]
+        info.state, info.reason = DEAD, reason
+        info.free, info.demand = {}, []
+        self._changed[no] = None
+        dead = [number for number in self.by_no if number not in self.heard]
+        for number in dead[: len(dead) - DEAD_NODES_MAX]:
+            del self.by_no[number]
+        return True
+
+    def silent(self, now: float) -> list[int]:
+        """The nodes that have said nothing for too long."""
+        return [no for no, at in self.heard.items() if now - at > DEAD_AFTER_S]
+
+    def take_changes(self) -> list[NodeInfo]:
+        """What has changed since this was called last."""
+        changed, self._changed = self._changed, {}
+        return [self.by_no[no] for no in changed if no in self.by_no]
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether `take_changes` would give anything."""
+        return bool(self._changed)
+
+    def validate(self) -> None:
+        """Check the invariants; for tests and the simulator."""
+        assert set(self.heard) == {no for no, info in self.by_no.items() if info.state != DEAD}
+        ids = [self.by_no[no].id for no in self.heard]
+        assert len(set(ids)) == len(ids)

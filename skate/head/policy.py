@@ -1,0 +1,96 @@
+"""Which node gets what: placement over the cluster.
+
+Pure arithmetic over the view that every node has. The view is a hint, some milliseconds old: whoever owns the resources decides,
+and a request that finds none there waits there or is told of another place.
+
+The order is hybrid, as Ray's users know it: the own node first, then nodes that are less than half full in the order of their
+numbers, so that work stays together; then the emptiest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..wire.cluster import ALIVE, NodeInfo
+
+SPREAD = "SPREAD"
+"""In place of a node's id: the nodes take turns."""
+PACK_BELOW = 0.5
+"""Nodes less full than this are filled one after the other."""
+
+Amounts = Mapping[str, int]
+View = Mapping[int, NodeInfo]
+
+
+def feasible(node: NodeInfo, request: Amounts) -> bool:
+    """Whether a node could ever meet a request."""
+    return node.state == ALIVE and all(node.total.get(name, 0) >= units for name, units in request.items())
+
+
+def room(free: Amounts, request: Amounts) -> int:
+    """How many times a request fits into what is free; a request for nothing fits often."""
+    counts = [free.get(name, 0) // units for name, units in request.items() if units > 0]
+    return max(0, min(counts)) if counts else 1_000
+
+
+def fullness(node: NodeInfo) -> float:
+    """The share of a node's most wanted resource that is in use."""
+    used = [1 - node.free.get(name, 0) / units for name, units in node.total.items() if units > 0]
+    return max(used, default=0.0)
+
+
+def ranked(view: View, own: int, request: Amounts) -> list[NodeInfo]:
+    """The nodes that could ever meet a request, the best first."""
+
+    def order(node: NodeInfo) -> tuple[bool, float, int]:
+        full = fullness(node)
+        return node.no != own, 0.0 if full < PACK_BELOW else full, node.no
+
+    return sorted((node for node in view.values() if feasible(node, request)), key=order)
+
+
+def place(view: View, own: int, request: Amounts) -> int | None:
+    """The node for an actor: the best that has room now, or else that could ever have; None when there is none."""
+    nodes = ranked(view, own, request)
+    for node in nodes:
+        if room(node.free, request):
+            return node.no
+    return nodes[0].no if nodes else None
+
+
+def spread(view: View, request: Amounts, count: int) -> dict[int, int]:
+    """How many of `count` each node gets that could ever meet a request, when all are to have the same."""
+    nodes = sorted(node.no for node in view.values() if feasible(node, request))
+    shares = {no: count // len(nodes) + (at < count % len(nodes)) for at, no in enumerate(nodes)}
+    return {no: share for no, share in shares.items() if share}
+
+
+def elsewhere(view: View, own: int, wanted: Sequence[tuple[Amounts, int]]) -> list[tuple[int, int, int]]:
+    """Where else what waits on node `own` could run.
+
+    Args:
+        view: all nodes.
+        own: the number of the node where it waits.
+        wanted: requests, and how many times each could be met.
+
+    Returns:
+        (place in `wanted`, node, count) for other nodes. What only other nodes could ever meet goes to one of them even if it
+        has to wait there.
+    """
+    free = {node.no: dict(node.free) for node in view.values()}
+    out = []
+    for at, (request, count) in enumerate(wanted):
+        nodes = ranked(view, own, request)
+        for node in nodes:
+            if node.no == own or count <= 0:
+                continue
+            taken = min(count, room(free[node.no], request))
+            if taken:
+                for name, units in request.items():
+                    free[node.no][name] = free[node.no].get(name, 0) - taken * units
+                out.append((at, node.no, taken))
+                count -= taken
+        others = [node for node in nodes if node.no != own]
+        if count > 0 and others and len(others) == len(nodes):
+            out.append((at, others[0].no, count + sum(n for i, no, n in out if i == at and no == others[0].no)))
+    return out

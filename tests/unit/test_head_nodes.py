@@ -1,0 +1,120 @@
+"""Which nodes live, and where work goes: the pure parts of the head."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from skate.head import policy
+from skate.head.nodes import DEAD_AFTER_S, Nodes
+from skate.wire.cluster import ALIVE, DEAD, NodeInfo
+
+
+def info(ident: str = "a", no: int = 0, free: dict[str, int] | None = None, **total: int) -> NodeInfo:
+    return NodeInfo(no, ident, ident, ident, "127.0.0.1", 1, total, dict(total) if free is None else free)
+
+
+class NodesMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes = Nodes()
+        self.now = 0.0
+        self.given: set[int] = set()
+
+    @rule(name=st.sampled_from("abcd"))
+    def join(self, name: str) -> None:
+        old = self.nodes.incarnation(name)
+        if old is not None:
+            assert self.nodes.lost(old, "joined again")
+        number = self.nodes.join(info(name, CPU=10), self.now)
+        assert number not in self.given
+        self.given.add(number)
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data())
+    def beat(self, data: st.DataObject) -> None:
+        self.nodes.beat(data.draw(st.sampled_from(sorted(self.given))), self.now)
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data(), free=st.integers(0, 10))
+    def report(self, data: st.DataObject, free: int) -> None:
+        number = data.draw(st.sampled_from(sorted(self.given)))
+        living = number in self.nodes.heard
+        self.nodes.report(number, {"CPU": free}, [], self.now)
+        if not living and number in self.nodes.by_no:
+            assert self.nodes.by_no[number].free == {}, "nothing is believed of a dead incarnation"
+
+    @rule(seconds=st.floats(0, 5))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for number in self.nodes.silent(self.now):
+            assert self.now - self.nodes.heard[number] > DEAD_AFTER_S
+            assert self.nodes.lost(number, "silent")
+            assert not self.nodes.lost(number, "again")
+        assert not self.nodes.silent(self.now)
+
+    @rule()
+    def changes_are_told_once(self) -> None:
+        self.nodes.take_changes()
+        assert not self.nodes.has_changes and not self.nodes.take_changes()
+
+    @invariant()
+    def valid(self) -> None:
+        self.nodes.validate()
+        assert {i.state for i in self.nodes.by_no.values()} <= {ALIVE, DEAD}
+
+
+TestNodes = NodesMachine.TestCase
+
+amounts = st.dictionaries(st.sampled_from(["CPU", "GPU", "x"]), st.integers(0, 8), max_size=3)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> dict[int, NodeInfo]:
+    view = {}
+    for number in range(1, draw(st.integers(1, 5)) + 1):
+        total = draw(amounts)
+        free = {name: draw(st.integers(0, units)) for name, units in total.items()}
+        view[number] = info(str(number), number, free, **total)
+        view[number].state = draw(st.sampled_from([ALIVE, ALIVE, DEAD]))
+    return view
+
+
+@given(views(), amounts)
+def test_an_actor_goes_where_it_could_ever_run(view, request):
+    chosen = policy.place(view, 1, request)
+    could = [node.no for node in view.values() if policy.feasible(node, request)]
+    assert (chosen is None) == (not could)
+    if chosen is not None:
+        assert chosen in could
+        with_room = [no for no in could if policy.room(view[no].free, request)]
+        assert not with_room or chosen in with_room
+
+
+@given(views(), st.lists(st.tuples(amounts, st.integers(1, 6)), max_size=4))
+def test_what_goes_elsewhere_fits_there(view, wanted):
+    taken: dict[int, dict[str, int]] = {}
+    for at, number, count in policy.elsewhere(view, 1, wanted):
+        request, asked = wanted[at]
+        assert number != 1 and 0 < count <= asked
+        assert policy.feasible(view[number], request)
+        own = policy.feasible(view[1], request)
+        if own:  # what could run here only goes where there is room now
+            used = taken.setdefault(number, {})
+            for name, units in request.items():
+                used[name] = used.get(name, 0) + units * count
+                assert units == 0 or used[name] <= view[number].free.get(name, 0)
+
+
+def test_work_stays_together_and_then_spreads():
+    view = {
+        1: info("1", 1, {"CPU": 0}, CPU=4),
+        2: info("2", 2, {"CPU": 3}, CPU=4),
+        3: info("3", 3, {"CPU": 4}, CPU=4),
+    }
+    assert policy.place(view, 1, {"CPU": 1}) == 2, "below half: filled in the order of numbers"
+    view[2].free = {"CPU": 1}
+    assert policy.place(view, 1, {"CPU": 1}) == 3
+    assert policy.elsewhere(view, 1, [({"CPU": 1}, 10)]) == [(0, 3, 4), (0, 2, 1)]
+    assert policy.elsewhere(view, 1, [({"GPU": 1}, 1)]) == []
