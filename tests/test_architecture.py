@@ -21,6 +21,8 @@ PURE = (
     "node/resources.py",
     "node/directory.py",
     "head/actors.py",
+    "head/nodes.py",
+    "head/policy.py",
     "store/ranges.py",
 )
 """They decide, and get all they know as arguments."""
@@ -58,6 +60,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "api/lifecycle.py": {"inline"},  # init(mode="inline") starts it
     "client/start.py": {"__init__"},  # the version
     "node/service.py": {"client.errors", "__init__"},  # errors that the node makes travel like all others
+    "node/transfer.py": {"client.errors"},
     "node/main.py": {"worker.zygote"},  # the zygote is forked from the node's own warm interpreter
     "worker/start.py": {"api.alias"},  # `import ray` means skate in workers, too
     "worker/output.py": {"node.logs"},  # the mark at the start of a line

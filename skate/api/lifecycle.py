@@ -11,13 +11,16 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec.structs import replace
+
 from ..client import current
 from ..client.init_options import InitOptions
-from ..exceptions import ClusterConnectionError, UnsupportedError
+from ..exceptions import AuthenticationError, ClusterConnectionError, RaySystemError, UnsupportedError
 from .arity import closest
 from .options import check_options
 
 if TYPE_CHECKING:
+    from ..client.sessions import Session
     from ..client.waist import Runtime
     from .context import RayContext
 
@@ -43,10 +46,6 @@ _HIDDEN = {
     "_cluster_id": False,
 }
 """Arguments that Ray takes beside the documented ones, and whether skate has them."""
-
-
-class ConnectionNotSupportedError(UnsupportedError, ClusterConnectionError):
-    """The address names a cluster, and this version of skate runs on one machine only."""
 
 
 def init(
@@ -81,8 +80,9 @@ def init(
     """Start skate in this process; called by itself at the first use if you don't.
 
     Args:
-        address: None or "local" starts a new instance on this machine; "auto" needs one that exists.
-            None looks at the environment variables SKATE_ADDRESS and RAY_ADDRESS first.
+        address: "HOST:PORT" is the head of a cluster, "auto" the cluster that this machine is in, "local" a new instance for this
+            program alone. None looks at SKATE_ADDRESS and RAY_ADDRESS, then for a cluster that `skate start` has started on this
+            machine, and else is "local", as it is whenever you say what resources there should be.
         mode: "inline" runs every task and actor in this process and thread, so that a debugger works.
         num_cpus, num_gpus: how many CPUs and GPUs tasks may ask for; None is what the machine has.
         resources: amounts of your own resources, by name.
@@ -129,14 +129,16 @@ def init(
     options = _init_options(
         num_cpus, num_gpus, resources, object_store_memory, namespace, log_to_driver is not False, hidden
     )
-    _check_address(address)
     if configure_logging:
         _configure_logging(logging_level, logging_format)
     with _lock:
-        return _start(options, mode, ignore_reinit_error)
+        asks = not (num_cpus is None and num_gpus is None and not resources and object_store_memory is None)
+        return _start(options, mode, ignore_reinit_error, address, asks)
 
 
-def _start(options: InitOptions, mode: str | None, ignore_reinit_error: bool) -> RayContext:
+def _start(
+    options: InitOptions, mode: str | None, ignore_reinit_error: bool, address: str | None, asks_for_resources: bool
+) -> RayContext:
     from .context import RayContext
 
     if current.runtime is not None:
@@ -151,9 +153,16 @@ def _start(options: InitOptions, mode: str | None, ignore_reinit_error: bool) ->
 
         runtime = InlineRuntime(options)
     else:
-        from ..client.start import start
+        session = _find_session(address, options, asks_for_resources)
+        if session is None:
+            from ..client.start import start
 
-        runtime = start(options)
+            runtime = start(options)
+        else:
+            from ..client.sessions import connect
+            from ..client.start import attach
+
+            runtime = attach(connect(session), options)
     current.set_runtime(runtime)
     if not _state["atexit"]:
         import atexit
@@ -257,26 +266,67 @@ def _init_options(
     )
 
 
-def _check_address(address: str | None) -> None:
-    """Return when a new instance on this machine is wanted; raise when the address names another."""
+def _find_session(address: str | None, options: InitOptions, asks_for_resources: bool) -> Session | None:
+    """The node of this machine to attach to; None when a private one is wanted.
+
+    Raises:
+        ConnectionError: the address names a cluster that is not there.
+    """
     origin = "address"
     if address is None:
         for origin in ("SKATE_ADDRESS", "RAY_ADDRESS"):
             address = os.environ.get(origin)
             if address:
                 break
-    if not address or address == "local":
-        return
-    if not isinstance(address, str):
+    if address is not None and not isinstance(address, str):
         raise TypeError(f"address must be a string or None, not {address!r}.")
-    if address == "auto":
-        raise ClusterConnectionError(
-            f'{origin}="auto": no running cluster was found. Leave the address out to start skate on this machine.'
+    if address == "local" or (not address and asks_for_resources):
+        return None
+    if not address and not os.path.isdir(_sessions_folder(options.temp_dir)):
+        return None
+    from ..client import sessions
+
+    found = sessions.running(options.temp_dir)
+    if not address:
+        return found[0] if found else None
+    if asks_for_resources:
+        raise ValueError(
+            f"{origin}={address!r} names a cluster that has its own resources: leave num_cpus, num_gpus, resources and "
+            "object_store_memory out."
         )
-    raise ConnectionNotSupportedError(
-        f"{origin}={address!r}: connecting to a cluster is not supported yet. "
-        "Leave the address out to start skate on this machine."
-    )
+    if address == "auto":
+        if not found:
+            raise ClusterConnectionError(
+                f'{origin}="auto": no running cluster was found. Start one with `skate start --head`, or leave the address out.'
+            )
+        return found[0]
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f'{origin}={address!r}: an address is "auto", "local", or HOST:PORT.')
+    for session in found:
+        if session.address == address or f"{session.host}:{session.port}" == address:
+            return session
+    wish = sessions.Wish(False, _own_address(host), 0, host, int(port), daemon=False)
+    try:
+        return sessions.start_node(replace(options, num_cpus=0), wish)
+    except (RaySystemError, AuthenticationError) as error:
+        raise ClusterConnectionError(f"{origin}={address!r}: {error}") from None
+
+
+def _sessions_folder(temp_dir: str | None) -> str:
+    import tempfile
+
+    return os.path.join(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
+
+
+def _own_address(towards: str) -> str:
+    """The address of this machine as another sees it."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
+        probe.connect((towards, 9))
+        own: str = probe.getsockname()[0]
+        return own
 
 
 def _configure_logging(level: int | str, form: str | None) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from ..client.specs import DYNAMIC, STREAMING, ActorOptions, MethodOptions, TaskOptions
+from ..client.specs import DYNAMIC, SPREAD, STREAMING, ActorOptions, MethodOptions, TaskOptions
 from ..exceptions import UnsupportedError
 from .arity import closest
 
@@ -271,6 +271,8 @@ def _retried(given: Any) -> tuple[type[BaseException], ...]:
 
 def _affinity(options: Mapping[str, Any]) -> tuple[str, bool]:
     strategy = options.get("scheduling_strategy")
+    if strategy == SPREAD:
+        return SPREAD, True
     if strategy is None or isinstance(strategy, str):
         return "", False
     return strategy.node_id, bool(strategy.soft)

@@ -10,7 +10,7 @@ A command that runs the user's program returns a `Program` instead of running it
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,6 +55,54 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
         return (find_module if is_module else find_script)(script, list(args))
     except NotFound as error:
         raise NoProgram(str(error)) from None
+
+
+@cli.command("start")
+@click.option("--head", is_flag=True, help="Start a cluster: be its head.")
+@click.option("--address", default=None, metavar="HOST:PORT", help="Join the cluster whose head is there.")
+@click.option("--node-ip-address", default=None, help="The address to listen on. [this machine's own]")
+@click.option("--port", type=int, default=None, help="The port to listen on. [6379 of a head, any of another node]")
+@click.option("--num-cpus", type=int, default=None, help="CPUs that tasks may ask for. [what the machine has]")
+@click.option("--num-gpus", type=int, default=None, help="GPUs that tasks may ask for.")
+@click.option("--memory", type=int, default=None, help="Bytes that tasks may ask for.")
+@click.option("--object-store-memory", type=int, default=None, help="Bytes of shared memory for objects.")
+@click.option("--resources", default="{}", metavar="JSON", help="Your own resources: '{\"bob\": 5}'.")
+@click.option("--labels", default="{}", metavar="JSON", help="Labels of the node, by name.")
+@click.option("--node-name", default="", help="What the node is called. [the host's name]")
+@click.option("--temp-dir", default=None, help="Where the session's folder is made.")
+@click.option("--block", is_flag=True, help="Stay until the node ends.")
+@click.option("--include-dashboard", type=bool, default=None, help="Not supported yet but for False.")
+@click.option("--dashboard-host", default=None, help="Not supported yet.")
+@click.option("--dashboard-port", type=int, default=None, help="Not supported yet.")
+@click.option("--system-config", default=None, metavar="JSON", help="Not supported yet.")
+@click.option("--object-spilling-directory", default=None, help="Not supported yet.")
+@click.option("--disable-usage-stats", is_flag=True, help="Without effect: there are none.")
+def start_command(**options: Any) -> None:
+    """Start a node on this machine: the head of a new cluster, or a member of one."""
+    from .nodes import start
+
+    start(**options)
+
+
+@cli.command("stop")
+@click.option("-f", "--force", is_flag=True, help="Kill them at once.")
+@click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
+def stop_command(force: bool, temp_dir: str | None) -> None:
+    """End all nodes that you have started on this machine."""
+    from .nodes import stop
+
+    stop(force, temp_dir)
+
+
+@cli.command("status")
+@click.option("--address", default=None, metavar="HOST:PORT", help="Of which cluster, if several run here.")
+@click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status_command(address: str | None, temp_dir: str | None, as_json: bool) -> None:
+    """Show the nodes of the cluster, what is free, what waits and why, and what was lost."""
+    from .nodes import status
+
+    status(address, temp_dir, as_json)
 
 
 def main() -> None:

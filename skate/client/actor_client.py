@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 from ..wire import messages as m
-from .pipe import Pipe
+from .pipe import FarPipe, Pipe
 from .specs import MethodOptions, value_of
 from .submitter import TaskRecord
 
@@ -51,6 +51,7 @@ class ActorClient:
         "inflight",
         "max_pending",
         "methods",
+        "node",
         "pid",
         "placement",
         "queue",
@@ -62,7 +63,7 @@ class ActorClient:
         self.id = ident
         self.class_name = class_name
         self.max_pending = max_pending
-        self.channel: Pipe | None = None
+        self.channel: Pipe | FarPipe | None = None
         self.queue: deque[TaskRecord] = deque()
         self.inflight: dict[int, TaskRecord] = {}
         self.methods: dict[Any, Method] = {}
@@ -73,6 +74,8 @@ class ActorClient:
         self.state = ACTOR_PENDING
         self.restarts = 0
         self.pid = 0
+        self.node = 0
+        """The node that it lives on, by number, in a cluster."""
         self.error = b""
         self.death: m.Death | None = None
         self.creating: Any = None

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import NotRunningError, PendingCallsLimitExceeded, RayTaskError, TaskCancelledError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer, pair
-from .actor_client import ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
+from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
 from .actor_life import ActorLife
 from .arguments import EMPTY_BODY, define, pack_arguments, packets, wire_task
 from .creation import Creation
 from .errors import unpack_error
-from .pipe import Pipe
+from .pipe import FarPipe, Pipe
 from .refs import ERROR, VALUE, ObjectRef
 from .specs import MethodOptions
 from .submitter import TaskRecord
@@ -72,11 +72,44 @@ class Actors:
         return actor
 
     def connect(self, actor: ActorClient) -> None:
-        """Have the node hand a new channel to the actor's process. Needs the lock."""
-        theirs = self.open(actor, keep=True)
+        """Have the node hand a new channel to the actor's process. In a cluster, ask the head where that is first.
+        Needs the lock."""
         actor.fresh = True
+        if self.runtime.links.clustered:
+            self.runtime.links.head.send(m.ConnectActor(actor.id))
+        else:
+            self._connect_here(actor)
+
+    def _connect_here(self, actor: ActorClient) -> None:
+        theirs = self.open(actor, keep=True)
         self.runtime.send(m.ConnectActor(actor.id), [theirs.fileno()])
         theirs.close()
+
+    def reach(self, actor: ActorClient, node: int) -> None:
+        """Connect to an actor that lives on this node or on another. Needs the lock."""
+        actor.node = node
+        if actor.channel is not None:
+            return
+        links = self.runtime.links
+        if node == links.number:
+            self._connect_here(actor)
+            self.flush(actor)
+            return
+        restarts = actor.restarts
+
+        def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is None:
+                return  # its node is gone, or it is: the head will say
+            if actor.channel is not None or actor.state != ACTOR_ALIVE or actor.restarts != restarts:
+                sock.close()
+                return
+            channel = actor.channel = FarPipe(sock, self.runtime.pump, rest)
+            actor.defined = {}
+            self.runtime.pump.add(channel.fd, lambda mask: self._on_actor(actor, mask))
+            self.flush(actor)
+
+        links.to(node)  # its node has to know who holds what the actor returns
+        links.dial(node, "data", actor.id + self.runtime.client_id, connected)
 
     # ------------------------------------------------------------ calls
 
@@ -162,9 +195,12 @@ class Actors:
                 return
             self._send(actor, channel, tasks)
 
-    def _send(self, actor: ActorClient, channel: Pipe, tasks: list[TaskRecord]) -> None:
+    def _send(self, actor: ActorClient, channel: Pipe | FarPipe, tasks: list[TaskRecord]) -> None:
         out = []
         definitions: list[m.Definition] = []
+        if channel.reader_end is None and actor.node != self.runtime.node_no:
+            for task in tasks:
+                self.runtime.tasks.lend(task, None)
         for task in tasks:
             method = task.function
             no = method.no
@@ -221,12 +257,16 @@ class Actors:
                 raw = channel.receive_into(self._buffer, self._view)
             except ChannelClosed:
                 self.runtime.pump.remove(channel.fd)  # the node will say how the actor ended
+                if isinstance(channel, FarPipe):  # or it lives, and only the connection has ended
+                    self.life.cut_off(actor)
                 break
             if raw is None:
                 break
             self._on_replies(actor, m.decode_replies(raw), back)
         if back:
             actor.queue.extendleft(reversed(back))
+        if channel is not None and channel.more and not channel.closed:  # no event will tell of it
+            self.read(actor, limit)
 
     def _on_replies(self, actor: ActorClient, message: m.Replies, back: list[TaskRecord]) -> None:
         """One packet of answers; calls that were read but not begun are added to `back`, in order."""

@@ -50,7 +50,7 @@ class Code:
         block = self.block
         if block is None:
             return m.Value(m.INLINE, self.data, b"", 0, 0, refs)
-        return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
+        return runtime.grants.value(block, refs)
 
 
 def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
     shared = None
     if task.shared is not None:
         block = task.shared
-        shared = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
+        shared = runtime.grants.value(block)
     return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
 
 

@@ -43,12 +43,12 @@ class Creation:
         pack_arguments(runtime, record, args, kwargs)
         with runtime.lock:
             runtime.settle()
-            ident = runtime.new_id()
+            ident = runtime.new_actor_id()
             record.seq = int.from_bytes(ident[8:], "big")
             actor = ActorClient(ident, options.class_name, options.max_pending_calls)
             request = self._message(actor, spec, code, record, meta)
             ref: ObjectRef[Any] = ObjectRef(runtime, ident, REMOTE)
-            slot = runtime.link.open_request() if options.name else None
+            slot = runtime.links.head.open_request() if options.name else None
             if slot is not None:
                 request.request = slot.number
             runtime.objects.known[ident] = ref
@@ -59,7 +59,7 @@ class Creation:
             actor.placement = needed
             self.when_ready(record, lambda: self._send(actor))
         if slot is not None:
-            return self._settle_name(runtime.link.wait_request(slot), ref, actor, meta, options.name)
+            return self._settle_name(runtime.links.head.wait_request(slot), ref, actor, meta, options.name)
         return ref, meta
 
     def _settle_name(
@@ -101,6 +101,8 @@ class Creation:
             options.is_async,
             options.get_if_exists,
             0,
+            node_id=options.node_id,
+            node_soft=options.node_soft,
         )
 
     def when_ready(self, record: TaskRecord, then: Any) -> None:
@@ -142,7 +144,7 @@ class Creation:
             block = record.shared
             runtime.grants.lend(block)
             depends.append(block.id)
-            request.body = m.Value(m.SHARED, b"", block.id, block.offset, block.size, nested or None)
+            request.body = runtime.grants.value(block, nested or None)
         else:
             request.body = m.Value(m.INLINE, record.body, b"", 0, 0, nested or None)
         code = request.definition.code
@@ -151,9 +153,12 @@ class Creation:
             if code.id:
                 depends.append(code.id)
         request.depends = depends
-        theirs = self.actors.open(actor, keep=request.max_restarts != 0)
-        runtime.send(request, [theirs.fileno()])
-        theirs.close()
+        if runtime.links.clustered:  # where it will live is not known yet
+            runtime.links.head.send(request)
+        else:
+            theirs = self.actors.open(actor, keep=request.max_restarts != 0)
+            runtime.send(request, [theirs.fileno()])
+            theirs.close()
         actor.creating = None
         self.actors.flush(actor)
 
@@ -163,5 +168,5 @@ class Creation:
         actor.creating = None
         actor.state = ACTOR_DEAD
         actor.death = m.Death(reason, intended=True)
-        self.runtime.link.answer(m.FoundActor(request.request, actor.id, request.meta, created=True))
+        self.runtime.links.head.answer(m.FoundActor(request.request, actor.id, request.meta, created=True))
         self.actors.life.fail_all(actor)

@@ -64,10 +64,14 @@ class Grants:
 
     # ------------------------------------------------------------ lending
 
+    def value(self, block: Block, refs: list[bytes] | None = None) -> m.Value:
+        """A block of this process, for a message."""
+        return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs, self.runtime.node_no)
+
     def lend(self, block: Block) -> None:
         """Let the node answer for a block of this process. Needs the lock."""
         if not block.held:
-            self.runtime.send(m.Register(block.id, m.Value(m.SHARED, b"", block.id, block.offset, block.size)))
+            self.runtime.send(m.Register(block.id, self.value(block)))
             self.memory.lend(block)
 
     def keep_for_others(self, ids: list[bytes]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import GetTimeoutError, LocalRayletDiedError, NotRunningError, RaySystemError
 from ..wire import messages as m
-from ..wire.channel import Channel, ChannelClosed, wait_writable
+from ..wire.channel import ChannelClosed, wait_writable
 from .pump import Waiter
 from .refs import ERROR
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 class Slot:
     """A request to the node that waits for its answer."""
 
-    __slots__ = ("abandoned", "answer", "number", "waiter")
+    __slots__ = ("abandoned", "answer", "error", "number", "waiter")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.answer: Any = None
+        self.error = ""
         self.abandoned = False
         self.waiter = Waiter()
 
@@ -37,13 +38,18 @@ class Slot:
 class Link:
     """The node, as this client talks to it."""
 
-    def __init__(self, runtime: ClientRuntime, channel: Channel) -> None:
+    number = 0
+    """The node's number, if it is not the client's own."""
+
+    def __init__(self, runtime: ClientRuntime, channel: Any) -> None:
+        """`channel`: a `Channel`, or for another node a `StreamChannel` that comes later."""
         self.runtime = runtime
         self.channel = channel
         self.handlers: dict[type, Callable[[Any], None]] = {}
         """Who hears which message of the node."""
         self._slots: dict[int, Slot] = {}
-        runtime.pump.add(channel.fd, self._on_readable)
+        if channel is not None:
+            runtime.pump.add(channel.fd, self._on_readable)
 
     # ------------------------------------------------------------ to the node
 
@@ -61,6 +67,9 @@ class Link:
         except ChannelClosed:
             self._node_lost()
 
+    def open(self) -> None:
+        """Connect, if that is not so yet. Needs the lock."""
+
     def open_request(self) -> Slot:
         """A place for an answer. Needs the lock."""
         slot = Slot(self.runtime.next_id())
@@ -71,6 +80,8 @@ class Link:
         """Wait for the answer."""
         if not self.runtime.wait_for(slot.waiter, timeout, lambda: why):
             raise GetTimeoutError(f"no answer in {timeout} s: {why}")
+        if slot.error:
+            raise RaySystemError(slot.error)
         if slot.answer is None:
             raise NotRunningError(self.runtime.lost or "skate was shut down")
         return slot.answer
@@ -98,15 +109,20 @@ class Link:
     # ------------------------------------------------------------ from the node
 
     def _on_readable(self, mask: int) -> None:
+        channel = self.channel
         for _ in range(64):
             try:
-                received = self.channel.receive()
+                received = channel.receive()
             except ChannelClosed:
-                self._node_lost()
+                self._ended()
                 return
             if received is None:
                 return
             self.handle(m.decode_from_node(received[0]), received[1])
+            if channel.closed:
+                return
+        while channel.more:  # read from the kernel already: no event will tell of it
+            self._on_readable(mask)
 
     def handle(self, message: Any, fds: list[int]) -> None:
         """A message from the node. Needs the lock."""
@@ -117,6 +133,8 @@ class Link:
             handler(message)
         elif kind is m.Leased:
             runtime.tasks.leased(message, fds)
+        elif kind is m.Dialed:
+            runtime.links.dialed(message, fds)
         elif runtime.on_message is None or not runtime.on_message(message, fds):
             raise RaySystemError(f"unexpected message from the node: {kind.__name__}")
 
@@ -130,6 +148,9 @@ class Link:
             self.send(m.ReturnMemory([(message.offset, message.size)]))  # who asked for it was interrupted
 
     # ------------------------------------------------------------ its end
+
+    def _ended(self) -> None:
+        self._node_lost()
 
     def _node_lost(self) -> None:
         """The node is gone: everything that waits for it fails."""

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..exceptions import ObjectLostError
 from ..wire import messages as m
 from .errors import unpack_error
 from .memory import Block
-from .refs import ERROR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef
+from .pump import Waiter
+from .refs import ERROR, FAR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef, home_of
 from .serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
 
 if TYPE_CHECKING:
@@ -42,6 +45,16 @@ class Held:
         runtime.pump.nudge()
 
 
+class Far:
+    """Where the bytes of an object are, if not on this node, and the hold that keeps them there."""
+
+    __slots__ = ("held", "value")
+
+    def __init__(self, value: m.Value, held: Held | None) -> None:
+        self.value = value
+        self.held = held
+
+
 class Contained:
     """The references inside a value: their ids, and from the first use on the references themselves."""
 
@@ -60,6 +73,8 @@ class Objects:
         self._runtime = runtime
         self.known: weakref.WeakValueDictionary[bytes, ObjectRef[Any]] = weakref.WeakValueDictionary()
         self.fetching: dict[bytes, ObjectRef[Any]] = {}
+        self._pulls: dict[bytes, list[Callable[[m.Value], None]]] = {}
+        """Bytes that are on their way here from another node, and who waits for them."""
 
     # ------------------------------------------------------------ making
 
@@ -121,6 +136,9 @@ class Objects:
         if state == SHARED:
             refs = None if ref._contained is None else self.contained(ref._contained)
             return deserialize(ref._value.view(), refs)
+        if state == FAR:
+            self.bring(ref)
+            return self.load(ref)
         raise self.error_of(ref)
 
     def error_of(self, ref: ObjectRef[Any]) -> BaseException:
@@ -149,6 +167,11 @@ class Objects:
                 refs = [self.adopt(ident) for ident in value.refs]
         if value.kind == m.INLINE:
             return deserialize(value.data, refs)
+        far: list[Block] = []
+        if self.is_far(value):
+            value = self.localize([value], far)[0]
+            if value.kind == m.ERROR:
+                return self.load_value(value)
         with self._runtime.lock:
             block = self.foreign_block(value, held=False)
         if blocks is not None:
@@ -164,6 +187,12 @@ class Objects:
                 ref._contained = Contained(value.refs, None)
             ref._value = value.data
             ref._state = ERROR
+        elif value.kind == m.SHARED and self.is_far(value):
+            held = Held(self._runtime, value.id) if given else None
+            if value.refs:
+                ref._contained = Contained(value.refs, held)
+            ref._value = Far(value, held)
+            ref._state = FAR
         elif value.kind == m.SHARED:
             block = self.foreign_block(value, held=given)
             if value.refs:
@@ -185,7 +214,7 @@ class Objects:
             memory.foreign[value.id] = block
         elif held:
             if block.held:
-                self._runtime.dropped.append(value.id)
+                memory.ended.append((value.id, 0, 0, False, True))
             block.held = True
         return block
 
@@ -214,7 +243,10 @@ class Objects:
             return m.Value(m.INLINE, plain_dumps(ref._value, 5))
         if state == SHARED:
             block = ref._value
-            return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
+            return m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs, self._runtime.node_no)
+        if state == FAR:
+            value: m.Value = ref._value.value
+            return value
         error = ref._value
         if not isinstance(error, bytes):
             from .errors import pack_error
@@ -257,7 +289,7 @@ class Objects:
             if block is None:
                 value = m.Value(m.INLINE, packed.to_bytes(), runtime.new_id(), 0, 0, refs)
             else:
-                value = m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs)
+                value = m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs, runtime.node_no)
                 runtime.memory.give(block)
             runtime.send(m.Register(value.id, value, to))
         return value
@@ -270,7 +302,7 @@ class Objects:
             self.known[ident] = ref
         if ref._hold is None:
             ref._hold = Held(self._runtime, ident)
-            self._runtime.send(m.Hold(ident, 1))
+            self._runtime.tell(m.Hold(ident, 1))
         return ref
 
     # ------------------------------------------------------------ fetching
@@ -279,7 +311,7 @@ class Objects:
         """Ask the node for a remote reference's value, once. Needs the lock."""
         if ref._state == REMOTE and ref._id not in self.fetching:
             self.fetching[ref.binary()] = ref
-            self._runtime.send(m.Fetch(ref.binary()))
+            self._runtime.tell(m.Fetch(ref.binary()))
 
     def watch(self, ident: bytes, callback: Callable[[ObjectRef[Any]], None]) -> None:
         """Call back when an object of this client has a value, or when nobody holds it any more, as an error.
@@ -289,7 +321,7 @@ class Objects:
         ref: ObjectRef[Any] = ObjectRef(self._runtime, ident, REMOTE)
         ref._callbacks = [callback]
         self.fetching[ident] = ref
-        self._runtime.send(m.Fetch(ident))
+        self._runtime.tell(m.Fetch(ident))
 
     def unwatch(self, ident: bytes) -> None:
         """The value of an object is not waited for any more. Needs the lock."""
@@ -302,6 +334,87 @@ class Objects:
             return
         value = message.value
         if value.kind == m.SHARED:
-            self._runtime.send(m.Hold(value.id, 1))
+            self._runtime.tell(m.Hold(value.id, 1))
         self.set_value(ref, value, given=value.kind == m.SHARED)
         self.finish(ref)
+
+    # ------------------------------------------------------------ bytes on other nodes
+
+    def is_far(self, value: m.Value) -> bool:
+        """Whether the bytes of a shared value lie in another node's arena."""
+        return value.node not in (0, self._runtime.node_no)
+
+    def _pull(self, value: m.Value, then: Callable[[m.Value], None]) -> None:
+        """Have the own node fetch the bytes; `then(value)` with their place here, or an error. Needs the lock."""
+        waiting = self._pulls.get(value.id)
+        if waiting is not None:
+            waiting.append(then)
+            return
+        self._pulls[value.id] = [then]
+        self._runtime.send(m.Pull(value.id, value.node, value.size))
+
+    def pulled(self, message: m.Pulled) -> None:
+        """The own node has the bytes, and holds them for this process; or it could not get them."""
+        waiting = self._pulls.pop(message.id, [])
+        for _ in waiting[1:]:
+            if message.value.kind == m.SHARED:
+                self._runtime.send(m.Hold(message.id, 1))  # each of them lets go by itself
+        for then in waiting:
+            then(message.value)
+
+    def bring_values(self, values: list[m.Value]) -> list[m.Value]:
+        """The same values with their bytes here, each held once for the caller; or errors in their place."""
+        here: list[m.Value] = list(values)
+        waiter = Waiter(len(values))
+
+        def take(at: int, value: m.Value) -> None:
+            if value.kind == m.SHARED:
+                value = m.Value(m.SHARED, b"", value.id, value.offset, value.size, values[at].refs, value.node)
+            here[at] = value
+            waiter.notify()
+
+        with self._runtime.lock:
+            for at, value in enumerate(values):
+                self._pull(value, partial(take, at))
+        self._runtime.wait_for(waiter, None, lambda: f"the bytes of {len(values)} objects from other nodes")
+        return here
+
+    def localize(self, values: list[m.Value], blocks: list[Block]) -> list[m.Value]:
+        """The same values, those of other nodes with their bytes here; what keeps them here is added to `blocks`."""
+        far = [at for at, value in enumerate(values) if value.kind == m.SHARED and self.is_far(value)]
+        if far:
+            values = list(values)
+            for at, value in zip(far, self.bring_values([values[at] for at in far]), strict=True):
+                values[at] = value
+                if value.kind == m.SHARED:
+                    with self._runtime.lock:
+                        blocks.append(self.foreign_block(value, held=True))
+        return values
+
+    def bring(self, ref: ObjectRef[Any]) -> None:
+        """Make the value of a reference readable here."""
+        far = ref._value
+        if not isinstance(far, Far):
+            return
+        value = self.bring_values([far.value])[0]
+        with self._runtime.lock:
+            if ref._state != FAR:  # another thread was faster
+                if value.kind == m.SHARED:
+                    self._runtime.send(m.Hold(value.id, -1))
+                return
+            if value.kind == m.ERROR:
+                ref._value, ref._state = value.data, ERROR
+                return
+            block = self.foreign_block(value, held=True)
+            block.keeps = far.held  # what is inside it is held through its home
+            ref._value = block
+            ref._state = SHARED
+
+    def node_lost(self, number: int, reason: str) -> None:
+        """What was asked of a node will not be answered. Needs the lock."""
+        error = ObjectLostError(f"the node that answers for this object is gone: {reason}")
+        for ident, ref in list(self.fetching.items()):
+            if home_of(ident) == number:
+                del self.fetching[ident]
+                ref._value, ref._state = error, ERROR
+                self.finish(ref)

@@ -14,24 +14,33 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from typing import Any
 
 from ..wire.channel import PACKET_BYTES, Channel, ChannelClosed
+from ..wire.stream import StreamChannel
 from .pump import Pump
 
 _WHOLE = 0
 """The first byte of a packet that is a message by itself, as `Channel` writes it."""
 
 
-class Pipe(Channel):
-    """A channel with room for whatever the client has decided to send."""
+class Posting:
+    """What both kinds of pipe can do: take whatever the client has decided to send."""
 
-    __slots__ = ("pump", "reader_end", "waiting")
+    __slots__ = ()
 
-    def __init__(self, sock: socket.socket, pump: Pump, reader_end: socket.socket | None = None) -> None:
-        super().__init__(sock)
-        self.pump = pump
-        self.reader_end = reader_end
-        self.waiting: deque[bytes] = deque()
+    pump: Pump
+    waiting: deque[bytes]
+    backlog: deque[Any]
+    fd: int
+
+    def send(self, data: bytes) -> bool:
+        """As `Channel.send`."""
+        raise NotImplementedError
+
+    def flush(self) -> bool:
+        """As `Channel.flush`."""
+        raise NotImplementedError
 
     def post(self, data: bytes) -> None:
         """Send a message, now or when the peer has made room.
@@ -54,6 +63,18 @@ class Pipe(Channel):
                 self.send(self.waiting.popleft())
         except ChannelClosed:
             self.pump.want_write(self.fd, False)  # the node will say how the peer ended
+
+
+class Pipe(Channel, Posting):
+    """A channel to a process of this node."""
+
+    __slots__ = ("pump", "reader_end", "waiting")
+
+    def __init__(self, sock: socket.socket, pump: Pump, reader_end: socket.socket | None = None) -> None:
+        super().__init__(sock)
+        self.pump = pump
+        self.reader_end = reader_end
+        self.waiting: deque[bytes] = deque()
 
     def take_unread(self, dead: bool = False) -> list[bytes]:
         """Take back all that the peer has not read, oldest first. Needs the reader's end.
@@ -102,3 +123,22 @@ class Pipe(Channel):
         if self.reader_end is not None:
             self.reader_end.close()
             self.reader_end = None
+
+
+class FarPipe(StreamChannel, Posting):
+    """A channel to a process on another node. What has been sent cannot be taken back."""
+
+    __slots__ = ("pump", "waiting")
+
+    reader_end = None
+
+    def __init__(self, sock: socket.socket, pump: Pump, rest: bytes = b"") -> None:
+        super().__init__(sock, rest)
+        self.pump = pump
+        self.waiting: deque[bytes] = deque()
+
+    def take_unread(self, dead: bool = False) -> list[bytes]:
+        """What was not handed to the connection yet."""
+        messages = list(self.waiting)
+        self.waiting.clear()
+        return messages

@@ -5,7 +5,8 @@ value, so that a finished task costs no look-up and a dropped reference costs no
 equality: within one process there is at most one live `ObjectRef` per object id (the runtime interns those
 that arrive from other processes), so the default `==` and `hash` are right, and fast.
 
-States: PENDING -> VALUE | PLAIN | SHARED | ERROR, and REMOTE -> one of these once it has been fetched.
+States: PENDING -> VALUE | PLAIN | SHARED | ERROR | FAR, and REMOTE -> one of these once it has been fetched. FAR becomes SHARED
+when it is read.
 INV-1: `_callbacks` is None or non-empty only while the state is PENDING or REMOTE.
 INV-2: `_state` is written last, after `_value`: whoever sees a final state may read the value without a lock.
 """
@@ -36,6 +37,13 @@ SHARED = 4
 """`_value` is a block of shared memory."""
 ERROR = 5
 """`_value` is what `get` raises: an exception, or its pickle."""
+FAR = 6
+"""`_value` says on which other node the bytes are: they come when somebody reads them."""
+
+
+def home_of(ident: bytes) -> int:
+    """The number of the node that answers for an object or client; 0 outside of any cluster."""
+    return int.from_bytes(ident[:4], "big")
 
 
 class ObjectRef(Generic[T_co]):

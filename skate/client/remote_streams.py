@@ -74,7 +74,7 @@ class RemoteStreams:
     def ask_to_stop(self, stream: RemoteStream, force: bool) -> None:
         """Have the process that started the task cancel it. Needs the lock."""
         assert stream.public is not None
-        self.runtime.send(m.Deliver(stop_id(stream.public), m.Value(m.INLINE, FORCE if force else GENTLY)))
+        self.runtime.tell(m.Deliver(stop_id(stream.public), m.Value(m.INLINE, FORCE if force else GENTLY)))
 
     def dropped(self, stream: RemoteStream) -> None:
         """The generator is gone here. Needs the lock."""

@@ -11,6 +11,7 @@ INV-2: no user code runs with `lock` held: values are pickled before, and unpick
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,12 @@ from .actors import Actors
 from .callbacks import Callbacks
 from .grants import Grants
 from .link import Link
+from .links import HEAD, Links
 from .memory import Memory
 from .objects import Objects
 from .pins import Pins
 from .pump import Pump, Waiter
+from .reasons import why_task
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .stream import Stream
 from .streams import Streams
@@ -50,8 +53,12 @@ class ClientRuntime:
         self.client_id = welcome.client
         self.worker_no = welcome.worker
         self.welcome = welcome
+        self.node_no = welcome.node_no
         self.namespace = namespace
         self.is_driver = is_driver
+        self.environment: tuple[list[str], str, bool, str] = ([], "", False, "")
+        """What workers of this job start with: sys.path, working directory, whether `ray` is this, the main program."""
+        self.log_to_driver = False
         self.lock = threading.RLock()
         self.dropped: deque[bytes] = deque()
         self.dropped_streams: deque[Stream] = deque()
@@ -64,6 +71,8 @@ class ClientRuntime:
         self.lost: str = ""
         self.link = Link(self, channel)
         self.send = self.link.send
+        self.links = Links(self, self.link)
+        self.tell = self.links.tell if self.node_no else self.link.send
         self.check_open = self.link.check_open
         self.ask = self.link.ask
         self.callbacks = Callbacks()
@@ -78,6 +87,7 @@ class ClientRuntime:
         self.next_id = self._ids.__next__
         self._reserved = 1 << 64
         """Ranges of ids are cut off the other end."""
+        self._actor_prefix = HEAD.to_bytes(4, "big") + os.urandom(4)
         self._local = threading.local()
         self.on_message: Callable[[Any, list[int]], bool] | None = None
         self.before_block: Callable[[], None] | None = None
@@ -95,7 +105,10 @@ class ClientRuntime:
             m.CannotStart: self.tasks.cannot_start,
             m.GiveBack: self.tasks.asked_back,
             m.GiveBackMemory: self.grants.asked_back,
-            m.Output: self._output,
+            m.Output: self.output,
+            m.Elsewhere: self.tasks.elsewhere,
+            m.Pulled: self.objects.pulled,
+            m.NodeDied: self.links.node_died,
         }
 
     # ------------------------------------------------------------ ids
@@ -108,6 +121,12 @@ class ClientRuntime:
     def new_id(self) -> bytes:
         """A new object id."""
         return self.client_id + self.next_id().to_bytes(8, "big")
+
+    def new_actor_id(self) -> bytes:
+        """A new actor's id. The head answers for actors, wherever they are made."""
+        if not self.node_no:
+            return self.new_id()
+        return self._actor_prefix + self.next_id().to_bytes(8, "big")
 
     def ref_id(self, ref: ObjectRef[Any]) -> bytes:
         """The full id of a reference whose id is still a bare number."""
@@ -127,7 +146,8 @@ class ClientRuntime:
             return self.task_id_of_seq(task.seq)
         return ref.hex()
 
-    def _output(self, message: m.Output) -> None:
+    def output(self, message: m.Output) -> None:
+        """Workers of this job have printed something."""
         if self.on_output is not None:
             self.on_output(message)
 
@@ -142,7 +162,7 @@ class ClientRuntime:
             ident = dropped.popleft()
             if ident in self.actors.by_id and ident not in self.objects.known and self._forget_actor(ident):
                 continue
-            self.send(m.Hold(ident, -1))
+            self.tell(m.Hold(ident, -1))
         if self.memory.ended:
             for ident in self.memory.settle():
                 self.send(m.Hold(ident, -1))
@@ -197,9 +217,10 @@ class ClientRuntime:
         """See `Runtime.get_actor`."""
         with self.lock:
             self.check_open()
-            slot = self.link.open_request()
-            self.send(m.FindActor(slot.number, name, namespace or self.namespace))
-        found = self.link.wait_request(slot)
+            head = self.links.head
+            slot = head.open_request()
+            head.send(m.FindActor(slot.number, name, namespace or self.namespace))
+        found = head.wait_request(slot)
         if found.error:
             raise ValueError(found.error)
         with self.lock:
@@ -207,14 +228,14 @@ class ClientRuntime:
 
     def list_named_actors(self, all_namespaces: bool) -> list[tuple[str, str]]:
         """See `Runtime.list_named_actors`."""
-        names = [(space, name) for space, name in self.ask("named_actors")]
+        names = [(space, name) for space, name in self.links.head.ask("named_actors")]
         return names if all_namespaces else [pair for pair in names if pair[0] == self.namespace]
 
     def kill(self, actor: ObjectRef[Any], no_restart: bool) -> None:
         """See `Runtime.kill`."""
         with self.lock:
             self.actors.life.killed(actor)
-            self.send(m.KillActor(actor.binary(), no_restart))
+            self.links.head.send(m.KillActor(actor.binary(), no_restart))
 
     def exit_actor(self) -> None:
         """See `Runtime.exit_actor`; a worker replaces it."""
@@ -281,7 +302,7 @@ class ClientRuntime:
                 return f"object {ref.hex()} is made by another process, and not finished", None
             if isinstance(task.worker, ActorClient):
                 return self.actors.why(task.worker, task)
-            return self.tasks.why(task)
+            return why_task(self, task)
 
     # ------------------------------------------------------------ Runtime: cancelling
 
@@ -397,6 +418,12 @@ class ClientRuntime:
 
     def check_feasible(self, what: str, resources: Mapping[str, float], node_id: str = "") -> None:
         """See `Runtime.check_feasible`."""
+        if self.node_no:  # a node that has it may join: the node says what is waited for
+            if node_id and not any(node["NodeID"] == node_id and node["Alive"] for node in self.nodes()):
+                raise TaskUnschedulableError(
+                    f"{what} can never run: it must run on node {node_id}, which is not there."
+                )
+            return
         if node_id and node_id != self.welcome.node:
             raise TaskUnschedulableError(
                 f"{what} can never run: it must run on node {node_id}, and there is no such node. See skate.nodes(); with "
@@ -416,6 +443,7 @@ class ClientRuntime:
         self.closed = True
         self.lost = reason
         self.control.sock.close()
+        self.links.close()
         for worker in self.tasks.submitter.workers.values():
             worker.channel.close()
         for actor in self.actors.by_id.values():
@@ -439,6 +467,7 @@ class ClientRuntime:
             self.lost = self.lost or "skate was shut down; call skate.init() to start again"
             if self.is_driver:
                 self.link.fail_everything(self.lost)
+        self.links.close()
         self.pump.close()
         self.pins.clear()
         self.callbacks.close()

@@ -13,6 +13,8 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import astuple
 
+SPREAD = "SPREAD"
+"""In place of a node's id: the nodes take turns."""
 STREAMING = -1
 """`num_returns` of a generator whose items are handed out one reference at a time."""
 
@@ -31,7 +33,7 @@ class TaskOptions(Struct, frozen=True, eq=False):
         retry_exceptions: exception classes that are retried too; `(Exception,)` for all, `()` for none.
         max_calls: a worker that has run the function this often is replaced; 0 is without limit.
         backpressure: a streaming task waits when this many items are not yet consumed; 0 is without limit.
-        node_id: hex id of the node to run on (node affinity), or "".
+        node_id: hex id of the node to run on (node affinity), "SPREAD" to use all nodes evenly, or "".
         node_soft: with `node_id`: run elsewhere when that node is gone.
     """
 

@@ -12,9 +12,11 @@ import os
 import resource
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+from typing import BinaryIO
 
 import msgspec
 
@@ -32,7 +34,7 @@ STORE_SHARE = 0.3
 """The share of the machine's memory that objects may take, by default."""
 STORE_BYTES_MIN = 75 << 20
 START_TIMEOUT_S = 60.0
-_BOOT = "import sys; sys.path[:] = sys.argv[3].split('\\n'); from skate.node.main import main; main()"
+BOOT = "import sys; sys.path[:] = sys.argv[3].split('\\n'); from skate.node.main import main; main()"
 
 
 def start(options: InitOptions) -> ClientRuntime:
@@ -41,7 +43,7 @@ def start(options: InitOptions) -> ClientRuntime:
     Raises:
         RaySystemError: the node did not come up; the message has its last words.
     """
-    _allow_files()
+    allow_files()
     total, store = resources(options)
     session_dir = make_session_dir(options.temp_dir)
     mine, theirs = pair()
@@ -49,10 +51,9 @@ def start(options: InitOptions) -> ClientRuntime:
         {"total": total, "arena_bytes": store + HEADER_BYTES, "session_dir": session_dir}
     ).decode()
     path = "\n".join(entry or os.getcwd() for entry in sys.path)
-    path_of_log = os.path.join(session_dir, "logs", "node.log")
-    with open(path_of_log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
+    with open_log(session_dir) as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, str(theirs.fileno()), settings, path],
+            [sys.executable, "-c", BOOT, str(theirs.fileno()), settings, path],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -63,8 +64,7 @@ def start(options: InitOptions) -> ClientRuntime:
     channel = Channel(mine)
     namespace = options.namespace or secrets.token_hex(8)
     try:
-        channel.send(m.encode(_hello(options, namespace)))
-        welcome, arena_fd = _welcome(channel)
+        runtime = _greet(channel, options, namespace)
     except (ChannelClosed, TimeoutError) as error:
         process.kill()
         process.wait()
@@ -76,12 +76,48 @@ def start(options: InitOptions) -> ClientRuntime:
         process.wait()
         shutil.rmtree(session_dir, ignore_errors=True)
         raise
-    runtime = ClientRuntime(channel, welcome, Arena(arena_fd, welcome.arena_bytes), namespace, True)
-    _finish(runtime, process, options)
+    _finish(runtime, process)
     return runtime
 
 
-def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: InitOptions) -> None:
+def attach(sock: socket.socket, options: InitOptions) -> ClientRuntime:
+    """Be a driver of a node that runs already, at the other end of `sock`.
+
+    Raises:
+        ConnectionError: it will not have this driver.
+    """
+    allow_files()
+    channel = Channel(sock)
+    namespace = options.namespace or secrets.token_hex(8)
+    try:
+        runtime = _greet(channel, options, namespace)
+    except (ChannelClosed, TimeoutError) as error:
+        channel.close()
+        raise ConnectionError(f"the node does not accept this driver: {error}") from None
+    _finish(runtime, None)
+    if runtime.links.clustered:
+        with runtime.lock:
+            runtime.links.head.open()  # the head has to know when this driver ends
+    return runtime
+
+
+def _greet(channel: Channel, options: InitOptions, namespace: str) -> ClientRuntime:
+    hello = _hello(options, namespace)
+    channel.send(m.encode(hello))
+    welcome, arena_fd = _welcome(channel)
+    runtime = ClientRuntime(channel, welcome, Arena(arena_fd, welcome.arena_bytes), namespace, True)
+    runtime.environment = (hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path)
+    runtime.log_to_driver = hello.log_to_driver
+    return runtime
+
+
+def open_log(session_dir: str) -> BinaryIO:
+    """The log of a session's node, to write."""
+    path = os.path.join(session_dir, "logs", "node.log")
+    return open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
+
+
+def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes] | None) -> None:
     printer = Printer()
     runtime.on_output = printer.show
     restore = interrupts.install(runtime)
@@ -98,6 +134,8 @@ def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: I
         restore()
         inner()
         printer.finish()
+        if process is None:
+            return
         try:
             process.wait(5.0)
         except subprocess.TimeoutExpired:
@@ -112,8 +150,8 @@ def _finish(runtime: ClientRuntime, process: subprocess.Popen[bytes], options: I
     runtime.pump.start_thread()
 
 
-def _allow_files() -> None:
-    """Two descriptors for each worker and actor that this process calls soon are more than the 1,024 that many shells allow."""
+def allow_files() -> None:
+    """Raise the limit of open files: two for each worker and actor that this process calls are soon more than 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -174,7 +212,7 @@ def _last_words(session_dir: str) -> str:
 
 def make_session_dir(temp_dir: str | None) -> str:
     """A folder that only this user can enter, for logs and sockets; stale ones of ended sessions are removed."""
-    base = os.path.join(temp_dir or tempfile.gettempdir(), f"skate-{os.getuid()}")
+    base = os.path.join(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
     os.makedirs(base, mode=0o700, exist_ok=True)
     status = os.lstat(base)
     if status.st_uid != os.getuid() or status.st_mode & 0o077 or os.path.islink(base):
@@ -192,7 +230,15 @@ def _remove_stale(base: str) -> None:
     """Sessions whose driver and node are both gone were killed: nobody else removes their folders."""
     for name in os.listdir(base):
         parts = name.split("-")
-        if len(parts) == 3 and parts[0] == "session" and parts[1].isdigit() and not os.path.exists(f"/proc/{parts[1]}"):
+        if len(parts) != 3 or parts[0] != "session" or not parts[1].isdigit():
+            continue
+        pid = parts[1]
+        try:
+            with open(os.path.join(base, name, "pid")) as file:  # a standalone node outlives who has started it
+                pid = file.read().strip() or pid
+        except OSError:
+            pass  # it is a driver's
+        if not os.path.exists(f"/proc/{pid}"):
             shutil.rmtree(os.path.join(base, name), ignore_errors=True)
 
 

@@ -49,7 +49,7 @@ class Streams:
         if reply.at < stream.made or stream.total is not None:
             for value in values:
                 if value.id:
-                    self.runtime.send(m.Hold(value.id, -1))
+                    self.runtime.tell(m.Hold(value.id, -1))
             record = stream.record
             if record is not None and record.worker is not None and record.function.options.backpressure:
                 self.runtime.send_credit(record, stream.taken)  # a new attempt begins without credit

@@ -32,6 +32,15 @@ UNKNOWN_US = AHEAD_US
 SMOOTHING = 0.3
 
 
+FAR_BITS = 32
+NUMBER_MASK = (1 << FAR_BITS) - 1
+
+
+def far(node: int, worker: int) -> int:
+    """The number of a worker of another node, among this client's workers; node 0 is the own one."""
+    return node << FAR_BITS | worker
+
+
 class Function:
     """A remote function as the submitter knows it: its shape, and how long it takes."""
 
@@ -107,7 +116,7 @@ class LeasedWorker:
 class Shape:
     """Tasks that ask for the same resources on the same node: they share a queue and workers."""
 
-    __slots__ = ("asked", "idle", "key", "no", "node_id", "queue", "resources", "workers")
+    __slots__ = ("asked", "elsewhere", "idle", "key", "no", "node_id", "queue", "resources", "workers")
 
     def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str) -> None:
         self.no = no
@@ -118,6 +127,8 @@ class Shape:
         self.workers: dict[int, LeasedWorker] = {}
         self.idle: list[LeasedWorker] = []
         self.asked = 0
+        self.elsewhere: dict[int, int] = {}
+        """How many workers other nodes were asked for, by their numbers."""
 
     def wants(self) -> int:
         """How many workers could be used now."""
@@ -265,6 +276,10 @@ class Submitter:
                 break
             packets.popleft()
         worker.load_us = sum(task.function.expected_us for task in inflight.values())
+
+    def is_slow(self, worker: LeasedWorker) -> None:
+        """A worker has given tasks back: what it runs takes longer than was expected. It gets no more before that has ended."""
+        worker.load_us = max(worker.load_us, AHEAD_US)
 
     def requeue(self, tasks: Iterable[TaskRecord]) -> None:
         """Put tasks that did not start back at the head of their queues, in order."""

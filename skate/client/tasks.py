@@ -21,13 +21,15 @@ from .arguments import EMPTY_BODY, Code, define, pack_arguments, packets, wire_t
 from .errors import unpack_error
 from .exported import Exported
 from .objects import Contained, Held
-from .pipe import Pipe
-from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .pipe import FarPipe, Pipe
+from .reasons import crash_error
+from .refs import ERROR, PENDING, REMOTE, SHARED, VALUE, ObjectRef, ObjectRefGenerator
 from .serialization import serialize
 from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
-from .submitter import Function, LeasedWorker, Shape, Submitter, TaskRecord
+from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
 
 if TYPE_CHECKING:
+    from .links import PeerLink
     from .runtime import ClientRuntime
 
 LINGER_S = 0.05
@@ -171,7 +173,31 @@ class Tasks:
             for worker in self.submitter.returnable(0.0, -1.0):
                 if worker.shape is not shape:
                     self.give_back(worker)  # an idle worker must not hold the CPU that this shape waits for
-        self.runtime.send(m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id))
+        self._demand(shape, wants)
+
+    def _demand(self, shape: Shape, wants: int) -> None:
+        message = m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id)
+        self.runtime.send(message)
+        for number, count in list(shape.elsewhere.items()):
+            if wants < count:
+                message.count = wants
+                self.runtime.links.to(number).send(message)
+                shape.elsewhere[number] = wants
+                if not wants:
+                    del shape.elsewhere[number]
+
+    def elsewhere(self, message: m.Elsewhere) -> None:
+        """The own node says that another has room."""
+        shape = self.submitter.by_no[message.shape]
+        count = min(message.count, shape.wants())
+        if shape.elsewhere.get(message.node, 0) == count:
+            return
+        if count:
+            shape.elsewhere[message.node] = count
+        else:
+            del shape.elsewhere[message.node]
+        link = self.runtime.links.to(message.node)
+        link.send(m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id))
 
     def fill(self, shape: Shape) -> None:
         """Send what there is room for, and take back what an idle worker could run."""
@@ -201,7 +227,7 @@ class Tasks:
 
         The oldest come first, so all of them are taken, and what is beyond `limit` goes back.
         """
-        pipe: Pipe = worker.channel
+        pipe: Pipe | FarPipe = worker.channel
         packets = pipe.take_unread(dead)
         stays: list[bytes] = []
         if limit is not None and len(packets) > limit:
@@ -225,6 +251,9 @@ class Tasks:
     def _send(self, worker: LeasedWorker, tasks: list[TaskRecord]) -> None:
         out = []
         definitions = None
+        if worker.no >> FAR_BITS:
+            for task in tasks:
+                self.lend(task, task.function.code)
         for task in tasks:
             function = task.function
             if function.spec_id not in worker.defined:
@@ -242,6 +271,15 @@ class Tasks:
                 post(packet)
         except ChannelClosed:
             return  # its death is on the way from the node, which decides what becomes of the tasks
+
+    def lend(self, task: TaskRecord, code: Code | None) -> None:
+        """Another node will ask for the bytes of what the task needs: this one has to know them. Needs the lock."""
+        for block in (task.shared, code.block if code is not None else None):
+            if block is not None:
+                self.runtime.grants.lend(block)
+        for _, ref in task.dependencies or ():
+            if ref._state == SHARED:
+                self.runtime.objects.publish(ref)
 
     def definition(self, function: Function) -> m.Definition:
         """What a worker must know of a function."""
@@ -267,23 +305,42 @@ class Tasks:
         """The node grants a worker."""
         runtime = self.runtime
         pipe = Pipe(socket.socket(fileno=fds[0]), runtime.pump, socket.socket(fileno=fds[1]))
-        worker = self.submitter.add_worker(message.worker, message.shape, pipe, message.pid, time.monotonic())
-        runtime.pump.add(pipe.fd, partial(self._on_worker, worker))
+        self._add_worker(message, message.worker, pipe)
+
+    def leased_far(self, link: PeerLink, message: m.Leased) -> None:
+        """Another node grants a worker: connect to it. Needs the lock."""
+        runtime = self.runtime
+
+        def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is None:
+                link.send(m.ReturnWorker(message.worker))
+                return
+            self._add_worker(message, far(link.number, message.worker), FarPipe(sock, runtime.pump, rest))
+
+        runtime.links.dial(link.number, "data", message.key, connected)
+
+    def _add_worker(self, message: m.Leased, number: int, pipe: Pipe | FarPipe) -> None:
+        worker = self.submitter.add_worker(number, message.shape, pipe, message.pid, time.monotonic())
+        self.runtime.pump.add(pipe.fd, partial(self._on_worker, worker))
         self.fill(worker.shape)
+
+    def _link_of(self, worker: LeasedWorker) -> Any:
+        return self.runtime.links.to(worker.no >> FAR_BITS)
 
     def give_back(self, worker: LeasedWorker) -> None:
         """Return an idle worker to the node."""
         if worker.no not in self.submitter.workers:
             return
         shape = worker.shape
+        link = self._link_of(worker)
         self._drop_lease(worker)
         if shape.asked > shape.wants():  # or the node would lease it to us again, and others would starve
             self._tell_demand(shape)
-        self.runtime.send(m.ReturnWorker(worker.no))
+        link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
 
     def _tell_demand(self, shape: Shape) -> None:
         wants = shape.asked = shape.wants()
-        self.runtime.send(m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id))
+        self._demand(shape, wants)
 
     def _drop_lease(self, worker: LeasedWorker) -> None:
         self.submitter.remove_worker(worker)
@@ -346,6 +403,8 @@ class Tasks:
             self._on_replies(worker, m.decode_replies(raw))
             if worker.no not in self.submitter.workers:
                 return
+        if channel.more and not channel.closed:  # read from the kernel already: no event will tell of it
+            self.read(worker, limit)
 
     def _on_replies(self, worker: LeasedWorker, message: m.Replies) -> None:
         finished = self.submitter.finished
@@ -377,12 +436,15 @@ class Tasks:
                         objects.finish(ref)
                 continue
             if kind == m.NOT_STARTED:
+                worker.defined.pop(task.function.spec_id, None)  # its definition may have been refused with it
                 back.append(task)
                 continue
             self.conclude(task, reply)
         if back:
             self.submitter.requeue(back)
         self.submitter.settle(worker, message.spent_us, message.ran, function, time.monotonic())
+        if back and worker.inflight:
+            self.submitter.is_slow(worker)
         if worker.draining and not worker.inflight:
             self.give_back(worker)
         self.fill(worker.shape)
@@ -391,7 +453,7 @@ class Tasks:
         """An answer of an attempt that was given up: let go of what it holds for us."""
         for value in reply.values or ():
             if value.id:
-                self.runtime.send(m.Hold(value.id, -1))
+                self.runtime.tell(m.Hold(value.id, -1))
 
     def conclude(self, task: TaskRecord, reply: m.Reply) -> None:
         """A task's last answer that is not a single inline value. Also used for actor calls."""
@@ -471,16 +533,23 @@ class Tasks:
 
     # ------------------------------------------------------------ deaths
 
-    def worker_died(self, message: m.WorkerDied) -> None:
-        """The node says how a leased worker ended."""
-        worker = self.submitter.workers.get(message.worker)
+    def node_lost(self, number: int, reason: str) -> None:
+        """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
+        for shape in self.submitter.by_no:
+            shape.elsewhere.pop(number, None)
+        for worker in [worker for worker in self.submitter.workers.values() if worker.no >> FAR_BITS == number]:
+            self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
+
+    def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
+        """A node says how a leased worker ended."""
+        worker = self.submitter.workers.get(far(number, message.worker))
         if worker is None:
             return
         self.read(worker, 1 << 20)  # what it had answered before counts
         if worker.no not in self.submitter.workers:
             return
         unread = set(self._unread(worker, None, dead=True))
-        running = self.runtime.memory.arena.progress(worker.no)[0]
+        running = message.running if number else self.runtime.memory.arena.progress(worker.no)[0]
         ran, rest = self.submitter.split_dead(worker, unread, running)
         self._drop_lease(worker)
         self.submitter.requeue(rest)
@@ -527,43 +596,5 @@ class Tasks:
             task.function.shape.queue.remove(task)
             self.fail(task, error)
         else:
-            self.runtime.send(m.Interrupt(worker.no, task.seq, force, recursive))
+            self._link_of(worker).send(m.Interrupt(worker.no & NUMBER_MASK, task.seq, force, recursive))
         self.fill(worker.shape)
-
-    # ------------------------------------------------------------ why
-
-    def why(self, task: TaskRecord) -> tuple[str, dict[str, float] | None]:
-        """What a task waits for, and the resources if it is these. Needs the lock."""
-        name = task.function.options.name
-        if task.missing:
-            pending = [ref for _, ref in task.dependencies or () if ref._state in (PENDING, REMOTE)]
-            inner, needed = self.runtime._why(pending[0]) if pending else ("", None)
-            return f"{name} waits for {task.missing} of its arguments: {inner}", needed
-        worker = task.worker
-        if worker is None:
-            shape = task.function.shape
-            wants = ", ".join(f"{amount:g} {key}" for key, amount in shape.resources.items()) or "nothing"
-            leased = len(shape.workers)
-            have = f"{leased} workers run such tasks, all busy" if leased else "no worker is leased for it yet"
-            return f"{name} is queued: it needs {wants}; {have}", shape.resources
-        before = 0
-        for seq in worker.inflight:
-            if seq == task.seq:
-                break
-            before += 1
-        if before:
-            return f"{name} waits behind {before} short tasks on worker process {worker.pid}", None
-        return f"{name} runs on worker process {worker.pid}", None
-
-
-def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
-    """The error of work whose process died."""
-    from ..exceptions import OutOfMemoryError
-
-    times = "" if attempts == 1 else f" on each of {attempts} attempts"
-    cause = f"The worker process of {what} died{times}: {death.reason}"
-    kind = OutOfMemoryError if death.out_of_memory else WorkerCrashedError
-    error = kind(cause, memory_bytes=death.memory_bytes or None, last_output=death.last_lines)
-    error.exit_signal = death.signal or None  # the reason names them already
-    error.exit_code = death.exit_code
-    return error

@@ -11,9 +11,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Struct
+
+from ..head import policy
 from ..head.actors import Actor, Actors, Effect, Place, State, Tell, Unplace
+from ..version import __version__
+from ..wire import cluster as c
 from ..wire import messages as m
 from .resources import to_units
 from .scheduler import Lease, WaitingActor
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from .client import Client
     from .service import Node
 
+NODE_BITS = 32
+"""In `table`, a worker of another node has the node's number above this bit."""
 _WAITING = (State.PENDING, State.STARTING, State.RESTARTING)
 
 
@@ -33,15 +40,32 @@ class Parked(NamedTuple):
     fds: list[int]
 
 
+class Hosted(Struct, eq=False):
+    """An actor that the head has sent to this node."""
+
+    spec: m.CreateActor
+    restarts: int
+    job: c.JobInfo
+    worker: int = 0
+
+
 class ActorShell:
-    """All actors of the node, and the channels that wait for them."""
+    """All actors of the node, and the channels that wait for them.
+
+    On the head's node, and on one that is in no cluster, `table` decides about them, wherever they live. Another node has
+    `hosted`, and tells the head what becomes of them.
+    """
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.table = Actors()
+        self.hosted: dict[bytes, Hosted] = {}
+        self._hosted_by_worker: dict[int, Hosted] = {}
         self._channels: dict[bytes, list[tuple[bytes, int]]] = {}
         """For actors without a process: their callers' ends of channels."""
         self._parked: list[Parked] = []
+        self._turn = 0
+        """Which node is next for an actor that is to be spread."""
 
     # ------------------------------------------------------------ messages
 
@@ -68,11 +92,17 @@ class ActorShell:
         self.node.send(client, m.FoundActor(message.request, other.id, other.spec.meta, error))
 
     def on_connect(self, client: Client, message: m.ConnectActor, fds: list[int]) -> None:
-        """A client wants to call an actor; the actor's end of the channel comes along."""
-        if len(fds) != 1:
+        """A client wants to call an actor; the actor's end of the channel comes along, unless it only asks the head."""
+        if len(fds) > 1 or (not fds and not self.node.node_no):
             _close(fds)
             raise ValueError(f"a channel to an actor came with {len(fds)} descriptors")
-        if message.id in self.table.by_id:
+        if fds and self.node.node_no:
+            worker = self.worker_of(message.id)
+            if worker is None:
+                _close(fds)  # it has ended: the head says so
+            else:
+                self.node.serve(worker, client.id, fds[0])
+        elif message.id in self.table.by_id:
             self._connect(client, message, fds)
         else:  # its creation is perhaps still in the creator's channel
             self._parked.append(Parked(client, message, fds))
@@ -86,12 +116,15 @@ class ActorShell:
             self.node.send(client, m.ActorChanged(message.id, "dead", 0, 0, error, death))
             return
         actor.callers.add(client.id)
-        if actor.worker:
+        if not fds:
+            pass  # it asks where the actor is
+        elif actor.worker:
             self.node.serve(self.node.workers[actor.worker], client.id, fds[0])
         else:
             self._channels.setdefault(message.id, []).append((client.id, fds[0]))
         state = "alive" if actor.state is State.ALIVE else "pending"
-        self.node.send(client, m.ActorChanged(actor.id, state, actor.restarts, actor.pid))
+        number = self._node_of(actor)
+        self.node.send(client, m.ActorChanged(actor.id, state, actor.restarts, actor.pid, node=number))
 
     def on_kill(self, client: Client, message: m.KillActor) -> None:
         """A client kills an actor."""
@@ -108,7 +141,11 @@ class ActorShell:
 
     def on_ready(self, client: Client, message: m.ActorReady) -> None:
         """A constructor has returned, or raised."""
-        self.apply(self.table.ready(client.worker, message.error))
+        hosted = self._hosted_by_worker.get(client.worker)
+        if hosted is None:
+            self.apply(self.table.ready(client.worker, message.error))
+        else:
+            self._tell_head(c.ActorIsReady(hosted.spec.id, hosted.restarts, message.error))
 
     # ------------------------------------------------------------ rounds of the node's loop
 
@@ -134,22 +171,85 @@ class ActorShell:
         for effect in effects:
             actor = effect.actor
             if isinstance(effect, Place):
-                needed = to_units(actor.spec.placement), to_units(actor.spec.resources)
-                node.scheduler.want_actor(WaitingActor(actor.id, actor.job, *needed))
-                node.decide_again()
+                self._place_somewhere(actor)
             elif isinstance(effect, Unplace):
                 node.scheduler.forget_actor(actor.id)
+                if actor.node not in (0, node.node_no):
+                    self._tell_node(actor.node, c.UnplaceActor(actor.id))
             elif isinstance(effect, Tell):
                 self._tell(actor)
-            elif effect.drain:
-                node.send(node.workers[actor.worker], m.Stop(drain=True))
+            elif actor.worker >> NODE_BITS:
+                self._tell_node(actor.worker >> NODE_BITS, c.EndActor(actor.id, effect.drain))
             else:
-                node.pool.kill(actor.worker, signal.SIGKILL)
+                self._end(actor.worker, effect.drain)
+
+    def _end(self, worker: int, drain: bool) -> None:
+        if drain:
+            self.node.send(self.node.workers[worker], m.Stop(drain=True))
+        else:
+            self.node.pool.kill(worker, signal.SIGKILL)
+
+    def _want(self, spec: m.CreateActor, job: str) -> None:
+        needed = to_units(spec.placement), to_units(spec.resources)
+        self.node.scheduler.want_actor(WaitingActor(spec.id, job, *needed))
+        self.node.decide_again()
+
+    def _place_somewhere(self, actor: Actor) -> None:
+        """Choose a node for an actor: this one, or in a cluster another."""
+        node = self.node
+        number = node.node_no
+        if node.cluster is not None:
+            found = self._choose(actor.spec, node.cluster.view)
+            if found is None:
+                reason = f"it must be on node {actor.spec.node_id}, which is gone"
+                self.apply(self.table.give_up(actor.id, m.Death(reason)))
+                return
+            number = found
+        actor.node = number
+        hello = node.hello_of(actor.job)
+        if number == node.node_no or hello is None:
+            self._want(actor.spec, actor.job)
+            return
+        job = c.JobInfo(
+            actor.job,
+            hello.namespace,
+            hello.sys_path,
+            hello.cwd,
+            hello.alias_ray,
+            hello.main_path,
+            hello.log_to_driver,
+        )
+        self._tell_node(number, c.PlaceActor(actor.spec, actor.restarts, job))
+
+    def _choose(self, spec: m.CreateActor, view: policy.View) -> int | None:
+        """The number of the node for an actor; None when the one that it must be on is gone."""
+        request = to_units(spec.placement)
+        if spec.node_id == policy.SPREAD:
+            nodes = sorted(policy.spread(view, request, len(view)))
+            self._turn += 1
+            return nodes[self._turn % len(nodes)] if nodes else self.node.node_no
+        if spec.node_id:
+            found = next((no for no, info in view.items() if info.id == spec.node_id and info.state != "dead"), None)
+            if found is not None or not spec.node_soft:
+                return found
+        return policy.place(view, self.node.node_no, request) or self.node.node_no
+
+    def _tell_node(self, number: int, message: Any) -> None:
+        assert self.node.cluster is not None
+        self.node.cluster.send_to(number, message)
+
+    def _tell_head(self, message: Any) -> None:
+        assert self.node.cluster is not None
+        self.node.cluster.send_to_head(message)
+
+    def _node_of(self, actor: Actor) -> int:
+        return actor.worker >> NODE_BITS or self.node.node_no
 
     def _tell(self, actor: Actor) -> None:
         if actor.state is State.DEAD:
             _close(fd for _, fd in self._channels.pop(actor.id, ()))
         message = m.ActorChanged(actor.id, str(actor.state), actor.restarts, actor.pid, actor.error, actor.death)
+        message.node = self._node_of(actor)
         for caller in actor.callers:
             client = self.node.clients.get(caller)
             if client is not None:
@@ -158,6 +258,13 @@ class ActorShell:
     def place(self, ident: bytes, lease: Lease) -> None:
         """A worker was found for an actor."""
         worker = self.node.workers[lease.worker]
+        hosted = self.hosted.get(ident)
+        if hosted is not None:
+            hosted.worker = lease.worker
+            self._hosted_by_worker[lease.worker] = hosted
+            self.node.send(worker, m.BeActor(hosted.spec, hosted.restarts, lease.gpus))
+            self._tell_head(c.ActorPlaced(ident, hosted.restarts, lease.worker, worker.pid))
+            return
         actor = self.table.placed(ident, lease.worker, worker.pid)
         self.node.send(worker, m.BeActor(actor.spec, actor.restarts, lease.gpus))
         for caller, fd in self._channels.pop(ident, ()):
@@ -168,8 +275,112 @@ class ActorShell:
         for actor in self.table.by_id.values():
             actor.callers.discard(client.id)
 
+    # ------------------------------------------------------------ what the rest of the node asks and tells
+
+    def is_actor(self, worker: int) -> bool:
+        """Whether a worker of this node is an actor."""
+        return worker in self.table.by_worker or worker in self._hosted_by_worker
+
+    def worker_of(self, ident: bytes) -> Client | None:
+        """The process of an actor that lives here."""
+        hosted = self.hosted.get(ident)
+        if hosted is not None:
+            return self.node.workers.get(hosted.worker)
+        actor = self.table.by_id.get(ident)
+        return self.node.workers.get(actor.worker) if actor is not None else None
+
+    def hello_of(self, job: str) -> m.Hello | None:
+        """What workers of a job start with of which only actors are here."""
+        info = next((hosted.job for hosted in self.hosted.values() if hosted.job.job == job), None)
+        if info is None:
+            return None
+        environment = info.sys_path, info.cwd, info.alias_ray, info.main_path
+        return m.Hello(__version__, 0, info.namespace, "", info.log_to_driver, *environment, job=job)
+
+    def leaving(self, worker: int) -> None:
+        """A worker ends on purpose."""
+        actor = self.table.by_worker.get(worker)
+        if actor is not None:
+            actor.ends = True
+
+    def process_died(self, worker: int, death: m.Death) -> None:
+        """A worker has ended."""
+        hosted = self._hosted_by_worker.pop(worker, None)
+        if hosted is None:
+            self.apply(self.table.process_died(worker, death))
+            return
+        del self.hosted[hosted.spec.id]
+        self._tell_head(c.ActorDied(hosted.spec.id, hosted.restarts, death))
+
+    def job_ended(self, job: str) -> None:
+        """A driver has gone."""
+        self.apply(self.table.job_ended(job))
+
+    def released(self, ident: bytes) -> None:
+        """Nobody has a handle any more."""
+        self.apply(self.table.release(ident))
+
+    # ------------------------------------------------------------ between head and nodes
+
+    def from_head(self, message: Any) -> None:
+        """The head wants something of the actors here."""
+        if isinstance(message, c.PlaceActor):
+            self.hosted[message.spec.id] = Hosted(message.spec, message.restarts, message.job)
+            self._want(message.spec, message.job.job)
+            return
+        hosted = self.hosted.get(message.id)
+        if hosted is None:
+            return
+        if isinstance(message, c.EndActor) and hosted.worker:
+            self._end(hosted.worker, message.drain)
+        elif not hosted.worker:
+            self.node.scheduler.forget_actor(message.id)
+            del self.hosted[message.id]
+
+    def from_node(self, number: int, message: Any) -> None:
+        """A node tells what has become of an actor that it was given. What is about an older incarnation is late."""
+        actor = self.table.by_id.get(message.id)
+        if actor is None or actor.restarts != message.restarts:
+            return
+        key = actor.worker
+        if isinstance(message, c.ActorPlaced):
+            self.table.placed(message.id, number << NODE_BITS | message.worker, message.pid)
+            if actor.kill_wanted or actor.state is State.DEAD:
+                self._tell_node(number, c.EndActor(message.id, False))
+        elif isinstance(message, c.ActorIsReady):
+            self.apply(self.table.ready(key, message.error))
+        elif isinstance(message, c.ActorDied) and key:
+            self.apply(self.table.process_died(key, message.death))
+        elif isinstance(message, c.CannotPlace):
+            self.apply(self.table.give_up(message.id, m.Death(message.reason)))
+
+    def node_died(self, number: int, reason: str) -> None:
+        """A node is gone, and its actors with it: those that may go on elsewhere."""
+        for key in [key for key in self.table.by_worker if key >> NODE_BITS == number]:
+            self.apply(self.table.process_died(key, m.Death(f"its node is gone: {reason}")))
+        for actor in list(self.table.by_id.values()):
+            if actor.node == number and not actor.worker and actor.state in _WAITING:
+                self._place_somewhere(actor)
+
+    def view_changed(self) -> None:
+        """There may be room now for actors that wait on a node that has none."""
+        node = self.node
+        assert node.cluster is not None
+        for waiting in list(node.scheduler.actors):
+            actor = self.table.by_id.get(waiting.id)
+            if actor is None or node.scheduler.pool.fits(waiting.placement):
+                continue
+            number = policy.place(node.cluster.view, node.node_no, waiting.placement)
+            if number not in (None, node.node_no):
+                node.scheduler.forget_actor(waiting.id)
+                self._place_somewhere(actor)
+
     def cannot_start(self, job: str, reason: str) -> None:
         """No worker can be started for a job: its actors that wait for one are given up."""
+        for hosted in [h for h in self.hosted.values() if h.job.job == job and not h.worker]:
+            self.node.scheduler.forget_actor(hosted.spec.id)
+            del self.hosted[hosted.spec.id]
+            self._tell_head(c.CannotPlace(hosted.spec.id, hosted.restarts, reason))
         for actor in [a for a in self.table.by_id.values() if a.job == job and a.state in _WAITING]:
             self.apply(self.table.give_up(actor.id, m.Death(reason)))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ..wire import messages as m
-from ..wire.channel import Channel
 
 
 class Client:
@@ -17,6 +17,7 @@ class Client:
         "began",
         "channel",
         "deaf",
+        "far",
         "hello",
         "id",
         "job",
@@ -29,7 +30,8 @@ class Client:
         "worker",
     )  # fmt: skip
 
-    def __init__(self, channel: Channel, worker: int) -> None:
+    def __init__(self, channel: Any, worker: int) -> None:
+        """`channel`: a `Channel`, or the `StreamChannel` of a client of another node."""
         self.channel = channel
         self.worker = worker
         self.id = os.urandom(8)
@@ -47,5 +49,7 @@ class Client:
         """When it was last asked for its idle workers."""
         self.began = False
         """A worker has said that it is ready."""
+        self.far = False
+        """It is a client of another node first, and connected over TCP."""
         self.deaf = ""
         """Why nothing is sent to this client any more: it is about to be ended."""

@@ -34,6 +34,8 @@ class Entry(Struct, eq=False):
     children: list[bytes] = field(default_factory=list)
     known: bool = False
     is_actor: bool = False
+    abroad: bool = False
+    """Clients of other nodes have known of it."""
 
 
 class Effects(Struct, eq=False):
@@ -49,6 +51,10 @@ class Directory:
 
     def __init__(self, arena_bytes: int, first: int = 0) -> None:
         self.entries: dict[bytes, Entry] = {}
+        self.number = b""
+        """What the ids of this node's objects begin with, in a cluster."""
+        self.claims: list[tuple[bytes, int]] = []
+        """Objects of other nodes that entries here begin (1) or cease (-1) to contain."""
         self.condemned: set[bytes] = set()
         self.free = Ranges()
         self.free.add(first, arena_bytes)
@@ -61,6 +67,8 @@ class Directory:
         if entry is None:
             entry = self.entries[ident] = Entry()
             self.condemned.add(ident)
+            if self.number and ident[:4] != self.number:
+                self.claims.append((ident, 1))
         return entry
 
     # ------------------------------------------------------------ events
@@ -172,6 +180,8 @@ class Directory:
             for client in entry.waiting:
                 effects.fetched.append((client, ident, lost))
             del self.entries[ident]
+            if self.number and ident[:4] != self.number:
+                self.claims.append((ident, -1))
             self._end(ident, entry, effects)
 
     def _end(self, ident: bytes, entry: Entry, effects: Effects) -> None:

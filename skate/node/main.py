@@ -13,28 +13,42 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..store.arena import create
 from ..wire.channel import Channel, pair
 from ..worker.zygote import fork
+from .membership import Membership
+
+if TYPE_CHECKING:
+    from .service import Node
 
 
 class Settings(msgspec.Struct):
-    """What the driver decides about its node."""
+    """What whoever starts a node decides about it."""
 
     total: dict[str, float]
     arena_bytes: int
     session_dir: str
+    membership: Membership | None = None
+    """Of a standalone node."""
 
 
 def main() -> None:
-    """Run the node until its drivers have gone."""
+    """Run the node: until its drivers have gone, or (standalone) until it is told to end.
+
+    The first argument is a descriptor: the channel of the driver, or for a standalone node a socket that its settings come
+    from, with a secret among them, and that hears when it is ready.
+    """
     fd = int(sys.argv[1])
-    settings = msgspec.json.decode(sys.argv[2], type=Settings)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver = socket.socket(fileno=fd)
+    text: str | bytes = sys.argv[2]
+    if text == "-":
+        text = driver.makefile("rb").readline()
+    settings = msgspec.json.decode(text, type=Settings)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     arena_fd = create(settings.arena_bytes)
     mine, theirs = pair()
     os.set_inheritable(fd, False)
@@ -50,16 +64,44 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     clean = False
     try:
-        node.add_client(driver)
+        if settings.membership is None:
+            node.add_client(driver)
+        elif not _join(node, settings.membership, driver):
+            return
         node.run()
         clean = not node.failed
     except SystemExit:
         clean = True
     finally:
+        _leave(node)
         node.close()
         os.waitpid(pid, 0)
         if clean:  # otherwise the log stays, for as long as the driver lives
             shutil.rmtree(session, ignore_errors=True)
+
+
+def _join(node: Node, membership: Membership, starter: socket.socket) -> bool:
+    """Become a member of the cluster, and tell whoever has started this node; False if that fails."""
+    from .join import serve_cluster
+
+    try:
+        serve_cluster(node, membership)
+    except (OSError, ConnectionError) as error:
+        starter.sendall(msgspec.json.encode({"error": str(error)}) + b"\n")
+        return False
+    assert node.cluster is not None
+    info = node.cluster.info
+    ready = {"node_id": info.id, "node_no": info.no, "name": info.name, "port": info.port}
+    starter.sendall(msgspec.json.encode(ready) + b"\n")
+    starter.close()
+    return True
+
+
+def _leave(node: Node) -> None:
+    if node.cluster is not None:
+        node.cluster.leave("it was stopped")
+    if node.gate is not None:
+        node.gate.close()
 
 
 def _allow_files() -> None:

@@ -64,14 +64,15 @@ class MemoryQueue:
             first = self._queue[0]
             offset = self.node.directory.grant(first.client.id, first.size)
             if offset is None:
-                self._ask_all()
+                self.ask_all()
                 return
             del self._queue[0]
             self.node.send(first.client, m.Memory(first.request, offset, aligned(first.size)))
 
-    def _ask_all(self) -> None:
+    def ask_all(self) -> None:
+        """Ask every client for the memory that it does not use."""
         for client in self.node.clients.values():
-            if not client.asked_for_memory:
+            if not client.asked_for_memory and not client.far:
                 client.asked_for_memory = True
                 self.node.send(client, m.GiveBackMemory())
 

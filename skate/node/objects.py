@@ -7,6 +7,7 @@ that client's channel to the end.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from ..wire import messages as m
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from .service import Node
 
 
+GRACE_S = 3.5
+"""A node from which nothing was heard for 3 s is dead, and its messages are refused: after this, no word is on its way."""
+
+
 class ObjectShell:
     """All objects that the node answers for."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.directory = node.directory
+        self._grace: dict[bytes, float] = {}
+        """Objects that other nodes knew of, that nobody seems to hold, and until when they are kept all the same."""
 
     # ------------------------------------------------------------ messages
 
@@ -30,23 +37,27 @@ class ObjectShell:
         """The node answers for an object from now on."""
         effects = Effects()
         self.directory.register(client.id, message.id, message.value, message.holder, message.owner, effects)
-        self._carry_out(effects)
+        if message.holder and message.holder[:4] != client.id[:4]:
+            self.directory.entries[message.id].abroad = True
+        self.carry_out(effects)
 
     def on_deliver(self, client: Client, message: m.Deliver) -> None:
         """An object has its value."""
         effects = Effects()
         self.directory.deliver(client.id, message.id, message.value, effects)
-        self._carry_out(effects)
+        self.carry_out(effects)
 
     def on_hold(self, client: Client, message: m.Hold) -> None:
         """An object is held once more, or once less."""
         self.directory.hold(client.id, message.id, message.change, message.holder)
+        if client.far and message.id in self.directory.entries:
+            self.directory.entries[message.id].abroad = True
 
     def on_fetch(self, client: Client, message: m.Fetch) -> None:
         """A client wants a value."""
         effects = Effects()
         self.directory.fetch(client.id, message.id, effects)
-        self._carry_out(effects)
+        self.carry_out(effects)
 
     def on_caller_gone(self, client: Client, message: m.CallerGone) -> None:
         """A worker has read a channel of a caller that has ended to its end."""
@@ -62,14 +73,39 @@ class ObjectShell:
     def end(self, condemned: set[bytes]) -> None:
         """Everything that was sent before these were condemned has been read: those that nobody holds end."""
         effects = Effects()
+        if self.node.node_no:
+            condemned = {ident for ident in condemned if not self._spared(ident)}
         self.directory.end(condemned, effects, self.node.lost)
-        self._carry_out(effects)
+        self.carry_out(effects)
+        if self.directory.claims:
+            self.node.claims.settle(self.directory)
+
+    def _spared(self, ident: bytes) -> bool:
+        """Whether an object may still be held by somebody whose word is on its way from another node."""
+        entry = self.directory.entries.get(ident)
+        if entry is None or not entry.abroad or entry.held > 0:
+            self._grace.pop(ident, None)
+            return False
+        now = time.monotonic()
+        if now < self._grace.setdefault(ident, now + GRACE_S):
+            return True
+        del self._grace[ident]
+        return False
+
+    def on_time(self, now: float) -> None:
+        """End what nobody has claimed in time."""
+        if self._grace:
+            self.directory.condemned.update(ident for ident, until in self._grace.items() if until <= now)
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until `on_time` has something to do."""
+        return max(0.0, min(self._grace.values()) - now) if self._grace else None
 
     def forget(self, client: Client) -> None:
         """A client has ended: it holds nothing, and delivers nothing."""
         effects = Effects()
         self.directory.client_gone(client.id, self.node.lost, effects)
-        self._carry_out(effects)
+        self.carry_out(effects)
 
     def settle(self, ident: bytes) -> None:
         """Free the memory of a client that has ended, if nobody reads its channels any more."""
@@ -78,17 +114,21 @@ class ObjectShell:
             self.directory.settle_estate(ident)
             self.node.memory.serve()
 
-    def _carry_out(self, effects: Effects) -> None:
+    def carry_out(self, effects: Effects) -> None:
+        """Do what the directory has decided."""
         node = self.node
         for to, ident, value in effects.fetched:
             client = node.clients.get(to)
             if client is not None:
                 node.send(client, m.Fetched(ident, value))
         for to, idents in effects.freed.items():
+            if node.transfers is not None and to == node.transfers.me:
+                node.transfers.freed(idents)
+                continue
             client = node.clients.get(to)
             if client is not None:
                 node.send(client, m.Freed(idents))
                 if node.memory:
                     node.send(client, m.GiveBackMemory())
         for ident in effects.actors:
-            node.actors.apply(node.actors.table.release(ident))
+            node.actors.released(ident)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..head import policy
 from ..head.actors import State
 from ..store.arena import HEADER_BYTES
+from ..wire.cluster import DEAD, NodeInfo
 from .resources import UNIT, from_units, to_units
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ def answer(node: Node, what: str, argument: Any) -> Any:
 
 
 def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
+    if node.cluster is not None:
+        return [_node_info(info) for info in node.cluster.view.values()]
     name = socket.gethostname()
     return [
         {
@@ -40,11 +45,62 @@ def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _node_info(info: NodeInfo) -> dict[str, Any]:
+    return {
+        "NodeID": info.id,
+        "Alive": info.state != DEAD,
+        "NodeManagerAddress": info.host,
+        "NodeManagerHostname": info.hostname,
+        "NodeManagerPort": info.port,
+        "NodeName": info.name,
+        "Resources": from_units(info.total) if info.state != DEAD else {},
+        "Labels": info.labels,
+        "DeathReasonMessage": info.reason,
+    }
+
+
+def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, float]:
+    units: dict[str, int] = {}
+    for each in amounts:
+        for name, count in each.items():
+            units[name] = units.get(name, 0) + count
+    return {name: amount for name, amount in from_units(units).items() if amount > 0}
+
+
+def _cluster_status(node: Node, _: Any) -> dict[str, Any]:
+    """All nodes with what they have and what is free, what waits, and which nodes were lost."""
+    view = node.cluster.view.values() if node.cluster is not None else []
+    return {
+        "nodes": [
+            {**_node_info(info), "No": info.no, "Free": from_units(info.free), "State": info.state} for info in view
+        ],
+        "demand": [
+            {"node": info.no, "request": from_units(request), "count": count, "reason": _reason(node, request)}
+            for info in view
+            for request, count in info.demand
+        ],
+        "failures": [f"node {info.no} ({info.name}): {info.reason}" for info in view if info.state == DEAD],
+    }
+
+
+def _reason(node: Node, request: dict[str, int]) -> str:
+    assert node.cluster is not None
+    view = node.cluster.view.values()
+    if not any(policy.feasible(info, request) for info in view):
+        return "no node has that much"
+    return "every node that could is busy"
+
+
 def _total(node: Node, _: Any) -> dict[str, float]:
+    if node.cluster is not None:
+        return _sum(info.total for info in node.cluster.view.values() if info.state != DEAD)
     return node.total
 
 
 def _available(node: Node, _: Any) -> dict[str, float]:
+    if node.cluster is not None:
+        others = [info.free for info in node.cluster.view.values() if info.no != node.node_no and info.state != DEAD]
+        return _sum([node.scheduler.pool.free, *others])
     return {name: amount for name, amount in from_units(node.scheduler.pool.free).items() if amount > 0}
 
 
@@ -65,8 +121,7 @@ def _workers(node: Node, _: Any) -> list[dict[str, Any]]:
     leases = node.scheduler.leases
     out = []
     for number, client in node.workers.items():
-        actor = node.actors.table.by_worker.get(number)
-        state = "actor" if actor else "leased" if number in leases else "idle"
+        state = "actor" if node.actors.is_actor(number) else "leased" if number in leases else "idle"
         out.append({"worker": number, "pid": client.pid, "state": state, "job": client.job})
     return out
 
@@ -110,6 +165,7 @@ def _validate(node: Node, _: Any) -> bool:
 
 _QUESTIONS: dict[str, Any] = {
     "nodes": _nodes,
+    "cluster_status": _cluster_status,
     "total": _total,
     "available": _available,
     "named_actors": _named_actors,

@@ -196,7 +196,7 @@ class Scheduler:
 
     def starved(self) -> list[tuple[bytes, int]]:
         """Clients to ask for workers back, and how many busy ones: somebody waits who could be served by them."""
-        hungry = [d for d in self.demands.values() if d.count > d.held]
+        hungry = [d for d in self.demands.values() if d.count > d.held and self.pool.feasible(d.amounts)]
         waiting = {d.client for d in hungry}
         if not hungry and not self.actors:
             return []

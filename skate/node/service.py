@@ -16,16 +16,18 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import __version__
 from ..client.errors import pack_error
 from ..exceptions import ObjectLostError
-from ..store.arena import HEADER_BYTES
+from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
+from .abroad import Abroad
 from .actors import ActorShell, Parked
+from .claims import Claims
 from .client import Client
 from .directory import Directory
 from .logs import Logs
@@ -37,10 +39,25 @@ from .queries import answer
 from .resources import Pool, to_units
 from .scheduler import Lease, Scheduler
 
+if TYPE_CHECKING:
+    from .cluster import Cluster
+    from .gate import Gate
+    from .transfer import Transfers
+
 ASK_BACK_S = 0.25
 """A client that was asked for its idle workers gives them back early for a while: it is not asked again so soon."""
 READS_PER_ROUND = 256
 EVENTS_MAX = 1 << 16
+
+
+class Part(Protocol):
+    """A part of the node that has something to do at times."""
+
+    def on_time(self, now: float) -> None:
+        """Do what is due."""
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until something is due."""
 
 
 class Node:
@@ -67,8 +84,20 @@ class Node:
         self.workers: dict[int, Client] = {}
         self.jobs: dict[str, Client] = {}
         self.lost = m.Value(m.ERROR, _lost_error())
+        self.parts: list[Part] = [self.pool, self.memory, self.output, self.objects]
+        """What has something to do at times."""
+        self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
+        self.node_no = 0
+        """This node's number in its cluster; 0: it is in none."""
+        self.gate: Gate | None = None
+        self.cluster: Cluster | None = None
+        self.transfers: Transfers | None = None
+        self.abroad = Abroad(self)
+        self.claims = Claims(self)
+        self.standalone = False
+        """It outlives its drivers."""
         self._handlers = _handlers(self)
         self.running = True
         self.failed = False
@@ -86,7 +115,8 @@ class Node:
         """Wait for something to do, and do it."""
         condemned = self.directory.take_condemned()
         parked = self.actors.take_parked()
-        events = self.epoll.poll(0 if condemned or parked or self._deaf else self._timeout(), EVENTS_MAX)
+        wanted = self.transfers.take_parked() if self.transfers is not None else []
+        events = self.epoll.poll(0 if condemned or parked or wanted or self._deaf else self._timeout(), EVENTS_MAX)
         drained = len(events) < EVENTS_MAX
         for fd, mask in events:
             drained &= self._on_event(fd, mask)
@@ -95,10 +125,14 @@ class Node:
         else:
             self.actors.park(parked)
             self.directory.condemned.update(condemned)
+        if self.transfers is not None:
+            if drained:
+                self.transfers.after_drain(wanted)
+            else:
+                self.transfers.park(wanted)
         now = time.monotonic()
-        self.pool.on_time(now)
-        self.memory.on_time(now)
-        self.output.on_time(now)
+        for part in self.parts:
+            part.on_time(now)
         self._end_deaf()
         if self._dirty:
             self._dirty = False
@@ -112,7 +146,7 @@ class Node:
 
     def _timeout(self) -> float:
         now = time.monotonic()
-        due = [part.next_due(now) for part in (self.pool, self.memory, self.output)]
+        due = [part.next_due(now) for part in self.parts]
         return min((seconds for seconds in due if seconds is not None), default=-1.0)
 
     def _on_event(self, fd: int, mask: int) -> bool:
@@ -124,25 +158,45 @@ class Node:
             return True
         client = self.by_fd.get(fd)
         if client is None:
-            return True
+            handler = self._watched.get(fd)
+            return True if handler is None else handler(mask)
         if mask & select.EPOLLOUT:
             self._flush(client)
-        for _ in range(READS_PER_ROUND):
+        return self.read(client)
+
+    def read(self, client: Client) -> bool:
+        """Carry out what a client has sent; False when there may be more."""
+        count = 0
+        while count < READS_PER_ROUND or client.channel.more:
+            count += 1
             try:
                 received = client.channel.receive()
                 if received is None:
                     return True
                 self.on_message(client, *received)
             except ChannelClosed:
-                self._client_closed(client)
+                self.close_client(client)
                 return True
             except Exception:  # one client's nonsense must not end the node for all
                 traceback.print_exc()
-                self._client_closed(client)
+                self.close_client(client)
                 return True
             if client.channel.closed:
                 return True
         return False
+
+    def watch(self, fd: int, handler: Callable[[int], bool], mask: int = select.EPOLLIN) -> None:
+        """Call `handler(events)` when a descriptor is ready. It says whether it has read all that there was."""
+        if fd in self._watched:
+            self.epoll.modify(fd, mask)
+        else:
+            self.epoll.register(fd, mask)
+        self._watched[fd] = handler
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a descriptor, before it is closed or given away."""
+        if self._watched.pop(fd, None) is not None:
+            self.epoll.unregister(fd)
 
     def send(self, client: Client, message: Any, fds: tuple[int, ...] = ()) -> None:
         """Send to a client; what it does not take now waits. A client that does not read is ended."""
@@ -183,14 +237,16 @@ class Node:
                 client.leaving = client.leaving or m.Leaving(client.deaf, intended=False)
                 self.pool.kill(client.worker, signal.SIGKILL)
             elif self.by_fd.get(client.channel.fd) is client:
-                self.failed = True
-                self._client_closed(client)
+                self.failed = self.failed or not (client.far or self.standalone)
+                self.close_client(client)
 
     # ------------------------------------------------------------ clients
 
     def add_client(self, sock: socket.socket, worker: int = 0) -> Client:
         """A driver connects, or a worker was forked."""
         client = Client(Channel(sock), worker)
+        if self.node_no:
+            client.id = self.node_no.to_bytes(4, "big") + os.urandom(4)
         self.by_fd[client.channel.fd] = client
         self.epoll.register(client.channel.fd, select.EPOLLIN)
         if worker:
@@ -198,6 +254,9 @@ class Node:
         return client
 
     def _on_hello(self, client: Client, hello: m.Hello) -> None:
+        if client.far:
+            self.abroad.hello(client, hello)
+            return
         if hello.version != __version__:
             reason = f"this node runs skate {__version__}, the driver {hello.version}: install the same version in both"
             self.send(client, m.Refused(reason))
@@ -222,10 +281,31 @@ class Node:
             self.arena_bytes,
             self.total,
             client.worker,
+            self.node_no,
         )
 
-    def _client_closed(self, client: Client) -> None:
+    def hello_of(self, job: str) -> m.Hello | None:
+        """What the workers of a job start with."""
+        driver = self.jobs.get(job)
+        return driver.hello if driver is not None else self.actors.hello_of(job)
+
+    def running_on(self, worker: int) -> int:
+        """The task that a worker, now dead, was running, if its packet had several."""
+        return int.from_bytes(os.pread(self.arena_fd, 8, worker % PROGRESS_SLOTS * 8), sys.byteorder)
+
+    def drop_channel(self, client: Client) -> None:
+        """Close a client's channel."""
+        if self.by_fd.get(client.channel.fd) is client:
+            self.epoll.unregister(client.channel.fd)
+            del self.by_fd[client.channel.fd]
+        client.channel.close()
+
+    def close_client(self, client: Client) -> None:
         """End of file: a driver has gone. A worker's end is told by the zygote, which knows how."""
+        if client.far:
+            self.drop_channel(client)
+            self.abroad.gone(client)
+            return
         self.epoll.unregister(client.channel.fd)
         self.by_fd.pop(client.channel.fd, None)
         if client.worker:
@@ -235,20 +315,21 @@ class Node:
             return
         client.channel.close()
         if self.clients.pop(client.id, None) is None:  # it has ended before it had said who it is
-            self.running = self.running and bool(self.jobs)
+            self.running = self.running and (self.standalone or bool(self.jobs))
             return
-        self._driver_gone(client)
-
-    def _driver_gone(self, client: Client) -> None:
         self.jobs.pop(client.job, None)
-        self.scheduler.job_gone(client.job)
-        self.actors.apply(self.actors.table.job_ended(client.job))
-        for worker, job in list(self.pool.jobs.items()):
-            if job == client.job and self.actors.table.by_worker.get(worker) is None:
-                self.pool.kill(worker, signal.SIGKILL)
+        self.actors.job_ended(client.job)
+        self.end_job(client.job)
         self.forget(client)
-        if not self.jobs:
+        if not self.jobs and not self.standalone:
             self.running = False
+
+    def end_job(self, job: str) -> None:
+        """Nobody of a job is here any more: its workers end, but for actors."""
+        self.scheduler.job_gone(job)
+        for worker, other in list(self.pool.jobs.items()):
+            if job == other and not self.actors.is_actor(worker):
+                self.pool.kill(worker, signal.SIGKILL)
 
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""
@@ -279,9 +360,11 @@ class Node:
     def _on_want_workers(self, client: Client, message: m.WantWorkers) -> None:
         if message.resources is not None:
             client.shapes[message.shape] = to_units(message.resources)
-        self.scheduler.want(
-            client.id, client.job, message.shape, client.shapes[message.shape], message.count, message.depth
-        )
+        amounts = client.shapes[message.shape]
+        count = self.abroad.direct(client, message, amounts)
+        self.scheduler.want(client.id, client.job, message.shape, amounts, count, message.depth)
+        if not message.count:
+            self.abroad.demand_met(client.id, message.shape)
         self._dirty = True
 
     def _on_return_worker(self, client: Client, message: m.ReturnWorker) -> None:
@@ -289,6 +372,8 @@ class Node:
         if lease is None or lease.client != client.id:
             return
         self.scheduler.release(message.worker)
+        if client.far:
+            self.abroad.released(message.worker)
         worker = self.workers.get(message.worker)
         if worker is not None and message.worker not in self.pool.kill_at:
             worker.since = time.monotonic()
@@ -319,9 +404,8 @@ class Node:
     def _on_leaving(self, client: Client, message: m.Leaving) -> None:
         if not client.deaf:
             client.leaving = message
-        actor = self.actors.table.by_worker.get(client.worker)
-        if actor is not None and message.intended:
-            actor.ends = True
+        if message.intended:
+            self.actors.leaving(client.worker)
 
     def _on_ready(self, client: Client, message: m.Ready) -> None:
         client.began = True
@@ -349,6 +433,11 @@ class Node:
             self.send(worker, m.Serve(caller, None, lease.gpus, lease.depth), (fd,))
         os.close(fd)
 
+    def stop(self, reason: str) -> None:
+        """End this node, with all that is on it."""
+        print(f"this node ends: {reason}", file=sys.stderr, flush=True)
+        self.running = False
+
     def decide_again(self) -> None:
         """Something has changed that leases depend on."""
         self._dirty = True
@@ -367,12 +456,26 @@ class Node:
             if client is not None and (busy or now - client.asked_back > ASK_BACK_S):
                 client.asked_back = now
                 self.send(client, m.GiveBack(busy))
+        self.abroad.spill()
+
+    def _on_pull(self, client: Client, message: m.Pull) -> None:
+        def done(value: m.Value) -> None:
+            self.send(client, m.Pulled(message.id, value))
+
+        if self.transfers is None:
+            done(self.lost)
+        else:
+            self.transfers.pull(client.id, message.id, message.node, message.size, done)
 
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
+        client = self.clients[lease.client]
+        if client.far:
+            self.abroad.lease(client, lease)
+            return
         mine, theirs = pair()
         self.send(
-            self.clients[lease.client],
+            client,
             m.Leased(lease.shape, lease.worker, worker.pid),
             (mine.fileno(), theirs.fileno()),
         )
@@ -416,6 +519,8 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Leaving: node._on_leaving,
         m.Flushed: node._on_flushed,
         m.Ready: node._on_ready,
+        m.Dial: node.abroad.on_dial,
+        m.Pull: node._on_pull,
     }
 
 

@@ -117,6 +117,8 @@ class AsyncCalls:
                 worker._run_batch(caller, message)
             else:
                 self._note(caller, message)
+        if caller.channel.more:  # read from the kernel already: no event will tell of it
+            self.loop.call_soon(self._read, caller, context=self._context)
 
     def _note(self, caller: Caller, message: m.Credit | m.Forget | m.Part) -> None:
         """A message about a call; what comes too late for it is dropped."""

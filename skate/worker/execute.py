@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_pla
 from ..client.specs import STREAMING
 from ..wire import messages as m
 from ..wire.channel import Channel
+from ..wire.stream import StreamChannel
 
 if TYPE_CHECKING:
     from .process import Worker
@@ -62,11 +64,13 @@ class Function:
 class Caller:
     """Somebody whose tasks arrive here, on a channel of its own."""
 
-    __slots__ = ("channel", "credits", "depth", "functions", "id", "kept", "parts", "ran", "replies", "spent")
+    __slots__ = ("channel", "credits", "depth", "far", "functions", "id", "kept", "parts", "ran", "replies", "spent")
 
-    def __init__(self, ident: bytes, channel: Channel, depth: int) -> None:
+    def __init__(self, ident: bytes, channel: Channel | StreamChannel, depth: int) -> None:
         self.id = ident
         self.channel = channel
+        self.far = threading.Lock() if isinstance(channel, StreamChannel) else None
+        """Whoever reads a connection to another node: the I/O thread does, too, while a task runs long."""
         self.depth = depth
         self.functions: dict[int, Function] = {}
         self.replies: list[m.Reply] = []
@@ -113,6 +117,9 @@ def arguments(
         parts = caller.parts.pop(task.seq)
         dependencies = [dependency for at in range(task.parts) for dependency in parts[at].dependencies]
         task.refs = [ident for at in range(task.parts) for ident in parts[at].refs] or None
+    if received is not None and dependencies and worker.runtime.node_no:
+        here = objects.localize([dependency.value for dependency in dependencies], received.blocks)
+        dependencies = [m.Dependency(each.where, value) for each, value in zip(dependencies, here, strict=True)]
     if task.shared is not None:
         task.shared.refs = task.refs
         args, kwargs = objects.load_value(task.shared, blocks)
@@ -211,3 +218,19 @@ def flush_output() -> None:
     """Write what was printed without a newline."""
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+class Unloadable:
+    """Stands for a function that could not be unpickled: only its tasks fail."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        self.name = name
+        self.error = error
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"the function {self.name} cannot be loaded in a worker: {self.error!r}") from self.error
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of what the frames of an error hold."""
+    error.__traceback__ = None

@@ -26,9 +26,10 @@ from ..client.serialization import deserialize
 from ..client.waist import TaskContext
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, packet_buffer, wait_readable, wait_writable
+from ..wire.stream import StreamChannel
 from . import execute
 from .actor import ActorHost
-from .execute import Caller, ExitActor, Function, Received
+from .execute import Caller, ExitActor, Function, Received, Unloadable, forget_frames
 
 INTERRUPT_AGAIN_S = 0.001
 REPLY_AFTER_S = 0.001
@@ -62,7 +63,6 @@ class Worker:
         self.progress = runtime.memory.arena.progress(runtime.worker_no)
         self.progress[0] = 0
         self.gpus: list[int] = []
-        self.leased: dict[str, float] = {}
         self._buffer, self._view = packet_buffer()
         self._count = 0
         self._seen = -1
@@ -149,19 +149,26 @@ class Worker:
         return any(fd in self.callers for fd, _ in self.epoll.poll(0))
 
     def _read(self, caller: Caller) -> None:
-        """Take one packet of a caller and run it."""
-        try:
-            raw = caller.channel.receive_into(self._buffer, self._view)
-        except ChannelClosed:
-            self._caller_gone(caller)
-            return
-        if raw is None:
-            return
-        message = m.decode_batch(raw)
-        if type(message) is m.Batch:
-            self._run_batch(caller, message)
-        else:
-            self.note(caller, message)
+        """Take one packet of a caller and run it; all packets that were read from the kernel already."""
+        while True:
+            try:
+                raw = self._receive(caller)
+            except ChannelClosed:
+                self._caller_gone(caller)
+                return
+            message = None if raw is None else m.decode_batch(raw)
+            if type(message) is m.Batch:
+                self._run_batch(caller, message)
+            elif message is not None:
+                self.note(caller, message)
+            if not caller.channel.more:
+                return
+
+    def _receive(self, caller: Caller) -> Any:
+        if caller.far is None:
+            return caller.channel.receive_into(self._buffer, self._view)
+        with caller.far:
+            return caller.channel.receive_into(self._buffer, self._view)
 
     def note(self, caller: Caller, message: Any) -> None:
         """A message of a caller that is not work."""
@@ -280,7 +287,7 @@ class Worker:
             try:
                 reply = execute.failure(self, caller, task, function, error)
             finally:
-                _forget_frames(error)
+                forget_frames(error)
         finally:
             self.running = self.local.running = None
             if self.cancelled:
@@ -324,7 +331,7 @@ class Worker:
         try:
             run = self._code(definition) if self.actor is None else self.actor.method(definition.name)
         except Exception as error:  # a property that raises, a method that was deleted
-            run = _Unloadable(definition.name, error)
+            run = Unloadable(definition.name, error)
         caller.functions[definition.no] = Function(run, definition)
 
     def _code(self, definition: m.Definition) -> Any:
@@ -334,7 +341,7 @@ class Worker:
                 assert definition.code is not None
                 run = self.runtime.objects.load_value(definition.code)
             except BaseException as error:
-                return _Unloadable(definition.name, error)
+                return Unloadable(definition.name, error)
             self.codes[definition.hash] = run
             if len(self.codes) > DEFINED_MAX:
                 del self.codes[next(iter(self.codes))]
@@ -393,8 +400,33 @@ class Worker:
         running = self._count
         if running == self._seen and self.running is not None:
             self.give_back_pending()
+            self._refuse_far()
         self._seen = running
         self.runtime._tick()
+
+    def _refuse_far(self) -> None:
+        """What callers on other nodes have sent behind a long task, they cannot take back: it is answered for them."""
+        if self.actor is not None or self.becoming is not None:
+            return
+        for caller in list(self.callers.values()):
+            reading = caller.far
+            if reading is None or not reading.acquire(blocking=False):
+                continue
+            try:
+                while (raw := caller.channel.receive_into(self._buffer, self._view)) is not None:
+                    message = m.decode_batch(raw)
+                    if type(message) is not m.Batch:
+                        self.note(caller, message)
+                        continue
+                    for task in message.tasks:
+                        caller.parts.pop(task.seq, None)
+                    with self.out_lock:
+                        caller.replies.extend(m.Reply(task.seq, m.NOT_STARTED) for task in message.tasks)
+            except ChannelClosed:
+                continue  # the main thread will see it, too
+            finally:
+                reading.release()
+            self.flush(caller)
 
     def wait_for_credit(self, caller: Caller, seq: int, taken: int) -> None:
         """Wait until the consumer of a stream has taken enough; ends the stream when the consumer is gone."""
@@ -405,8 +437,9 @@ class Worker:
             self._wait_for_note(caller, seq, taken)
             return
         while caller.credits.get(seq, 0) < taken:
-            wait_readable(caller.channel.fd)
-            raw = caller.channel.receive_into(self._buffer, self._view)
+            if not caller.channel.more:
+                wait_readable(caller.channel.fd)
+            raw = self._receive(caller)
             if raw is None:
                 continue
             message = m.decode_batch(raw)
@@ -438,7 +471,9 @@ class Worker:
     def _on_message(self, message: Any, fds: list[int]) -> bool:
         kind = type(message)
         if kind is m.Serve:
-            caller = Caller(message.caller, Channel(socket.socket(fileno=fds[0])), message.depth)
+            sock = socket.socket(fileno=fds[0])
+            channel = StreamChannel(sock, message.rest) if message.stream else Channel(sock)
+            caller = Caller(message.caller, channel, message.depth)
             self.callers[caller.channel.fd] = caller
             if self.actor is None and self.becoming is None:
                 self.runtime.tasks.depth = message.depth + 1
@@ -563,18 +598,3 @@ class Worker:
             return self.actor.spec.class_name
         running = self.running
         return running[2].short if running is not None else "worker"
-
-
-class _Unloadable:
-    """Stands for a function that could not be unpickled: only its tasks fail."""
-
-    def __init__(self, name: str, error: BaseException) -> None:
-        self.name = name
-        self.error = error
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        raise RuntimeError(f"the function {self.name} cannot be loaded in a worker: {self.error!r}") from self.error
-
-
-def _forget_frames(error: BaseException) -> None:
-    error.__traceback__ = None

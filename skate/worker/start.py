@@ -37,6 +37,7 @@ def run(sock: socket.socket, arena_fd: int) -> None:
         print(f"cannot use the driver's working directory {begin.cwd}: {error}", file=sys.stderr)
     worker = build(channel, begin, arena_fd)
     runtime = worker.runtime
+    runtime.environment = (begin.sys_path, begin.cwd, begin.alias_ray, begin.main_path)
     sys.stdout = LineWriter(1, worker.whose)
     sys.stderr = LineWriter(2, worker.whose)
     signal.signal(signal.SIGINT, worker.on_interrupt)

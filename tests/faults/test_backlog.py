@@ -44,7 +44,7 @@ VALUES, VALUE_BYTES = 60, 60_000
 @pytest.fixture
 def limited_node(monkeypatch: pytest.MonkeyPatch, start: Callable[..., str]) -> str:
     """A cluster whose node gives up clients early; its folder."""
-    monkeypatch.setattr(starting, "_BOOT", LIMITED + starting._BOOT)
+    monkeypatch.setattr(starting, "BOOT", LIMITED + starting.BOOT)
     return start()
 
 
@@ -109,7 +109,7 @@ def test_a_worker_that_reads_late_loses_nothing(limited_node: str, tmp_path: Pat
 
 SLEEPER = f"""
 from skate.client import start as starting
-starting._BOOT = {LIMITED!r} + starting._BOOT
+starting.BOOT = {LIMITED!r} + starting.BOOT
 cluster()
 gate = sys.argv[1]
 

@@ -10,9 +10,9 @@ from .drivers import Driver
 KEPT = 300_000
 SMALL = f"""
 from skate.client import start as starting
-starting._BOOT = (
+starting.BOOT = (
     "import sys; sys.path[:] = sys.argv[3].split('\\\\n'); import skate.node.logs as logs; logs.KEPT_BYTES = {KEPT}; "
-    + starting._BOOT
+    + starting.BOOT
 )
 
 def on_disk():

@@ -76,7 +76,8 @@ def test_max_retries_from_the_environment(monkeypatch):
 def test_node_affinity():
     options = task(scheduling_strategy=NodeAffinitySchedulingStrategy("ab", soft=True))
     assert (options.node_id, options.node_soft) == ("ab", True)
-    assert task(scheduling_strategy="SPREAD").node_id == ""
+    assert task(scheduling_strategy="SPREAD").node_id == "SPREAD"
+    assert task(scheduling_strategy="DEFAULT").node_id == ""
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,9 @@ def test_the_context_ends_the_session():
 @pytest.mark.parametrize(
     "arguments, error, text",
     [
-        ({"address": "1.2.3.4:6379"}, UnsupportedError, "not supported yet"),
-        ({"address": "1.2.3.4:6379"}, ConnectionError, "1.2.3.4"),
+        ({"address": "127.0.0.1:1"}, ConnectionError, "127.0.0.1:1"),
+        ({"address": "nowhere"}, ValueError, "HOST:PORT"),
+        ({"address": "auto", "num_cpus": 2}, ValueError, "leave num_cpus"),
         ({"address": "auto"}, ConnectionError, "no running cluster"),
         ({"local_mode": True}, UnsupportedError, 'mode="inline"'),
         ({"mode": "threads"}, ValueError, "inline"),
@@ -57,7 +58,7 @@ def test_wrong_arguments_of_init(arguments, error, text):
 
 def test_the_address_of_the_environment(monkeypatch):
     skate.shutdown()
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:1")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ConnectionError, match="RAY_ADDRESS"):
         skate.init()
     monkeypatch.setenv("RAY_ADDRESS", "local")

@@ -1,0 +1,184 @@
+"""`skate start`, `skate stop` and `skate status`."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from typing import Any
+
+import click
+import msgspec
+
+from ..client import sessions
+from ..client.init_options import InitOptions
+from ..exceptions import RayError
+
+HEAD_PORT = 6379
+MEGABYTE = 1e6
+_IN_BYTES = ("memory", "object_store_memory")
+
+
+def start(
+    head: bool,
+    address: str | None,
+    node_ip_address: str | None,
+    port: int | None,
+    num_cpus: int | None,
+    num_gpus: int | None,
+    memory: int | None,
+    object_store_memory: int | None,
+    resources: str,
+    labels: str,
+    node_name: str,
+    temp_dir: str | None,
+    block: bool,
+    disable_usage_stats: bool,
+    include_dashboard: bool | None,
+    **unsupported: Any,
+) -> None:
+    """Start a node, and say how others join it."""
+    if head == (address is not None):
+        raise click.UsageError("say --head to start a cluster, or --address HOST:PORT to join one")
+    if include_dashboard:
+        raise click.UsageError("--include-dashboard=True is not supported yet")
+    for name, value in unsupported.items():
+        if value is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} is not supported yet: leave it out")
+    head_host, head_port = _host_and_port(address) if address else ("", 0)
+    host = node_ip_address or own_address(head_host)
+    options = InitOptions(
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        memory=memory,
+        resources={name: float(amount) for name, amount in _table("--resources", resources, (int, float)).items()},
+        object_store_memory=object_store_memory,
+        temp_dir=temp_dir,
+        node_name=node_name,
+    )
+    wish = sessions.Wish(
+        head,
+        host,
+        port if port is not None else HEAD_PORT * head,
+        head_host,
+        head_port,
+        _table("--labels", labels, str),
+    )
+    try:
+        session = sessions.start_node(options, wish)
+    except (RayError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    _say_started(session)
+    if block:
+        sys.exit(_wait(session))
+
+
+def own_address(towards: str) -> str:
+    """The address under which other machines see this one; loopback if there is no network."""
+    if towards.startswith("127."):
+        return towards
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
+        try:
+            probe.connect((towards or "192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        found: str = probe.getsockname()[0]
+        return found
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise click.UsageError(f"--address {address!r}: an address is HOST:PORT")
+    try:
+        return socket.gethostbyname(host), int(port)
+    except OSError as error:
+        raise click.UsageError(f"--address {address!r}: {error}") from None
+
+
+def _table(option: str, text: str, kinds: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option} {text!r} is not JSON: {error}") from None
+    if not isinstance(found, dict) or not all(
+        isinstance(value, kinds) and not isinstance(value, bool) for value in found.values()
+    ):
+        raise click.UsageError(f'{option} {text!r}: it must be an object such as {{"name": value}}')
+    return found
+
+
+def _say_started(session: sessions.Session) -> None:
+    click.echo(f"node {session.node_no} ({session.name}) runs at {session.host}:{session.port}, pid {session.pid}")
+    if not session.is_head:
+        return
+    from ..client.token import default_path
+
+    click.echo(
+        f"on this machine:  skate start --address {session.address}    or    skate.init(address={session.address!r})"
+    )
+    click.echo(
+        f"on another:       SKATE_TOKEN=$(ssh {session.host} cat {default_path()}) skate start --address {session.address}"
+    )
+
+
+def _wait(session: sessions.Session) -> int:
+    import time
+
+    try:
+        while sessions.began(session.pid) == session.began:
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        sessions.stop([session])
+        return 130
+    return 1
+
+
+def stop(force: bool, temp_dir: str | None) -> None:
+    """End all nodes of this user on this machine."""
+    found = sessions.running(temp_dir)
+    killed = sessions.stop(found, force)
+    click.echo(f"{len(found)} node{'s' * (len(found) != 1)} stopped" if found else "no node runs here")
+    if killed and not force:
+        click.echo(f"{len(killed)} did not end when asked, and were killed", err=True)
+
+
+def status(address: str | None, temp_dir: str | None, as_json: bool) -> None:
+    """Show what a cluster has and does."""
+    found = [s for s in sessions.running(temp_dir) if address is None or address in (s.address, f"{s.host}:{s.port}")]
+    if not found:
+        where = f" of the cluster at {address}" if address else ""
+        raise click.ClickException(f"no node{where} runs here: start one with `skate start --head`")
+    try:
+        state = sessions.ask(found[0], "cluster_status")
+    except ConnectionError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(msgspec.json.encode(state).decode())
+    else:
+        _show(state, found[0].address)
+
+
+def _show(state: dict[str, Any], address: str) -> None:
+    alive = [node for node in state["nodes"] if node["Alive"]]
+    click.echo(f"cluster {address}: {len(alive)} node{'s' * (len(alive) != 1)} alive")
+    for node in state["nodes"]:
+        if not node["Alive"]:
+            continue
+        uses = []
+        for name, total in sorted(node["Resources"].items()):
+            if not name.startswith("node:") and name != "object_store_memory":
+                uses.append(_use(name, total - node["Free"].get(name, 0.0), total))
+        where = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        click.echo(f"  {node['No']:>3}  {node['NodeName']:<16} {where:<21} {node['State']:<8} {', '.join(uses)}")
+    for demand in state["demand"]:
+        request = ", ".join(f"{amount:g} {name}" for name, amount in demand["request"].items()) or "nothing"
+        click.echo(f"waiting on node {demand['node']}: {demand['count']} x ({request}): {demand['reason']}")
+    for failure in state["failures"]:
+        click.echo(f"lost: {failure}")
+
+
+def _use(name: str, used: float, total: float) -> str:
+    if name in _IN_BYTES:
+        return f"{max(0.0, used) / MEGABYTE:.0f}/{total / MEGABYTE:.0f} MB {name}"
+    return f"{max(0.0, used):g}/{total:g} {name}"

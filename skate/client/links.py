@@ -1,0 +1,199 @@
+"""The nodes that a client talks to: its own, and others from the first time on that it needs them.
+
+Whoever owns a thing is asked directly: a worker's node for the worker, an object's home for the object, the head for actors and
+names. A link to another node is a TCP connection, which the own node makes and hands over: only nodes know the secret of
+the cluster. What is sent before the connection is there waits in the link.
+
+INV-1: a link in `_peers` is being dialled, or connected; one that has failed is gone from it, and all that depends on its node
+has been told.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..version import __version__
+from ..wire import messages as m
+from ..wire.channel import Channel, ChannelClosed, wait_writable
+from ..wire.stream import StreamChannel
+from .link import Link
+from .refs import home_of
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+HEAD = 1
+"""The number of the head's node."""
+Then = Callable[[socket.socket | None, bytes, str], None]
+
+
+class Links:
+    """Own node, head, and peers, by number."""
+
+    def __init__(self, runtime: ClientRuntime, own: Link) -> None:
+        self.runtime = runtime
+        self.own = own
+        self.number = runtime.welcome.node_no
+        self._peers: dict[int, PeerLink] = {}
+        self._dials: dict[int, Then] = {}
+        self.dead: dict[int, str] = {}
+        """Nodes that are gone, and why."""
+
+    @property
+    def clustered(self) -> bool:
+        """Whether there are other nodes, or may be."""
+        return self.number != 0
+
+    @property
+    def head(self) -> Link:
+        """The node that knows actors and names."""
+        return self.to(HEAD) if self.number else self.own
+
+    def to(self, number: int) -> Link:
+        """The link to a node. Needs the lock."""
+        if number in (0, self.number):
+            return self.own
+        link = self._peers.get(number)
+        if link is None:
+            link = self._peers[number] = PeerLink(self.runtime, number)
+            if number in self.dead:
+                link.fail(self.dead[number])
+            else:
+                self.dial(number, "client", b"", link.connected)
+        return link
+
+    def tell(self, message: Any) -> None:
+        """Send something about an object to its home. Needs the lock."""
+        if self.number:
+            self.to(home_of(message.id)).send(message)
+        else:
+            self.own.send(message)
+
+    def all(self) -> list[Link]:
+        """Every link that is open."""
+        return [self.own, *self._peers.values()]
+
+    # ------------------------------------------------------------ connections
+
+    def dial(self, number: int, purpose: str, payload: bytes, then: Then) -> None:
+        """Have the own node connect to another; `then(socket or None, bytes read already, error)`. Needs the lock."""
+        request = self.runtime.next_id()
+        self._dials[request] = then
+        self.own.send(m.Dial(request, number, purpose, payload))
+
+    def dialed(self, message: m.Dialed, fds: list[int]) -> None:
+        """The own node has connected, or could not."""
+        then = self._dials.pop(message.request, None)
+        sock = socket.socket(fileno=fds[0]) if fds else None
+        for fd in fds[1:]:
+            os.close(fd)
+        if then is None:
+            if sock is not None:
+                sock.close()
+            return
+        then(sock, message.rest, message.error)
+
+    def lost(self, link: PeerLink) -> None:
+        """A connection has ended; the node may live: the next message dials it again."""
+        if self._peers.get(link.number) is link:
+            del self._peers[link.number]
+
+    def node_died(self, message: m.NodeDied) -> None:
+        """A node is gone for good. Needs the lock."""
+        self.dead[message.node] = message.reason
+        link = self._peers.get(message.node)
+        if link is not None:
+            link.fail(message.reason)
+
+    def close(self) -> None:
+        """Close the connections to other nodes."""
+        for link in list(self._peers.values()):
+            link.close()
+
+
+class PeerLink(Link):
+    """Another node, as this client talks to it."""
+
+    def __init__(self, runtime: ClientRuntime, number: int) -> None:
+        super().__init__(runtime, None)
+        self.number = number
+        self._outbox: list[Any] = []
+        tasks = runtime.tasks
+        self.handlers = {
+            m.Leased: partial(tasks.leased_far, self),
+            m.WorkerDied: partial(tasks.worker_died, number=number),
+            m.GiveBack: tasks.asked_back,
+            m.CannotStart: tasks.cannot_start,
+            m.ActorChanged: runtime.actors.life.changed,
+            m.FoundActor: self.answer,
+            m.Answer: self.answer,
+            m.Fetched: runtime.objects.fetched,
+            m.Output: runtime.output,
+        }
+
+    def connected(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        """The own node has connected, or could not. Needs the lock."""
+        if sock is None:
+            self.fail(error)
+            return
+        self.channel = StreamChannel(sock, rest)
+        self.runtime.pump.add(self.channel.fd, self._on_readable)
+        runtime = self.runtime
+        hello = m.Hello(
+            __version__,
+            os.getpid(),
+            runtime.namespace,
+            "",
+            runtime.log_to_driver,
+            *runtime.environment,
+            runtime.client_id,
+            runtime.welcome.job,
+            runtime.is_driver,
+        )
+        outbox, self._outbox = self._outbox, []
+        for message in (hello, *outbox):
+            self.send(message)
+
+    def send(self, message: Any, fds: Any = ()) -> None:
+        """Send to that node, now or when it is connected. Needs the lock."""
+        if self.runtime.closed:
+            return
+        channel = self.channel
+        if channel is None:
+            self._outbox.append(message)
+            return
+        try:
+            done = channel.send(m.encode(message))
+            while not done:
+                wait_writable(channel.fd)
+                done = channel.flush()
+        except ChannelClosed as error:
+            self.fail(f"the connection to node {self.number} has ended: {error}")
+
+    def _ended(self) -> None:
+        self.fail(f"the connection to node {self.number} has ended")
+
+    def fail(self, reason: str) -> None:
+        """Nothing comes from that node any more: what depends on it is told. Needs the lock."""
+        runtime = self.runtime
+        runtime.links.lost(self)
+        self.close()
+        for slot in list(self._slots.values()):
+            slot.error = reason
+            slot.waiter.notify()
+        self._slots.clear()
+        runtime.tasks.node_lost(self.number, reason)
+        runtime.actors.life.node_lost(self.number, reason)
+        runtime.objects.node_lost(self.number, reason)
+
+    def close(self) -> None:
+        """Close the connection."""
+        channel: Channel | StreamChannel | None = self.channel
+        if channel is not None:
+            self.runtime.pump.remove(channel.fd)
+            channel.close()
+            self.channel = None

@@ -1,0 +1,48 @@
+"""What a task waits for, and why its process died, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..exceptions import OutOfMemoryError, WorkerCrashedError
+from ..wire import messages as m
+from .refs import PENDING, REMOTE
+from .submitter import TaskRecord
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+
+def why_task(runtime: ClientRuntime, task: TaskRecord) -> tuple[str, dict[str, float] | None]:
+    """What a task waits for, and the resources if it is these. Needs the lock."""
+    name = task.function.options.name
+    if task.missing:
+        pending = [ref for _, ref in task.dependencies or () if ref._state in (PENDING, REMOTE)]
+        inner, needed = runtime._why(pending[0]) if pending else ("", None)
+        return f"{name} waits for {task.missing} of its arguments: {inner}", needed
+    worker = task.worker
+    if worker is None:
+        shape = task.function.shape
+        wants = ", ".join(f"{amount:g} {key}" for key, amount in shape.resources.items()) or "nothing"
+        leased = len(shape.workers)
+        have = f"{leased} workers run such tasks, all busy" if leased else "no worker is leased for it yet"
+        return f"{name} is queued: it needs {wants}; {have}", shape.resources
+    before = 0
+    for seq in worker.inflight:
+        if seq == task.seq:
+            break
+        before += 1
+    if before:
+        return f"{name} waits behind {before} short tasks on worker process {worker.pid}", None
+    return f"{name} runs on worker process {worker.pid}", None
+
+
+def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
+    """The error of work whose process died."""
+    times = "" if attempts == 1 else f" on each of {attempts} attempts"
+    cause = f"The worker process of {what} died{times}: {death.reason}"
+    kind = OutOfMemoryError if death.out_of_memory else WorkerCrashedError
+    error = kind(cause, memory_bytes=death.memory_bytes or None, last_output=death.last_lines)
+    error.exit_signal = death.signal or None  # the reason names them already
+    error.exit_code = death.exit_code
+    return error

@@ -1,0 +1,265 @@
+"""Standalone nodes of this user on this machine: started, found, attached to, and stopped.
+
+Each has a session folder, which only the user can enter, with `node.json` (who it is) and `node.sock` (where drivers attach).
+The secret of the cluster goes to the node through a socket pair, never through a command line or a file of the session.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..exceptions import RaySystemError
+from ..store.arena import HEADER_BYTES
+from ..wire import messages as m
+from ..wire.channel import Channel, wait_readable
+from . import token
+from .init_options import InitOptions
+from .start import BOOT, START_TIMEOUT_S, allow_files, make_session_dir, open_log, resources
+
+ANSWER_S = 5.0
+STOP_AFTER_S = 5.0
+"""How long a node may take to end when it is asked to."""
+
+
+class Session(msgspec.Struct):
+    """A standalone node."""
+
+    pid: int
+    began: str
+    """When its process began, in the kernel's ticks: a pid alone may be another's by now."""
+    node_id: str
+    node_no: int
+    name: str
+    host: str
+    port: int
+    head_host: str
+    head_port: int
+    is_head: bool
+    folder: str
+
+    @property
+    def address(self) -> str:
+        """Where the head of its cluster is."""
+        return f"{self.head_host}:{self.head_port}"
+
+
+class Wish(msgspec.Struct):
+    """What a node is to be in its cluster."""
+
+    is_head: bool
+    host: str
+    port: int = 0
+    head_host: str = ""
+    head_port: int = 0
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    daemon: bool = True
+    """It outlives the process that starts it, and its drivers."""
+
+
+def running(temp_dir: str | None = None) -> list[Session]:
+    """The standalone nodes of this user on this machine, heads first, then the newest."""
+    base = Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
+    found = []
+    for path in base.glob("session-*/node.json"):
+        try:
+            session = msgspec.json.decode(path.read_bytes(), type=Session)
+        except (OSError, msgspec.DecodeError):
+            continue  # it is being written, or removed
+        if session.began and began(session.pid) == session.began:
+            found.append((not session.is_head, -path.stat().st_mtime, session))
+    return [session for _, _, session in sorted(found, key=lambda entry: entry[:2])]
+
+
+def began(pid: int) -> str:
+    """When a process began, or "" if there is none, or only what its parent has not collected."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> Session:
+    """Start a standalone node, and wait until it is a member of its cluster.
+
+    Raises:
+        RaySystemError: it did not come up; the message says why.
+        AuthenticationError: there is no token to join with.
+    """
+    allow_files()
+    secret = secret or _token(wish)
+    total, store = resources(options)
+    total.pop("node:127.0.0.1")
+    total[f"node:{wish.host}"] = 1.0
+    folder = make_session_dir(options.temp_dir)
+    settings: dict[str, Any] = {
+        "total": total,
+        "arena_bytes": store + HEADER_BYTES,
+        "session_dir": folder,
+        "membership": {
+            **msgspec.to_builtins(wish),
+            "token": secret,
+            "name": options.node_name,
+        },
+    }
+    mine, theirs = socket.socketpair()
+    path = "\n".join(entry or os.getcwd() for entry in sys.path)
+    with open_log(folder) as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BOOT, str(theirs.fileno()), "-", path, folder],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    theirs.close()
+    Path(folder, "pid").write_text(str(process.pid))
+    try:
+        ready = _hand_over(mine, settings)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        mine.close()
+    if "error" in ready:
+        process.wait()
+        raise RaySystemError(ready["error"])
+    session = Session(
+        process.pid,
+        began(process.pid),
+        ready["node_id"],
+        ready["node_no"],
+        ready["name"],
+        wish.host,
+        ready["port"],
+        wish.head_host or wish.host,
+        wish.head_port or ready["port"],
+        wish.is_head,
+        folder,
+    )
+    fd = os.open(os.path.join(folder, "node.json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(msgspec.json.encode(session))
+    process.returncode = 0  # it is not this process's business any more: no warning when the object goes
+    return session
+
+
+def _token(wish: Wish) -> str:
+    secret = token.find()
+    if secret is None and wish.is_head:
+        secret = token.make()
+        token.write(token.default_path(), secret)
+    if secret is None:
+        from ..exceptions import AuthenticationError
+
+        raise AuthenticationError(
+            f"there is no token to join a cluster with: copy {token.default_path()} from the head's machine, or set SKATE_TOKEN"
+        )
+    return secret
+
+
+def _hand_over(mine: socket.socket, settings: dict[str, Any]) -> dict[str, Any]:
+    mine.settimeout(START_TIMEOUT_S)
+    mine.sendall(msgspec.json.encode(settings) + b"\n")
+    said = b""
+    while not said.endswith(b"\n"):
+        try:
+            part = mine.recv(65536)
+        except TimeoutError:
+            raise RaySystemError(f"the node did not come up in {START_TIMEOUT_S:.0f} s") from None
+        if not part:
+            log = Path(settings["session_dir"], "logs", "node.log")
+            raise RaySystemError(f"the node ended while it started:\n{log.read_text()[-2000:]}")
+        said += part
+    found: dict[str, Any] = msgspec.json.decode(said)
+    return found
+
+
+def connect(session: Session) -> socket.socket:
+    """A channel to a node's socket.
+
+    Raises:
+        ConnectionError: it does not answer.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(os.path.join(session.folder, "node.sock"))
+    except OSError as error:
+        sock.close()
+        raise ConnectionError(f"node {session.node_id[:8]} of {session.address} does not answer: {error}") from None
+    return sock
+
+
+def ask(session: Session, what: str) -> Any:
+    """Ask a node a question about state.
+
+    Raises:
+        ConnectionError: it does not answer.
+    """
+    channel = Channel(connect(session))
+    try:
+        channel.send(m.encode(m.Ask(1, what)))
+        while (received := channel.receive()) is None:
+            if not wait_readable(channel.fd, ANSWER_S):
+                raise ConnectionError(f"node {session.node_id[:8]} has not answered in {ANSWER_S:g} s")
+        answer = m.decode_from_node(received[0])
+        assert isinstance(answer, m.Answer)
+        if answer.error:
+            raise ConnectionError(answer.error)
+        return answer.value
+    finally:
+        channel.close()
+
+
+def stop(sessions: list[Session], force: bool = False) -> list[Session]:
+    """End nodes, heads last; returns those that had to be killed."""
+    ordered = sorted(sessions, key=lambda session: session.is_head)
+    for session in ordered:
+        _signal(session, signal.SIGKILL if force else signal.SIGTERM)
+    until = time.monotonic() + STOP_AFTER_S
+    killed = []
+    for session in ordered:
+        while began(session.pid) == session.began and time.monotonic() < until:
+            time.sleep(0.01)
+        if began(session.pid) == session.began:
+            _signal(session, signal.SIGKILL)
+            killed.append(session)
+            while began(session.pid) == session.began:
+                time.sleep(0.01)
+        _collect(session.pid)
+        _remove(session.folder)
+    return killed
+
+
+def _collect(pid: int) -> None:
+    """Take note of the end of a node that this process has started itself."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # another has started it
+
+
+def _remove(folder: str) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _signal(session: Session, signo: int) -> None:
+    if began(session.pid) == session.began:
+        try:
+            os.kill(session.pid, signo)
+        except ProcessLookupError:
+            return  # it has ended a moment ago

@@ -1,0 +1,213 @@
+"""Clients of other nodes: they come over TCP, are served like those of this node, and get connections where those get pairs.
+
+A client of another node is first a client there; here it asks for workers, holds objects, and calls actors. What it cannot have
+is a descriptor or a view of the arena: a lease comes with a key, with which it dials the worker, and an object with its place,
+from which its own node fetches the bytes.
+
+INV-1: a key in `_keys` belongs to a lease that lives, and has not been used.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from ..head import policy
+from ..version import __version__
+from ..wire import messages as m
+from ..wire.stream import StreamChannel
+from .client import Client
+
+if TYPE_CHECKING:
+    from .scheduler import Lease
+    from .service import Node
+
+KEY_BYTES = 16
+CLIENT_BYTES = 8
+
+
+class Abroad:
+    """This node's business with clients of other nodes, and its own clients' with other nodes."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._keys: dict[bytes, tuple[bytes, Lease]] = {}
+        self._told: dict[tuple[bytes, int, int], int] = {}
+        """How many workers a client was told to ask another node for: by client, shape and node."""
+        self._directed: set[tuple[bytes, int]] = set()
+        """Demands that say where they are to be met."""
+
+    # ------------------------------------------------------------ connections that come in
+
+    def on_client(self, purpose: str, payload: bytes, sock: socket.socket, rest: bytes, address: str) -> None:
+        """A client of another node connects."""
+        node = self.node
+        client = Client(StreamChannel(sock, rest), 0)
+        client.far = True
+        node.by_fd[client.channel.fd] = client
+        node.epoll.register(client.channel.fd, select.EPOLLIN)
+        if rest:
+            node.read(client)
+
+    def hello(self, client: Client, hello: m.Hello) -> None:
+        """It says who it is."""
+        node = self.node
+        if hello.version != __version__ or len(hello.client) != CLIENT_BYTES:
+            node.close_client(client)
+            return
+        old = node.clients.get(hello.client)
+        client.id = hello.client
+        client.hello = hello
+        client.pid = hello.pid
+        client.job = hello.job
+        client.log_to_driver = hello.log_to_driver and hello.is_driver
+        node.clients[client.id] = client
+        if hello.job and (hello.is_driver or hello.job not in node.jobs):
+            node.jobs[hello.job] = client
+        if old is not None and old is not client:
+            node.drop_channel(old)
+
+    def gone(self, client: Client) -> None:
+        """Its connection has ended."""
+        node = self.node
+        if node.clients.get(client.id) is not client:
+            return  # it is connected anew
+        del node.clients[client.id]
+        for key in [key for key in self._told if key[0] == client.id]:
+            del self._told[key]
+        if node.jobs.get(client.job) is client:
+            del node.jobs[client.job]
+            other = next((c for c in node.clients.values() if c.far and c.job == client.job), None)
+            if other is not None:
+                node.jobs[client.job] = other
+        driver = client.hello is not None and client.hello.is_driver
+        if driver:
+            node.actors.job_ended(client.job)
+        if client.job and (client.job not in node.jobs or driver):
+            node.end_job(client.job)
+        node.forget(client)
+
+    def on_data(self, purpose: str, payload: bytes, sock: socket.socket, rest: bytes, address: str) -> None:
+        """A caller dials a worker that was leased to it, or an actor."""
+        found = self._keys.pop(payload, None)
+        if found is not None:
+            caller, lease = found
+            worker = self.node.workers.get(lease.worker)
+            if worker is None or self.node.scheduler.leases.get(lease.worker) is not lease:
+                sock.close()
+                return
+            self._serve(worker, caller, sock, rest, lease)
+        elif len(payload) == KEY_BYTES + CLIENT_BYTES:
+            worker = self.node.actors.worker_of(payload[:KEY_BYTES])
+            if worker is None:
+                sock.close()
+                return
+            self._serve(worker, payload[KEY_BYTES:], sock, rest, None)
+        else:
+            sock.close()
+
+    def _serve(self, worker: Client, caller: bytes, sock: socket.socket, rest: bytes, lease: Lease | None) -> None:
+        worker.serving[caller] = worker.serving.get(caller, 0) + 1
+        gpus, depth = (lease.gpus, lease.depth) if lease is not None else (None, 0)
+        self.node.send(worker, m.Serve(caller, None, gpus, depth, True, rest), (sock.fileno(),))
+        sock.close()
+
+    def lease(self, client: Client, lease: Lease) -> None:
+        """A worker was granted to a client of another node."""
+        key = os.urandom(KEY_BYTES)
+        self._keys[key] = (client.id, lease)
+        worker = self.node.workers[lease.worker]
+        self.node.send(client, m.Leased(lease.shape, lease.worker, worker.pid, key))
+
+    def released(self, worker: int) -> None:
+        """A lease has ended: what was to dial it is of no use any more."""
+        for key in [key for key, (_, lease) in self._keys.items() if lease.worker == worker]:
+            del self._keys[key]
+
+    # ------------------------------------------------------------ connections that go out
+
+    def on_dial(self, client: Client, message: m.Dial) -> None:
+        """A client of this node wants a connection to another."""
+        node = self.node
+        info = node.cluster.view.get(message.node) if node.cluster is not None else None
+        if info is None or info.state == "dead":
+            self._dialed(client, message.request, None, b"", f"there is no node {message.node}")
+            return
+
+        def then(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            self._dialed(client, message.request, sock, rest, error)
+
+        assert node.gate is not None
+        node.gate.dial(info.host, info.port, message.purpose, message.payload, then)
+
+    def _dialed(self, client: Client, request: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        fds = () if sock is None else (sock.fileno(),)
+        self.node.send(client, m.Dialed(request, error, rest), fds)
+        if sock is not None:
+            sock.close()
+
+    # ------------------------------------------------------------ where else there is room
+
+    def direct(self, client: Client, message: m.WantWorkers, amounts: dict[str, int]) -> int:
+        """Send a client where it says that it wants its workers; returns how many of them this node should give."""
+        node = self.node
+        if node.cluster is None or client.far or not message.node_id or message.node_id == node.node_id:
+            return message.count
+        self._directed.add((client.id, message.shape))
+        view = node.cluster.view
+        if message.node_id == policy.SPREAD:
+            shares = policy.spread(view, amounts, message.count)
+        else:
+            shares = {
+                no: message.count for no, info in view.items() if info.id == message.node_id and info.state != "dead"
+            }
+        if not shares:  # the node is gone, and another will do; or none can do it yet
+            return message.count
+        for number, count in shares.items():
+            if number != node.node_no:
+                node.send(client, m.Elsewhere(message.shape, number, count))
+        return shares.get(node.node_no, 0)
+
+    def spill(self) -> None:
+        """Tell clients of this node which other nodes have room for what waits here."""
+        node = self.node
+        if node.cluster is None or len(node.cluster.view) < 2:
+            return
+        wanting = [
+            demand
+            for demand in node.scheduler.demands.values()
+            if demand.count > demand.held
+            and not node.clients[demand.client].far
+            and (demand.client, demand.shape) not in self._directed
+        ]
+        shapes = [(demand.amounts, demand.count - demand.held) for demand in wanting]
+        told: dict[tuple[bytes, int, int], int] = {}
+        for at, number, count in policy.elsewhere(node.cluster.view, node.node_no, shapes):
+            told[wanting[at].client, wanting[at].shape, number] = count
+        for (client, shape, number), count in told.items():
+            if self._told.get((client, shape, number), 0) < count:
+                self._told[client, shape, number] = count
+                node.send(node.clients[client], m.Elsewhere(shape, number, count))
+
+    def demand_met(self, client: bytes, shape: int) -> None:
+        """A client wants no workers of a shape any more: it has told the other nodes so itself."""
+        for key in [key for key in self._told if key[:2] == (client, shape)]:
+            del self._told[key]
+
+    # ------------------------------------------------------------ the end of other nodes
+
+    def node_died(self, number: int, reason: str) -> None:
+        """A node is gone: so are its clients, and what ours had from it."""
+        node = self.node
+        print(f"node {number} is gone: {reason}", file=sys.stderr, flush=True)
+        for client in list(node.clients.values()):
+            if client.far:
+                if int.from_bytes(client.id[:4], "big") == number:
+                    node.close_client(client)
+            else:
+                node.send(client, m.NodeDied(number, reason))
+        for key in [key for key in self._told if key[2] == number]:
+            del self._told[key]

@@ -1,0 +1,96 @@
+"""What this node itself holds on other nodes: the objects that are named inside objects it answers for.
+
+An object here may contain a reference whose home is another node. As long as it does, that home must keep it, whatever becomes
+of the client that made the one here. So the node is a client of the home, under its own number.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ..version import __version__
+from ..wire import messages as m
+from ..wire.channel import ChannelClosed
+from ..wire.stream import StreamChannel
+
+if TYPE_CHECKING:
+    from .directory import Directory
+    from .service import Node
+
+
+class Claims:
+    """Links of this node to the homes of foreign objects."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._channels: dict[int, StreamChannel | None] = {}
+        self._waiting: dict[int, list[Any]] = {}
+
+    def settle(self, directory: Directory) -> None:
+        """Tell the homes what has begun and what has ended to be held here."""
+        claims, directory.claims = directory.claims, []
+        for ident, change in claims:
+            self._tell(int.from_bytes(ident[:4], "big"), m.Hold(ident, change))
+
+    def _tell(self, number: int, message: Any) -> None:
+        channel = self._channels.get(number)
+        if channel is not None:
+            self._send(number, channel, message)
+            return
+        self._waiting.setdefault(number, []).append(message)
+        if number not in self._channels:
+            self._channels[number] = None
+            self._dial(number)
+
+    def _dial(self, number: int) -> None:
+        node = self.node
+        assert node.cluster is not None and node.gate is not None
+        info = node.cluster.view.get(number)
+        if info is None or info.state == "dead":
+            self.node_died(number)
+            return
+
+        def then(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is None:
+                self.node_died(number)
+                return
+            channel = self._channels[number] = StreamChannel(sock, rest)
+            node.watch(channel.fd, lambda mask: self._on_event(number, channel, mask))
+            me = node.node_no.to_bytes(4, "big") + bytes(4)
+            hello = m.Hello(__version__, os.getpid(), "", "", False, [], "", False, "", me, "", is_driver=False)
+            for message in (hello, *self._waiting.pop(number, [])):
+                self._send(number, channel, message)
+
+        node.gate.dial(info.host, info.port, "client", b"", then)
+
+    def _send(self, number: int, channel: StreamChannel, message: Any) -> None:
+        try:
+            if not channel.send(m.encode(message)):
+                self.node.watch(
+                    channel.fd,
+                    lambda mask: self._on_event(number, channel, mask),
+                    select.EPOLLIN | select.EPOLLOUT,
+                )
+        except ChannelClosed:
+            self.node_died(number)
+
+    def _on_event(self, number: int, channel: StreamChannel, mask: int) -> bool:
+        try:
+            if mask & select.EPOLLOUT and channel.flush():
+                self.node.watch(channel.fd, lambda mask: self._on_event(number, channel, mask))
+            while channel.receive() is not None:
+                continue  # a home has nothing to say to a node that only holds
+        except ChannelClosed:
+            self.node_died(number)
+        return True
+
+    def node_died(self, number: int) -> None:
+        """A home is gone: nothing is held there any more."""
+        channel = self._channels.pop(number, None)
+        self._waiting.pop(number, None)
+        if channel is not None:
+            self.node.unwatch(channel.fd)
+            channel.close()

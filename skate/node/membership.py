@@ -1,0 +1,20 @@
+"""What a standalone node is told of its cluster when it starts."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+
+class Membership(Struct):
+    """What a node is told of its cluster when it starts."""
+
+    is_head: bool
+    host: str
+    port: int
+    token: str
+    head_host: str = ""
+    head_port: int = 0
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    daemon: bool = True
+    """It outlives its drivers."""
