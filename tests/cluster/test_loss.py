@@ -1,0 +1,210 @@
+"""What happens when nodes, drivers and secrets are lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import skate
+from skate.client import sessions
+from skate.exceptions import ActorDiedError, AuthenticationError, ObjectLostError, RaySystemError
+from skate.testing import eventually
+
+from .conftest import HOST, Nodes, on
+
+
+@skate.remote
+def where(seconds: float = 0.0) -> str:
+    time.sleep(seconds)
+    return skate.get_runtime_context().get_node_id()
+
+
+@skate.remote
+class Keeper:
+    def place(self) -> tuple[str, int]:
+        return skate.get_runtime_context().get_node_id(), os.getpid()
+
+
+def test_tasks_of_a_killed_node_run_elsewhere(nodes: Nodes) -> None:
+    nodes.add(1)
+    lost = nodes.add(2)
+    skate.init(address=nodes.address)
+    refs = [where.remote(0.2) for _ in range(12)]
+    eventually(lambda: skate.available_resources().get("CPU", 0) == 0, 10, "all nodes work")
+    began = time.monotonic()
+    nodes.kill(lost)
+    eventually(lambda: [node["Alive"] for node in skate.nodes()].count(False) == 1, 3, "the loss is known")
+    assert time.monotonic() - began < 3
+    places = skate.get(refs, timeout=20)
+    assert len(places) == 12 and nodes.started[0].node_id in places
+
+
+def test_workers_end_with_their_node(nodes: Nodes) -> None:
+    nodes.add(1)
+    lost = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    skate.get(where.options(**on("there")).remote(), timeout=20)
+    children = psutil.Process(lost.pid).children(recursive=True)
+    assert len(children) >= 2
+    nodes.kill(lost)
+    _, alive = psutil.wait_procs(children, timeout=2)
+    assert not alive
+
+
+def test_an_actor_of_a_killed_node_restarts_elsewhere_or_dies(nodes: Nodes) -> None:
+    nodes.add(1)
+    lost = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    mortal = Keeper.options(**on("there")).remote()
+    assert skate.get(mortal.place.remote(), timeout=20)[0] == lost.node_id
+    nodes.kill(lost)
+    with pytest.raises(ActorDiedError, match="node"):
+        for _ in range(100):
+            skate.get(mortal.place.remote(), timeout=20)
+            time.sleep(0.1)
+
+
+def test_a_restartable_actor_comes_back_when_its_resource_does(nodes: Nodes) -> None:
+    nodes.add(1)
+    lost = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    keeper = Keeper.options(max_restarts=1, max_task_retries=-1, **on("there")).remote()
+    assert skate.get(keeper.place.remote(), timeout=20)[0] == lost.node_id
+    nodes.kill(lost)
+    eventually(lambda: [node["Alive"] for node in skate.nodes()].count(False) == 1, 5, "the loss is known")
+    call = keeper.place.remote()
+    assert skate.wait([call], timeout=0.5)[0] == []
+    new = nodes.add(1, there=1)
+    assert skate.get(call, timeout=20)[0] == new.node_id
+
+
+def test_what_was_on_a_lost_node_is_an_error_and_not_a_hang(nodes: Nodes) -> None:
+    nodes.add(1)
+    lost = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+
+    @skate.remote
+    def large() -> bytes:
+        return b"x" * 1_000_000
+
+    ref = large.options(max_retries=0, **on("there")).remote()
+    skate.wait([ref], timeout=20)
+    nodes.kill(lost)
+    eventually(lambda: [node["Alive"] for node in skate.nodes()].count(False) == 1, 5)
+    with pytest.raises(ObjectLostError):
+        skate.get(ref, timeout=20)
+
+
+def test_a_frozen_node_is_fenced(nodes: Nodes) -> None:
+    nodes.add(1)
+    frozen = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    skate.get(where.options(**on("there")).remote(), timeout=20)
+    children = psutil.Process(frozen.pid).children(recursive=True)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: [node["Alive"] for node in skate.nodes()].count(False) == 1, 6, "it is declared dead")
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    _, alive = psutil.wait_procs([psutil.Process(frozen.pid), *children], timeout=5)
+    assert not alive, "a node that was declared dead ends itself"
+
+
+def test_nodes_stop_by_themselves_when_the_head_is_gone(nodes: Nodes) -> None:
+    head = nodes.add(1)
+    other = nodes.add(1)
+    nodes.kill(head)
+    eventually(lambda: sessions.began(other.pid) != other.began, 6)
+
+
+def test_a_driver_that_is_killed_leaves_nothing(nodes: Nodes) -> None:
+    nodes.add(1)
+    nodes.add(1, there=1)
+    program = f"""
+import skate, time
+skate.init(address={nodes.address!r})
+@skate.remote
+class Keeper:
+    def ok(self): return 1
+@skate.remote
+def nap(): time.sleep(100)
+keepers = [Keeper.options(resources={{"there": 0.1}}).remote() for _ in range(2)]
+skate.get([k.ok.remote() for k in keepers])
+refs = [nap.options(resources={{"there": 0.1}}).remote(), nap.remote()]
+print("busy", flush=True)
+time.sleep(100)
+"""
+    driver = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None and driver.stdout.readline() == "busy\n"
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+    skate.init(address=nodes.address)
+    total = skate.cluster_resources()
+    eventually(lambda: skate.available_resources() == total, 10, "everything is free again")
+
+
+def test_a_wrong_token_is_refused_with_the_remedy(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.add(1)
+    monkeypatch.setenv("SKATE_TOKEN", "0" * 64)
+    with pytest.raises(RaySystemError, match="token is not this cluster's"):
+        nodes.add(1)
+    monkeypatch.setenv("SKATE_TOKEN_PATH", "/nonexistent/token")
+    monkeypatch.delenv("SKATE_TOKEN")
+    with pytest.raises(AuthenticationError, match="SKATE_TOKEN"):
+        nodes.add(1)
+
+
+def test_the_token_is_on_no_command_line_and_in_no_log(nodes: Nodes, home: Path) -> None:
+    nodes.add(1)
+    nodes.add(1)
+    secret = (home / "token").read_text().strip()
+    assert len(secret) == 64 and os.stat(home / "token").st_mode & 0o777 == 0o600
+    for process in nodes.processes():
+        assert secret not in " ".join(process.cmdline())
+        assert secret not in str(process.environ())
+    for node in nodes.started:
+        for path in Path(node.folder).rglob("*"):
+            if path.is_file():
+                assert secret not in path.read_text(errors="replace"), path
+
+
+def test_strangers_disturb_nobody(nodes: Nodes) -> None:
+    import socket
+
+    head = nodes.add(1)
+    strangers = []
+    for words in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", os.urandom(200), b"SKATE\n", b""):
+        stranger = socket.create_connection((HOST, head.port))
+        stranger.sendall(words)
+        strangers.append(stranger)
+    skate.init(address=nodes.address)
+    nodes.add(1, there=1)
+    assert skate.get(where.options(**on("there")).remote(), timeout=20)
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_a_driver_without_a_node_brings_one(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.add(1)
+    program = f"""
+import skate
+skate.init(address={nodes.address!r})
+@skate.remote
+def f(x): return x + 1
+assert skate.get(f.remote(1), timeout=20) == 2
+print(len(skate.nodes()), sorted(n["Resources"].get("CPU", 0) for n in skate.nodes()))
+"""
+    environment: dict[str, Any] = {**os.environ, "SKATE_TEMP_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.stdout == "2 [0, 1.0]\n", done.stdout + done.stderr
+    skate.init(address=nodes.address)
+    eventually(lambda: [node["Alive"] for node in skate.nodes()] == [True, False], 10, "its node ends with it")
