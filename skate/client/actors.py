@@ -200,7 +200,7 @@ class Actors:
         definitions: list[m.Definition] = []
         if channel.reader_end is None and actor.node != self.runtime.node_no:
             for task in tasks:
-                self.runtime.tasks.lend(task, None)
+                self.runtime.grants.lend_for(task, None)
         for task in tasks:
             method = task.function
             no = method.no

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 from ..exceptions import ObjectStoreFullError
 from ..wire import messages as m
 from .memory import CACHE_BYTES, GRANT_BYTES, Block
+from .refs import SHARED
 
 if TYPE_CHECKING:
+    from .arguments import Code
     from .runtime import ClientRuntime
+    from .submitter import TaskRecord
 
 PUT_PATIENCE_S = 5.0
 """A driver that puts into a full store is probably the one who holds what is in it: it waits for others this long."""
@@ -73,6 +76,17 @@ class Grants:
         if not block.held:
             self.runtime.send(m.Register(block.id, self.value(block)))
             self.memory.lend(block)
+
+    def lend_for(self, task: TaskRecord, code: Code | None) -> None:
+        """Another node will ask for the bytes of what the task needs: this one has to know them. Needs the lock."""
+        for block in (task.shared, code.block if code is not None else None):
+            if block is not None:
+                self.lend(block)
+        for ref in (*(task.refs or ()), *(ref for _, ref in task.dependencies or ())):
+            if ref._state == SHARED:
+                self.runtime.objects.publish(ref)
+            if ref._hold is not None:
+                self.runtime.tell(m.Hold(ref.binary(), 0))  # its home has to know that others may hold it soon
 
     def keep_for_others(self, ids: list[bytes]) -> None:
         """A worker goes on reading blocks that it was sent: the node knows them now. Needs the lock."""

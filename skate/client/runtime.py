@@ -443,7 +443,7 @@ class ClientRuntime:
         self.closed = True
         self.lost = reason
         self.control.sock.close()
-        self.links.close()
+        self.links.leave_to_parent()
         for worker in self.tasks.submitter.workers.values():
             worker.channel.close()
         for actor in self.actors.by_id.values():

@@ -23,7 +23,7 @@ from .exported import Exported
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
 from .reasons import crash_error
-from .refs import ERROR, PENDING, REMOTE, SHARED, VALUE, ObjectRef, ObjectRefGenerator
+from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .serialization import serialize
 from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
 from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
@@ -253,7 +253,7 @@ class Tasks:
         definitions = None
         if worker.no >> FAR_BITS:
             for task in tasks:
-                self.lend(task, task.function.code)
+                self.runtime.grants.lend_for(task, task.function.code)
         for task in tasks:
             function = task.function
             if function.spec_id not in worker.defined:
@@ -271,15 +271,6 @@ class Tasks:
                 post(packet)
         except ChannelClosed:
             return  # its death is on the way from the node, which decides what becomes of the tasks
-
-    def lend(self, task: TaskRecord, code: Code | None) -> None:
-        """Another node will ask for the bytes of what the task needs: this one has to know them. Needs the lock."""
-        for block in (task.shared, code.block if code is not None else None):
-            if block is not None:
-                self.runtime.grants.lend(block)
-        for _, ref in task.dependencies or ():
-            if ref._state == SHARED:
-                self.runtime.objects.publish(ref)
 
     def definition(self, function: Function) -> m.Definition:
         """What a worker must know of a function."""

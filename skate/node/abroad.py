@@ -65,6 +65,7 @@ class Abroad:
         client.job = hello.job
         client.log_to_driver = hello.log_to_driver and hello.is_driver
         node.clients[client.id] = client
+        node.directory.gone.pop(client.id, None)  # it is connected anew: what it holds from now on counts
         if hello.job and (hello.is_driver or hello.job not in node.jobs):
             node.jobs[hello.job] = client
         if old is not None and old is not client:

@@ -79,6 +79,8 @@ class ActorShell:
                 return
             self.node.send(client, m.FoundActor(message.request, message.id, message.meta, created=True))
         self.node.directory.register_actor(client.id, message.id, message.depends or [])
+        if client.far:
+            self.node.directory.entries[message.id].abroad = True
         self._channels.setdefault(message.id, []).extend((client.id, fd) for fd in fds)
         self.apply(self.table.create(client.id, client.job, message))
 

@@ -143,6 +143,8 @@ def _actors(node: Node, _: Any) -> list[dict[str, Any]]:
 
 def _why(node: Node, needed: dict[str, float]) -> str:
     """Which of the needed resources are short, and how many leases and actors have them."""
+    if node.cluster is not None:
+        return _why_in_cluster(node.cluster.view.values(), to_units(needed))
     pool = node.scheduler.pool
     short = []
     for name, units in to_units(needed).items():
@@ -153,6 +155,25 @@ def _why(node: Node, needed: dict[str, float]) -> str:
                 f"needs {units / UNIT:g} {name}, {free:g} of {total:g} free, held by {holders} workers and actors"
             )
     return "; ".join(short) or "the resources are free: a worker is being started"
+
+
+def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> str:
+    """Which nodes could ever give what is needed, and what they lack now."""
+    could = [info for info in view if policy.feasible(info, needed)]
+    wants = ", ".join(f"{units / UNIT:g} {name}" for name, units in needed.items())
+    if not could:
+        return f"no node of the cluster has {wants}: it waits for one that joins"
+    lines = []
+    for info in could:
+        short = [
+            f"{max(0, info.free.get(name, 0)) / UNIT:g} of {info.total[name] / UNIT:g} {name} free"
+            for name, units in needed.items()
+            if info.free.get(name, 0) < units
+        ]
+        if not short:
+            return f"node {info.no} ({info.name}) has room: a worker is being started"
+        lines.append(f"node {info.no} ({info.name}): {', '.join(short)}")
+    return f"needs {wants}; " + "; ".join(lines)
 
 
 def _validate(node: Node, _: Any) -> bool:

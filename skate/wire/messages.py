@@ -264,7 +264,8 @@ class Deliver(Struct, array_like=True, tag=12):
 
 
 class Hold(Struct, array_like=True, tag=13):
-    """Client `holder` (the sender if empty) holds the object once more (or once less: -1)."""
+    """Client `holder` (the sender if empty) holds the object once more (or once less: -1). 0: clients of other nodes hear
+    of it now, and may soon hold it."""
 
     id: bytes
     change: int

@@ -254,3 +254,18 @@ def test_spread_uses_every_node(three: Nodes) -> None:
     assert set(skate.get([nap.remote() for _ in range(9)], timeout=20)) == everywhere
     counters = [Counter.options(scheduling_strategy="SPREAD").remote() for _ in range(3)]
     assert {skate.get(counter.place.remote(), timeout=20)[0] for counter in counters} == everywhere
+
+
+def test_a_wait_says_what_the_cluster_lacks() -> None:
+    nowhere = where.options(resources={"unheard": 1}).remote()
+    assert "no node of the cluster has" in skate.why(nowhere) and "1 unheard" in skate.why(nowhere)
+    skate.cancel(nowhere)
+
+    @skate.remote(resources={"ming": 1})
+    def hold() -> None:
+        time.sleep(30)
+
+    first, second = hold.remote(), hold.remote()
+    eventually(lambda: "0 of 1 ming free" in skate.why(second), 10)
+    skate.cancel(second)
+    skate.cancel(first)
