@@ -52,6 +52,7 @@ class Tasks:
         self.depth = 0
         self._buffer, self._view = packet_buffer()
         self.generous_until = 0.0
+        self._dialled: set[int] = set()  # workers of other nodes that were granted and are not connected yet
         self.retry_at: list[tuple[float, int, TaskRecord]] = []
 
     # ------------------------------------------------------------ submission
@@ -192,12 +193,9 @@ class Tasks:
         count = min(message.count, shape.wants())
         if shape.elsewhere.get(message.node, 0) == count:
             return
-        if count:
-            shape.elsewhere[message.node] = count
-        else:
-            del shape.elsewhere[message.node]
-        link = self.runtime.links.to(message.node)
-        link.send(m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id))
+        shape.elsewhere[message.node] = count
+        wanted = m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id)
+        self.runtime.links.to(message.node).send(wanted)
 
     def fill(self, shape: Shape) -> None:
         """Send what there is room for, and take back what an idle worker could run."""
@@ -300,15 +298,20 @@ class Tasks:
 
     def leased_far(self, link: PeerLink, message: m.Leased) -> None:
         """Another node grants a worker: connect to it. Needs the lock."""
-        runtime = self.runtime
+        number = far(link.number, message.worker)
+        self._dialled.add(number)
 
         def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
-            if sock is None:
+            lives = number in self._dialled
+            self._dialled.discard(number)
+            if sock is not None and lives:
+                self._add_worker(message, number, FarPipe(sock, self.runtime.pump, rest))
+            elif sock is not None:
+                sock.close()  # it has died meanwhile
+            elif lives:
                 link.send(m.ReturnWorker(message.worker))
-                return
-            self._add_worker(message, far(link.number, message.worker), FarPipe(sock, runtime.pump, rest))
 
-        runtime.links.dial(link.number, "data", message.key, connected)
+        self.runtime.links.dial(link.number, "data", message.key, connected)
 
     def _add_worker(self, message: m.Leased, number: int, pipe: Pipe | FarPipe) -> None:
         worker = self.submitter.add_worker(number, message.shape, pipe, message.pid, time.monotonic())
@@ -387,7 +390,10 @@ class Tasks:
             try:
                 raw = channel.receive_into(buffer, view)
             except ChannelClosed:
+                first = channel.fd in self.runtime.pump.handlers
                 self.runtime.pump.remove(channel.fd)  # the node will say how the worker ended
+                if first and isinstance(channel, FarPipe):  # if it has: a connection may end by itself
+                    self._link_of(worker).send(m.Interrupt(worker.no & NUMBER_MASK, 0, True))
                 return
             if raw is None:
                 return
@@ -528,12 +534,14 @@ class Tasks:
         """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
         for shape in self.submitter.by_no:
             shape.elsewhere.pop(number, None)
+        self._dialled = {each for each in self._dialled if each >> FAR_BITS != number}
         for worker in [worker for worker in self.submitter.workers.values() if worker.no >> FAR_BITS == number]:
             self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
 
     def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
         """A node says how a leased worker ended."""
         worker = self.submitter.workers.get(far(number, message.worker))
+        self._dialled.discard(far(number, message.worker))
         if worker is None:
             return
         self.read(worker, 1 << 20)  # what it had answered before counts

@@ -208,3 +208,38 @@ print(len(skate.nodes()), sorted(n["Resources"].get("CPU", 0) for n in skate.nod
     assert done.stdout == "2 [0, 1.0]\n", done.stdout + done.stderr
     skate.init(address=nodes.address)
     eventually(lambda: [node["Alive"] for node in skate.nodes()] == [True, False], 10, "its node ends with it")
+
+
+def test_a_connection_that_is_cut_costs_an_attempt_and_nothing_else(nodes: Nodes, tmp_path: Path) -> None:
+    import socket
+
+    from skate.client import current
+    from skate.client.pipe import FarPipe
+
+    nodes.add(1)
+    nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+
+    @skate.remote(max_retries=1)
+    def slow(path: str) -> int:
+        with open(path, "a") as file:
+            file.write("x")
+        time.sleep(0.5)
+        return os.getpid()
+
+    begun = tmp_path / "begun"
+    task = slow.options(**on("there")).remote(str(begun))
+    keeper = Keeper.options(max_task_retries=1, **on("there")).remote()
+    first = skate.get(keeper.place.remote(), timeout=20)
+    eventually(lambda: begun.exists() and begun.read_text() == "x", 10)
+    runtime: Any = current.runtime
+    with runtime.lock:
+        channels = [worker.channel for worker in runtime.tasks.submitter.workers.values()]
+        channels += [actor.channel for actor in runtime.actors.by_id.values()]
+        cut = [channel for channel in channels if isinstance(channel, FarPipe)]
+    assert len(cut) == 2
+    for channel in cut:
+        channel.sock.shutdown(socket.SHUT_RDWR)
+    assert skate.get(task, timeout=20) > 0
+    assert begun.read_text() == "xx"
+    assert skate.get(keeper.place.remote(), timeout=20) == first, "the actor lives: only its connection has ended"
