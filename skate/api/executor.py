@@ -6,8 +6,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor as _Executor
-from concurrent.futures import Future, wait
+from concurrent.futures import Executor as _Executor, Future, wait
 from typing import Any, ParamSpec, TypeVar
 
 from ..client.refs import ObjectRef

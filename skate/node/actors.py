@@ -18,8 +18,7 @@ from msgspec import Struct
 from ..head import policy
 from ..head.actors import Actor, Actors, Effect, Place, State, Tell, Unplace
 from ..version import __version__
-from ..wire import cluster as c
-from ..wire import messages as m
+from ..wire import cluster as c, messages as m
 from .resources import to_units
 from .scheduler import Lease, WaitingActor
 

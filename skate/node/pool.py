@@ -11,8 +11,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from ..wire import forks
-from ..wire import messages as m
+from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, pair
 from .deaths import describe
 

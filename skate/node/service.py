@@ -22,8 +22,7 @@ from .. import __version__
 from ..client.errors import pack_error
 from ..exceptions import ObjectLostError
 from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
-from ..wire import channel as wire
-from ..wire import messages as m
+from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
 from .abroad import Abroad
 from .actors import ActorShell, Parked

@@ -18,8 +18,7 @@ import sys
 import traceback
 from typing import Any
 
-from ..wire import forks
-from ..wire import messages as m
+from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_writable
 from .rehearsal import ROUNDS, rehearse
 from .start import run

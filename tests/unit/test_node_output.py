@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from skate.node import logs as logs_module
-from skate.node import output as output_module
+from skate.node import logs as logs_module, output as output_module
 from skate.node.logs import NAME_MARK, LogFile, Logs
 from skate.node.output import Output
 from skate.wire import messages as m

@@ -13,8 +13,7 @@ from skate import __version__
 from skate.node.directory import Directory, Effects
 from skate.node.service import Node
 from skate.store.arena import HEADER_BYTES, create
-from skate.wire import channel as wire
-from skate.wire import messages as m
+from skate.wire import channel as wire, messages as m
 from skate.wire.channel import Channel, pair
 
 ROOM = 1 << 20

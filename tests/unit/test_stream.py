@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from skate.wire import stream
 from skate.wire.channel import MESSAGE_BYTES_MAX, ChannelClosed, MessageTooLarge
