@@ -167,3 +167,10 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
             process.kill()
     assert process.returncode == 130
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_storage_is_for_the_head_and_without_a_password() -> None:
+    done = skate("start", "--address", "127.0.0.1:1", "--storage", "x.db")
+    assert done.returncode == 2 and "--storage is for the head" in done.stderr
+    done = skate("start", "--head", "--storage", "redis://:secret@127.0.0.1")
+    assert done.returncode == 2 and "set SKATE_STORAGE instead" in done.stderr

@@ -70,6 +70,9 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
 @click.option("--labels", default="{}", metavar="JSON", help="Labels of the node, by name.")
 @click.option("--node-name", default="", help="What the node is called. [the host's name]")
 @click.option("--temp-dir", default=None, help="Where the session's folder is made.")
+@click.option(
+    "--storage", default="", metavar="WHERE", help="Where a head keeps its state: a file, or redis://HOST:PORT."
+)
 @click.option("--block", is_flag=True, help="Stay until the node ends.")
 @click.option("--include-dashboard", type=bool, default=None, help="Not supported yet but for False.")
 @click.option("--dashboard-host", default=None, help="Not supported yet.")

@@ -32,6 +32,7 @@ def start(
     labels: str,
     node_name: str,
     temp_dir: str | None,
+    storage: str,
     block: bool,
     disable_usage_stats: bool,
     include_dashboard: bool | None,
@@ -42,6 +43,10 @@ def start(
         raise click.UsageError("say --head to start a cluster, or --address HOST:PORT to join one")
     if include_dashboard:
         raise click.UsageError("--include-dashboard=True is not supported yet")
+    if storage and not head:
+        raise click.UsageError("--storage is for the head: others have nothing to keep")
+    if "@" in storage and "://" in storage:
+        raise click.UsageError("--storage has a password that others can see here: set SKATE_STORAGE instead")
     for name, value in unsupported.items():
         if value is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is not supported yet: leave it out")
@@ -63,6 +68,7 @@ def start(
         head_host,
         head_port,
         _table("--labels", labels, str),
+        store=storage,
     )
     try:
         session = sessions.start_node(options, wish)

@@ -12,7 +12,6 @@ from ..exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledErr
 from ..wire import messages as m
 from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
 from .errors import unpack_error
-from .links import HEAD
 from .refs import ObjectRef
 from .submitter import TaskRecord
 
@@ -81,17 +80,6 @@ class ActorLife:
         """The connection to an actor on another node has ended: ask the head what has become of it. Needs the lock."""
         self._interrupted(actor)
         self.actors.connect(actor)
-
-    def node_lost(self, number: int, reason: str) -> None:
-        """A node is gone or cannot be reached. What has become of its actors, the head says; but if it is the head that
-        cannot be reached, nobody will. Needs the lock."""
-        if number != HEAD or number == self.runtime.node_no:
-            return
-        for actor in list(self.actors.by_id.values()):
-            if actor.state not in (ACTOR_DEAD, ACTOR_ALIVE):
-                actor.state = ACTOR_DEAD
-                actor.death = m.Death(f"the head of the cluster cannot be reached: {reason}")
-                self.fail_all(actor)
 
     def _interrupted(self, actor: ActorClient) -> None:
         """The process is gone and another will come: calls that it had not read wait for that one."""

@@ -48,6 +48,7 @@ class Link:
         self.handlers: dict[type, Callable[[Any], None]] = {}
         """Who hears which message of the node."""
         self._slots: dict[int, Slot] = {}
+        self._farewell = "The skate node process has died"
         if channel is not None:
             runtime.pump.add(channel.fd, self._on_readable)
 
@@ -152,13 +153,17 @@ class Link:
     def _ended(self) -> None:
         self._node_lost()
 
+    def farewell(self, message: m.Refused) -> None:
+        """The node says why it ends."""
+        self._farewell = f"The skate node of this program has ended: {message.reason}"
+
     def _node_lost(self) -> None:
         """The node is gone: everything that waits for it fails."""
         runtime = self.runtime
         if runtime.closed:
             return
         runtime.closed = True
-        runtime.lost = "The skate node process has died; call skate.shutdown() and skate.init() to start again."
+        runtime.lost = f"{self._farewell}; call skate.shutdown() and skate.init() to start again."
         runtime.pump.remove(self.channel.fd)
         self.fail_everything(runtime.lost)
 

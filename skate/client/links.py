@@ -13,21 +13,18 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..version import __version__
 from ..wire import messages as m
-from ..wire.channel import Channel, ChannelClosed, wait_writable
-from ..wire.stream import StreamChannel
+from ..wire.cluster import HEAD
+from .head_link import HeadLink
 from .link import Link
+from .peer_link import PeerLink
 from .refs import home_of
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
-HEAD = 1
-"""The number of the head's node."""
 Then = Callable[[socket.socket | None, bytes, str], None]
 
 
@@ -59,7 +56,8 @@ class Links:
             return self.own
         link = self._peers.get(number)
         if link is None:
-            link = self._peers[number] = PeerLink(self.runtime, number)
+            kind = HeadLink if number == HEAD else PeerLink
+            link = self._peers[number] = kind(self.runtime, number)
             if number in self.dead:
                 link.fail(self.dead[number])
             else:
@@ -119,87 +117,3 @@ class Links:
         """Close the connections to other nodes."""
         for link in list(self._peers.values()):
             link.close()
-
-
-class PeerLink(Link):
-    """Another node, as this client talks to it."""
-
-    def __init__(self, runtime: ClientRuntime, number: int) -> None:
-        super().__init__(runtime, None)
-        self.number = number
-        self._outbox: list[Any] = []
-        tasks = runtime.tasks
-        self.handlers = {
-            m.Leased: partial(tasks.leased_far, self),
-            m.WorkerDied: partial(tasks.worker_died, number=number),
-            m.GiveBack: tasks.asked_back,
-            m.CannotStart: tasks.cannot_start,
-            m.ActorChanged: runtime.actors.life.changed,
-            m.FoundActor: self.answer,
-            m.Answer: self.answer,
-            m.Fetched: runtime.objects.fetched,
-            m.Output: runtime.output,
-        }
-
-    def connected(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
-        """The own node has connected, or could not. Needs the lock."""
-        if sock is None:
-            self.fail(error)
-            return
-        self.channel = StreamChannel(sock, rest)
-        self.runtime.pump.add(self.channel.fd, self._on_readable)
-        runtime = self.runtime
-        hello = m.Hello(
-            __version__,
-            os.getpid(),
-            runtime.namespace,
-            "",
-            runtime.log_to_driver,
-            *runtime.environment,
-            runtime.client_id,
-            runtime.welcome.job,
-            runtime.is_driver,
-        )
-        outbox, self._outbox = self._outbox, []
-        for message in (hello, *outbox):
-            self.send(message)
-
-    def send(self, message: Any, fds: Any = ()) -> None:
-        """Send to that node, now or when it is connected. Needs the lock."""
-        if self.runtime.closed:
-            return
-        channel = self.channel
-        if channel is None:
-            self._outbox.append(message)
-            return
-        try:
-            done = channel.send(m.encode(message))
-            while not done:
-                wait_writable(channel.fd)
-                done = channel.flush()
-        except ChannelClosed as error:
-            self.fail(f"the connection to node {self.number} has ended: {error}")
-
-    def _ended(self) -> None:
-        self.fail(f"the connection to node {self.number} has ended")
-
-    def fail(self, reason: str) -> None:
-        """Nothing comes from that node any more: what depends on it is told. Needs the lock."""
-        runtime = self.runtime
-        runtime.links.lost(self)
-        self.close()
-        for slot in list(self._slots.values()):
-            slot.error = reason
-            slot.waiter.notify()
-        self._slots.clear()
-        runtime.tasks.node_lost(self.number, reason)
-        runtime.actors.life.node_lost(self.number, reason)
-        runtime.objects.node_lost(self.number, reason)
-
-    def close(self) -> None:
-        """Close the connection."""
-        channel: Channel | StreamChannel | None = self.channel
-        if channel is not None:
-            self.runtime.pump.remove(channel.fd)
-            channel.close()
-            self.channel = None

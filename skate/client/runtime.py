@@ -22,12 +22,13 @@ from ..exceptions import GetTimeoutError, RaySystemError, TaskUnschedulableError
 from ..store.arena import Arena
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
+from ..wire.cluster import HEAD
 from .actor_client import ActorClient
 from .actors import Actors
 from .callbacks import Callbacks
 from .grants import Grants
 from .link import Link
-from .links import HEAD, Links
+from .links import Links
 from .memory import Memory
 from .objects import Objects
 from .pins import Pins
@@ -109,6 +110,7 @@ class ClientRuntime:
             m.Elsewhere: self.tasks.elsewhere,
             m.Pulled: self.objects.pulled,
             m.NodeDied: self.links.node_died,
+            m.Refused: self.link.farewell,
         }
 
     # ------------------------------------------------------------ ids

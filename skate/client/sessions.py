@@ -64,6 +64,13 @@ class Wish(msgspec.Struct):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     daemon: bool = True
     """It outlives the process that starts it, and its drivers."""
+    store: str = ""
+    """Where a head keeps its state: a path, or redis://...; by default a file that goes on a head that was killed on the same
+    port, and is removed when the cluster is stopped."""
+    forget: bool = True
+    """Whether the head's state is removed when the cluster is stopped."""
+    patience_s: float = msgspec.field(default_factory=lambda: float(os.environ.get("SKATE_HEAD_PATIENCE_S", "60")))
+    """How long a node goes on without a head, in seconds."""
 
 
 def running(temp_dir: str | None = None) -> list[Session]:
@@ -102,6 +109,11 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
     total.pop("node:127.0.0.1")
     total[f"node:{wish.host}"] = 1.0
     folder = make_session_dir(options.temp_dir)
+    if wish.is_head:
+        redis = os.environ.get("RAY_REDIS_ADDRESS", "")
+        wish.store = wish.store or os.environ.get("SKATE_STORAGE") or (redis and f"redis://{redis}")
+        wish.forget = not wish.store
+        wish.store = wish.store or (str(_default_store(folder, wish.host, wish.port)) if wish.port else "")
     settings: dict[str, Any] = {
         "total": total,
         "arena_bytes": store + HEADER_BYTES,
@@ -154,6 +166,11 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
         file.write(msgspec.json.encode(session))
     process.returncode = 0  # it is not this process's business any more: no warning when the object goes
     return session
+
+
+def _default_store(folder: str, host: str, port: int) -> Path:
+    """Where a head keeps its state that was not told where: found again by the next head on this port."""
+    return Path(folder).parent / f"head-{host}-{port}.db"
 
 
 def _token(wish: Wish) -> str:
@@ -240,6 +257,10 @@ def stop(sessions: list[Session], force: bool = False) -> list[Session]:
                 time.sleep(0.01)
         _collect(session.pid)
         _remove(session.folder)
+        if session.is_head and (force or session in killed):  # else it has seen to that itself
+            store = _default_store(session.folder, session.host, session.port)
+            for path in store.parent.glob(f"{store.name}*"):
+                path.unlink(missing_ok=True)
     return killed
 
 

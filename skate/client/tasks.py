@@ -29,7 +29,7 @@ from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
 from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
 
 if TYPE_CHECKING:
-    from .links import PeerLink
+    from .peer_link import PeerLink
     from .runtime import ClientRuntime
 
 LINGER_S = 0.05

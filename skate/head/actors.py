@@ -6,7 +6,7 @@ Pure: events in, a list of effects out; the node carries them out and knows the 
        any state --killed, released, out of restarts, or __init__ raised--> dead
 
 INV-1: a name belongs to at most one actor that is not dead.
-INV-2: `by_worker` has exactly the actors that have a process.
+INV-2: `by_worker` has exactly the actors that have a process, `_homeless` those that are to get one.
 """
 
 from __future__ import annotations
@@ -88,16 +88,40 @@ class Actors:
         self.by_id: dict[bytes, Actor] = {}
         self.by_name: dict[tuple[str, str], bytes] = {}
         self.by_worker: dict[int, Actor] = {}
+        self._homeless: dict[bytes, Actor] = {}
         self._dead: deque[bytes] = deque()
+        self.forgotten: list[bytes] = []
+        """Dead actors that are not remembered any more, since the shell has looked."""
 
     def create(self, client: bytes, job: str, spec: CreateActor) -> list[Effect]:
         """A client creates an actor; its name, if it has one, is free."""
         actor = Actor(spec.id, spec, job, client)
         actor.callers.add(client)
-        self.by_id[spec.id] = actor
+        self.by_id[spec.id] = self._homeless[spec.id] = actor
         if spec.name:
             self.by_name[spec.namespace, spec.name] = spec.id
         return [Place(actor)]
+
+    def restore(self, actor: Actor) -> None:
+        """A head was started again: this was one of its actors."""
+        self.by_id[actor.id] = actor
+        spec = actor.spec
+        if actor.state is State.DEAD:
+            self._dead.append(actor.id)
+        elif spec.name and not actor.kill_wanted and not actor.released:
+            self.by_name[spec.namespace, spec.name] = actor.id
+        if actor.worker:
+            self.by_worker[actor.worker] = actor
+        elif actor.state is not State.DEAD:
+            self._homeless[actor.id] = actor
+
+    def waiting(self) -> list[Actor]:
+        """The actors that have no process, and should."""
+        return list(self._homeless.values())
+
+    def living(self, job: str) -> bool:
+        """Whether a job has an actor that is not dead."""
+        return any(actor.job == job and actor.state is not State.DEAD for actor in self.by_id.values())
 
     def find(self, namespace: str, name: str) -> Actor | None:
         """The actor of that name that is not dead."""
@@ -111,6 +135,7 @@ class Actors:
         actor.worker = worker
         actor.pid = pid
         self.by_worker[worker] = actor
+        self._homeless.pop(ident, None)
         return actor
 
     def ready(self, worker: int, error: bytes) -> list[Effect]:
@@ -137,6 +162,7 @@ class Actors:
         if may and not actor.kill_wanted and not death.intended and not actor.released:
             actor.restarts += 1
             actor.state = State.RESTARTING
+            self._homeless[actor.id] = actor
             return [Tell(actor), Place(actor)]
         return self._dead_now(actor)
 
@@ -189,6 +215,7 @@ class Actors:
 
     def _dead_now(self, actor: Actor) -> list[Effect]:
         actor.state = State.DEAD
+        self._homeless.pop(actor.id, None)
         spec = actor.spec
         spec.body = Value(INLINE)  # it will not be started again: its arguments and code are not needed
         spec.dependencies = None
@@ -196,7 +223,9 @@ class Actors:
         self._free_name(actor)
         self._dead.append(actor.id)
         if len(self._dead) > DEAD_ACTORS_MAX:
-            self.by_id.pop(self._dead.popleft(), None)
+            oldest = self._dead.popleft()
+            self.by_id.pop(oldest, None)
+            self.forgotten.append(oldest)
         return [Tell(actor)]
 
     def validate(self) -> None:
@@ -204,4 +233,6 @@ class Actors:
         for (namespace, name), ident in self.by_name.items():
             actor = self.by_id[ident]
             assert actor.state is not State.DEAD and (actor.spec.namespace, actor.spec.name) == (namespace, name)
+        homeless = {a.id for a in self.by_id.values() if not a.worker and a.state is not State.DEAD}
+        assert homeless == set(self._homeless)
         assert {a.worker for a in self.by_id.values() if a.worker} == set(self.by_worker)

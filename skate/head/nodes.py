@@ -11,10 +11,13 @@ INV-2: `heard` has exactly the living nodes.
 
 from __future__ import annotations
 
-from ..wire.cluster import ALIVE, DEAD, NodeInfo
+from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, NodeInfo
 
 DEAD_AFTER_S = 3.0
 """A node from which nothing was heard for so long is dead."""
+REJOIN_S = 10.0
+"""How long a head that was started again waits for the nodes that it had. Each of them has ended by then, or seen that
+there was no head at all: one that hears nothing, not even a refusal, ends itself after `DEAD_AFTER_S`."""
 DEAD_NODES_MAX = 1000
 """How many dead nodes are remembered, for whoever asks."""
 
@@ -26,6 +29,8 @@ class Nodes:
         self.by_no: dict[int, NodeInfo] = {}
         self.heard: dict[int, float] = {}
         self._last = 0
+        self._draining: set[int] = set()
+        """Of nodes that are away: those that were draining."""
         self._changed: dict[int, None] = {}
 
     def join(self, info: NodeInfo, now: float) -> int:
@@ -37,6 +42,27 @@ class Nodes:
         self.heard[info.no] = now
         self._changed[info.no] = None
         return info.no
+
+    def restore(self, infos: list[NodeInfo], now: float) -> None:
+        """A head was started again: these were its nodes. The living have time to come back."""
+        for info in infos:
+            self.by_no[info.no] = info
+            self._last = max(self._last, info.no)
+            if info.state != DEAD:
+                self._draining.update([info.no] if info.state == DRAINING else [])
+                info.state = AWAY
+                self.heard[info.no] = now + REJOIN_S - DEAD_AFTER_S
+
+    def rejoin(self, info: NodeInfo, now: float) -> bool:
+        """A living node is back after it had lost the head; False: it was declared dead, or this is not its cluster."""
+        known = self.by_no.get(info.no)
+        if known is None or info.no not in self.heard or known.id != info.id:
+            return False
+        info.state = DRAINING if known.state == DRAINING or info.no in self._draining else ALIVE
+        self.by_no[info.no] = info
+        self.heard[info.no] = now
+        self._changed[info.no] = None
+        return True
 
     def incarnation(self, ident: str) -> int | None:
         """The number of the living node with an id."""

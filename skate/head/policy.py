@@ -33,6 +33,11 @@ def room(free: Amounts, request: Amounts) -> int:
     return max(0, min(counts)) if counts else 1_000
 
 
+def room_now(node: NodeInfo, request: Amounts) -> bool:
+    """Whether a node could meet a request at once."""
+    return feasible(node, request) and room(node.free, request) > 0
+
+
 def fullness(node: NodeInfo) -> float:
     """The share of a node's most wanted resource that is in use."""
     used = [1 - node.free.get(name, 0) / units for name, units in node.total.items() if units > 0]

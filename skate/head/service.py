@@ -1,7 +1,8 @@
-"""The head's shell: the links of all nodes, and time, around `nodes.py`.
+"""The head's shell: the links of all nodes, time, and the store, around `nodes.py`.
 
-It runs in the loop of the head machine's node process. What it decides about actors is in `actors.py`, whose shell is that
-node's; here are the connections that carry it to other nodes and back.
+It runs in the loop of the head's process. What it decides about actors is in `actors.py`; here are the connections that carry it
+to the nodes and back. A node's connection may end and come back: it is dead when nothing was heard of it for three seconds, when
+it says that it leaves, or when its connection has ended and it does not come back at once.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+
 from ..wire import cluster as c
 from ..wire.channel import ChannelClosed
 from ..wire.stream import StreamChannel
 from .nodes import Nodes
+from .store import Store
 
 SPREAD_S = 0.05
 """How often changes are told to the nodes."""
 BEAT_S = 0.5
-OWN = 1
-"""The head's own node."""
+BACK_S = 0.4
+"""A node whose connection has ended, and whose process has not, is back sooner."""
 
 
 class Loop(Protocol):
@@ -50,19 +54,38 @@ class Head:
     def __init__(
         self,
         loop: Loop,
+        store: Store,
         on_died: Callable[[int, str], None],
         on_view: Callable[[list[c.NodeInfo]], None],
         on_actor: Callable[[int, Any], None],
+        on_joined: Callable[[int, list[c.HostedActor]], None],
     ) -> None:
         self.loop = loop
+        self.store = store
         self.nodes = Nodes()
         self.links: dict[int, Link] = {}
         self._on_died = on_died
         self._on_view = on_view
         self._on_actor = on_actor
+        self._on_joined = on_joined
         self._tell_at = 0.0
         self._beat_at = 0.0
+        self._silenced: dict[int, tuple[float, str]] = {}
+        """Nodes whose connection has ended: until when they may come back, and how it ended."""
         self.now = 0.0
+
+    def restore(self, now: float) -> None:
+        """Know the nodes that the store has."""
+        self.now = now
+        self.nodes.restore([_decode_node(row) for _, row in self.store.load("node")], now)
+
+    def _keep(self, no: int) -> None:
+        info = self.nodes.by_no.get(no)
+        key = no.to_bytes(4, "big")
+        if info is None:
+            self.store.delete("node", key)
+        else:
+            self.store.put("node", key, c.encode(info))
 
     # ------------------------------------------------------------ connections
 
@@ -81,7 +104,8 @@ class Head:
             while not channel.closed and (received := channel.receive()) is not None:
                 self._on_message(link, c.decode_to_head(received[0]))
         except ChannelClosed as error:
-            self.lost(link.no, f"its connection to the head has ended ({error})")
+            if self.links.get(link.no) is link:
+                self._silenced[link.no] = self.now + BACK_S, f"its connection to the head has ended ({error})"
             self._close(link)
         except Exception:  # one node's nonsense must not end the head for all
             traceback.print_exc()
@@ -115,10 +139,6 @@ class Head:
 
     # ------------------------------------------------------------ members
 
-    def join_own(self, info: c.NodeInfo) -> int:
-        """The head's own node is the first member."""
-        return self.nodes.join(info, self.now)
-
     def _on_message(self, link: Link, message: Any) -> None:
         if isinstance(message, c.Join):
             self._join(link, message)
@@ -136,19 +156,35 @@ class Head:
             self._on_actor(link.no, message)
 
     def _join(self, link: Link, message: c.Join) -> None:
-        old = self.nodes.incarnation(message.info.id)
-        if old is not None:
-            self.lost(old, "it has joined again")
-        link.no = self.nodes.join(message.info, self.now)
+        info = message.info
+        if info.no:
+            if not self.nodes.rejoin(info, self.now):
+                known = self.nodes.by_no.get(info.no)
+                self._send(link, c.Fenced((known and known.reason) or "the head does not know this node"))
+                return
+        else:
+            old = self.nodes.incarnation(info.id)
+            if old is not None:
+                self.lost(old, "it has joined again")
+            self.nodes.join(info, self.now)
+        link.no = info.no
+        before = self.links.get(link.no)
         self.links[link.no] = link
+        if before is not None:
+            self._close(before)
+        self._silenced.pop(link.no, None)
+        self._keep(link.no)
         self._send(link, c.Joined(link.no))
         self._send(link, c.View(list(self.nodes.by_no.values())))
         self.tell_changes()
+        self._on_joined(link.no, message.actors)
 
     def lost(self, no: int, reason: str) -> None:
         """A node is dead."""
         if no and self.nodes.lost(no, reason):
             print(f"node {no} is lost: {reason}", file=sys.stderr, flush=True)
+            self._silenced.pop(no, None)
+            self._keep(no)
             link = self.links.get(no)
             if link is not None:
                 self._send(link, c.Fenced(reason))
@@ -170,11 +206,13 @@ class Head:
         self.now = now
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
-            self.nodes.beat(OWN, now)
             for link in list(self.links.values()):
                 self._send(link, c.Beat())
             for no in self.nodes.silent(now):
                 self.lost(no, "nothing was heard of it for 3 s")
+        for no, (until, reason) in list(self._silenced.items()):
+            if now >= until:
+                self.lost(no, reason)
         if now >= self._tell_at:
             self._tell_at = now + SPREAD_S
             self.tell_changes()
@@ -184,9 +222,15 @@ class Head:
         due = self._beat_at - now
         if self.nodes.has_changes:
             due = min(due, self._tell_at - now)
+        due = min([due, *(until - now for until, _ in self._silenced.values())])
         return max(0.0, due)
 
-    def close(self) -> None:
-        """Close all connections."""
+    def close(self, reason: str) -> None:
+        """Close all connections; with a reason, the cluster ends, and all nodes with it."""
         for link in list(self.links.values()):
+            if reason:
+                self._send(link, c.Fenced(reason))
             self._close(link)
+
+
+_decode_node = msgspec.msgpack.Decoder(c.NodeInfo).decode

@@ -13,11 +13,13 @@ import os
 import select
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..head import policy
 from ..version import __version__
 from ..wire import messages as m
+from ..wire.cluster import HEAD
 from ..wire.stream import StreamChannel
 from .client import Client
 
@@ -37,6 +39,8 @@ class Abroad:
         self._keys: dict[bytes, tuple[bytes, Lease]] = {}
         self._told: dict[tuple[bytes, int, int], int] = {}
         """How many workers a client was told to ask another node for: by client, shape and node."""
+        self._old_heads: list[Client] = []
+        """Heads whose connection has ended: what they hold is kept until the next has said what it holds."""
         self._directed: set[tuple[bytes, int]] = set()
         """Demands that say where they are to be met."""
 
@@ -70,6 +74,8 @@ class Abroad:
             node.jobs[hello.job] = client
         if old is not None and old is not client:
             node.drop_channel(old)
+        if node.head is not None and hello.is_driver:
+            node.head.driver_here(hello.job)
 
     def gone(self, client: Client) -> None:
         """Its connection has ended."""
@@ -77,6 +83,9 @@ class Abroad:
         if node.clients.get(client.id) is not client:
             return  # it is connected anew
         del node.clients[client.id]
+        if int.from_bytes(client.id[:4], "big") == HEAD:
+            self._old_heads.append(client)
+            return
         for key in [key for key in self._told if key[0] == client.id]:
             del self._told[key]
         if node.jobs.get(client.job) is client:
@@ -85,11 +94,17 @@ class Abroad:
             if other is not None:
                 node.jobs[client.job] = other
         driver = client.hello is not None and client.hello.is_driver
-        if driver:
-            node.actors.job_ended(client.job)
+        if driver and node.head is not None:
+            node.head.driver_away(client.job)
         if client.job and (client.job not in node.jobs or driver):
             node.end_job(client.job)
         node.forget(client)
+
+    def head_is_back(self) -> None:
+        """What a head that was killed had held here, the one that came after it has claimed by now, or does within the grace."""
+        old, self._old_heads = self._old_heads, []
+        for client in old:
+            self.node.forget(client)
 
     def on_data(self, purpose: str, payload: bytes, sock: socket.socket, rest: bytes, address: str) -> None:
         """A caller dials a worker that was leased to it, or an actor."""
@@ -133,15 +148,15 @@ class Abroad:
     def on_dial(self, client: Client, message: m.Dial) -> None:
         """A client of this node wants a connection to another."""
         node = self.node
-        info = node.cluster.view.get(message.node) if node.cluster is not None else None
+        if message.node == HEAD and node.cluster is not None:
+            node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request))
+            return
+        info = node.view.get(message.node)
         if info is None or info.state == "dead":
             self._dialed(client, message.request, None, b"", f"there is no node {message.node}")
             return
-
-        def then(sock: socket.socket | None, rest: bytes, error: str) -> None:
-            self._dialed(client, message.request, sock, rest, error)
-
         assert node.gate is not None
+        then = partial(self._dialed, client, message.request)
         node.gate.dial(info.host, info.port, message.purpose, message.payload, then)
 
     def _dialed(self, client: Client, request: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
@@ -158,7 +173,7 @@ class Abroad:
         if node.cluster is None or client.far or not message.node_id or message.node_id == node.node_id:
             return message.count
         self._directed.add((client.id, message.shape))
-        view = node.cluster.view
+        view = node.view
         if message.node_id == policy.SPREAD:
             shares = policy.spread(view, amounts, message.count)
         else:
@@ -175,7 +190,7 @@ class Abroad:
     def spill(self) -> None:
         """Tell clients of this node which other nodes have room for what waits here."""
         node = self.node
-        if node.cluster is None or len(node.cluster.view) < 2:
+        if node.cluster is None or len(node.view) < 2:
             return
         wanting = [
             demand
@@ -186,7 +201,7 @@ class Abroad:
         ]
         shapes = [(demand.amounts, demand.count - demand.held) for demand in wanting]
         told: dict[tuple[bytes, int, int], int] = {}
-        for at, number, count in policy.elsewhere(node.cluster.view, node.node_no, shapes):
+        for at, number, count in policy.elsewhere(node.view, node.node_no, shapes):
             told[wanting[at].client, wanting[at].shape, number] = count
         for (client, shape, number), count in told.items():
             if self._told.get((client, shape, number), 0) < count:

@@ -46,13 +46,16 @@ class Hosted(Struct, eq=False):
     restarts: int
     job: c.JobInfo
     worker: int = 0
+    pid: int = 0
+    ready: bool = False
+    error: bytes = b""
 
 
 class ActorShell:
     """All actors of the node, and the channels that wait for them.
 
-    On the head's node, and on one that is in no cluster, `table` decides about them, wherever they live. Another node has
-    `hosted`, and tells the head what becomes of them.
+    In the head's process, and on a node that is in no cluster, `table` decides about them, wherever they live. A member of a
+    cluster has `hosted`, and tells the head what becomes of them. What the head decides is in its store before anybody is told.
     """
 
     def __init__(self, node: Node) -> None:
@@ -63,6 +66,8 @@ class ActorShell:
         self._channels: dict[bytes, list[tuple[bytes, int]]] = {}
         """For actors without a process: their callers' ends of channels."""
         self._parked: list[Parked] = []
+        self.jobs: dict[str, c.JobInfo] = {}
+        """In the head's process: what workers of each job start with."""
         self._turn = 0
         """Which node is next for an actor that is to be spread."""
 
@@ -70,18 +75,43 @@ class ActorShell:
 
     def on_create(self, client: Client, message: m.CreateActor, fds: list[int]) -> None:
         """A client creates an actor; the actor's end of its first channel comes along."""
+        if message.id in self.table.by_id:  # the client has not heard that it was created, and says so again
+            if message.name:
+                self.node.send(client, m.FoundActor(message.request, message.id, message.meta, created=True))
+            self._connect(client, m.ConnectActor(message.id), [])
+            return
         if message.name:
             other = self.table.find(message.namespace, message.name)
             if other is not None:
                 _close(fds)
                 self._found_other(client, message, other)
                 return
-            self.node.send(client, m.FoundActor(message.request, message.id, message.meta, created=True))
         self.node.directory.register_actor(client.id, message.id, message.depends or [])
         if client.far:
             self.node.directory.entries[message.id].abroad = True
-        self._channels.setdefault(message.id, []).extend((client.id, fd) for fd in fds)
-        self.apply(self.table.create(client.id, client.job, message))
+        if fds:
+            self._channels.setdefault(message.id, []).extend((client.id, fd) for fd in fds)
+        self._note_job(client)
+        effects = self.table.create(client.id, client.job, message)
+        self._keep(self.table.by_id[message.id])
+        if message.name:
+            self.node.send(client, m.FoundActor(message.request, message.id, message.meta, created=True))
+        elif client.far:  # what it was told, it need not say again
+            self.node.send(client, m.ActorChanged(message.id, "pending", 0, 0))
+        self.apply(effects)
+
+    def _note_job(self, client: Client) -> None:
+        """What workers of a client's job start with: an actor may need one when the client is gone."""
+        head, hello = self.node.head, client.hello
+        if head is not None and hello is not None and client.job not in self.jobs:
+            environment = hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path, hello.log_to_driver
+            self.jobs[client.job] = info = c.JobInfo(client.job, hello.namespace, *environment)
+            head.rows.keep_job(info)
+
+    def _keep(self, actor: Actor) -> None:
+        """Write what was decided about an actor, before anybody is told."""
+        if self.node.head is not None:
+            self.node.head.rows.keep(actor)
 
     def _found_other(self, client: Client, message: m.CreateActor, other: Actor) -> None:
         error = ""
@@ -146,6 +176,7 @@ class ActorShell:
         if hosted is None:
             self.apply(self.table.ready(client.worker, message.error))
         else:
+            hosted.ready, hosted.error = True, message.error
             self._tell_head(c.ActorIsReady(hosted.spec.id, hosted.restarts, message.error))
 
     # ------------------------------------------------------------ rounds of the node's loop
@@ -171,11 +202,12 @@ class ActorShell:
         node = self.node
         for effect in effects:
             actor = effect.actor
+            self._keep(actor)
             if isinstance(effect, Place):
                 self._place_somewhere(actor)
             elif isinstance(effect, Unplace):
                 node.scheduler.forget_actor(actor.id)
-                if actor.node not in (0, node.node_no):
+                if actor.node:
                     self._tell_node(actor.node, c.UnplaceActor(actor.id))
             elif isinstance(effect, Tell):
                 self._tell(actor)
@@ -197,47 +229,46 @@ class ActorShell:
 
     def _place_somewhere(self, actor: Actor) -> None:
         """Choose a node for an actor: this one, or in a cluster another."""
-        node = self.node
-        number = node.node_no
-        if node.cluster is not None:
-            found = self._choose(actor.spec, node.cluster.view)
-            if found is None:
-                reason = f"it must be on node {actor.spec.node_id}, which is gone"
-                self.apply(self.table.give_up(actor.id, m.Death(reason)))
-                return
-            number = found
-        actor.node = number
-        hello = node.hello_of(actor.job)
-        if number == node.node_no or hello is None:
+        if self.node.head is None:
             self._want(actor.spec, actor.job)
             return
-        job = c.JobInfo(
-            actor.job,
-            hello.namespace,
-            hello.sys_path,
-            hello.cwd,
-            hello.alias_ray,
-            hello.main_path,
-            hello.log_to_driver,
-        )
-        self._tell_node(number, c.PlaceActor(actor.spec, actor.restarts, job))
+        number = self._choose(actor)
+        if number is None:
+            reason = f"it must be on node {actor.spec.node_id}, which is gone"
+            self.apply(self.table.give_up(actor.id, m.Death(reason)))
+            return
+        self._send_to(actor, number)
 
-    def _choose(self, spec: m.CreateActor, view: policy.View) -> int | None:
-        """The number of the node for an actor; None when the one that it must be on is gone."""
+    def _send_to(self, actor: Actor, number: int) -> None:
+        actor.node = number
+        self._keep(actor)
+        if number:
+            self._tell_node(number, c.PlaceActor(actor.spec, actor.restarts, self.jobs[actor.job]))
+
+    def _choose(self, actor: Actor) -> int | None:
+        """The number of the node for an actor; 0 when there is none now, None when the one that it must be on is gone. What no
+        node could ever run waits where it was created."""
+        spec, view = actor.spec, self.node.view
         request = to_units(spec.placement)
+        maker = int.from_bytes(actor.creator[:4], "big")
         if spec.node_id == policy.SPREAD:
             nodes = sorted(policy.spread(view, request, len(view)))
             self._turn += 1
-            return nodes[self._turn % len(nodes)] if nodes else self.node.node_no
+            if nodes:
+                return nodes[self._turn % len(nodes)]
         if spec.node_id:
             found = next((no for no, info in view.items() if info.id == spec.node_id and info.state != "dead"), None)
             if found is not None or not spec.node_soft:
                 return found
-        return policy.place(view, self.node.node_no, request) or self.node.node_no
+        found = policy.place(view, maker, request)
+        if found is None:
+            alive = sorted(no for no, info in view.items() if info.state == c.ALIVE)
+            found = maker if maker in alive else next(iter(alive), 0)
+        return found
 
     def _tell_node(self, number: int, message: Any) -> None:
-        assert self.node.cluster is not None
-        self.node.cluster.send_to(number, message)
+        assert self.node.head is not None
+        self.node.head.send_to(number, message)
 
     def _tell_head(self, message: Any) -> None:
         assert self.node.cluster is not None
@@ -249,6 +280,7 @@ class ActorShell:
     def _tell(self, actor: Actor) -> None:
         if actor.state is State.DEAD:
             _close(fd for _, fd in self._channels.pop(actor.id, ()))
+            self._forget(actor)
         message = m.ActorChanged(actor.id, str(actor.state), actor.restarts, actor.pid, actor.error, actor.death)
         message.node = self._node_of(actor)
         for caller in actor.callers:
@@ -256,12 +288,28 @@ class ActorShell:
             if client is not None:
                 self.node.send(client, message)
 
+    def _forget(self, actor: Actor) -> None:
+        """An actor is dead: what only it or those before it needed is not kept."""
+        head = self.node.head
+        forgotten, self.table.forgotten = self.table.forgotten, []
+        if head is None:
+            return
+        for ident in forgotten:
+            head.rows.forget(ident)
+        if actor.job in self.jobs and actor.job not in self.node.jobs and not self.table.living(actor.job):
+            self._job_over(actor.job)
+
+    def _job_over(self, job: str) -> None:
+        assert self.node.head is not None
+        self.jobs.pop(job, None)
+        self.node.head.rows.forget_job(job)
+
     def place(self, ident: bytes, lease: Lease) -> None:
         """A worker was found for an actor."""
         worker = self.node.workers[lease.worker]
         hosted = self.hosted.get(ident)
         if hosted is not None:
-            hosted.worker = lease.worker
+            hosted.worker, hosted.pid = lease.worker, worker.pid
             self._hosted_by_worker[lease.worker] = hosted
             self.node.send(worker, m.BeActor(hosted.spec, hosted.restarts, lease.gpus))
             self._tell_head(c.ActorPlaced(ident, hosted.restarts, lease.worker, worker.pid))
@@ -316,6 +364,8 @@ class ActorShell:
     def job_ended(self, job: str) -> None:
         """A driver has gone."""
         self.apply(self.table.job_ended(job))
+        if job in self.jobs and not self.table.living(job):
+            self._job_over(job)
 
     def released(self, ident: bytes) -> None:
         """Nobody has a handle any more."""
@@ -326,6 +376,9 @@ class ActorShell:
     def from_head(self, message: Any) -> None:
         """The head wants something of the actors here."""
         if isinstance(message, c.PlaceActor):
+            known = self.hosted.get(message.spec.id)
+            if known is not None and known.restarts == message.restarts:
+                return  # a head that was started again does not know what it has said
             self.hosted[message.spec.id] = Hosted(message.spec, message.restarts, message.job)
             self._want(message.spec, message.job.job)
             return
@@ -340,13 +393,22 @@ class ActorShell:
 
     def from_node(self, number: int, message: Any) -> None:
         """A node tells what has become of an actor that it was given. What is about an older incarnation is late."""
+        if isinstance(message, c.JobEnded):
+            self.job_ended(message.job)
+            return
         actor = self.table.by_id.get(message.id)
-        if actor is None or actor.restarts != message.restarts:
+        if actor is None or actor.restarts != message.restarts or actor.node != number:
+            if isinstance(message, c.ActorPlaced):  # it is wanted elsewhere by now, or not any more
+                self._tell_node(number, c.EndActor(message.id, False))
             return
         key = actor.worker
         if isinstance(message, c.ActorPlaced):
+            if actor.state is State.DEAD:
+                self._tell_node(number, c.EndActor(message.id, False))
+                return
             self.table.placed(message.id, number << NODE_BITS | message.worker, message.pid)
-            if actor.kill_wanted or actor.state is State.DEAD:
+            self._keep(actor)
+            if actor.kill_wanted:
                 self._tell_node(number, c.EndActor(message.id, False))
         elif isinstance(message, c.ActorIsReady):
             self.apply(self.table.ready(key, message.error))
@@ -354,6 +416,41 @@ class ActorShell:
             self.apply(self.table.process_died(key, message.death))
         elif isinstance(message, c.CannotPlace):
             self.apply(self.table.give_up(message.id, m.Death(message.reason)))
+
+    def hosted_now(self) -> list[c.HostedActor]:
+        """What the head should know of the actors here, whatever it has heard."""
+        return [
+            c.HostedActor(ident, actor.restarts, actor.worker, actor.pid, actor.ready, actor.error)
+            for ident, actor in self.hosted.items()
+        ]
+
+    def node_joined(self, number: int, actors: list[c.HostedActor]) -> None:
+        """A node is there, or is back after it or the head had lost the other: these actors are on it, and no others."""
+        found = {hosted.id: hosted for hosted in actors}
+        for actor in [actor for actor in self.table.by_id.values() if actor.node == number]:
+            hosted = found.get(actor.id)
+            wanted = actor.state is not State.DEAD and not actor.kill_wanted
+            if hosted is not None and wanted and hosted.restarts == actor.restarts:
+                del found[actor.id]
+                self._is_there(actor, number, hosted)
+            elif hosted is not None or actor.state is State.DEAD:
+                continue
+            elif actor.worker:
+                death = m.Death("its process ended while the head was away")
+                self.apply(self.table.process_died(actor.worker, death))
+            elif wanted:
+                self._send_to(actor, number)
+        for ident in found:  # nobody wants them any more
+            self._tell_node(number, c.EndActor(ident, False))
+
+    def _is_there(self, actor: Actor, number: int, hosted: c.HostedActor) -> None:
+        """A node has an actor that it should have: what it did while the head was away."""
+        if hosted.worker and not actor.worker:
+            self.from_node(number, c.ActorPlaced(actor.id, actor.restarts, hosted.worker, hosted.pid))
+        if hosted.ready and actor.state is State.STARTING:
+            self.from_node(number, c.ActorIsReady(actor.id, actor.restarts, hosted.error))
+        if actor.released and actor.worker:
+            self._tell_node(number, c.EndActor(actor.id, True))
 
     def node_died(self, number: int, reason: str) -> None:
         """A node is gone, and its actors with it: those that may go on elsewhere."""
@@ -365,16 +462,23 @@ class ActorShell:
 
     def view_changed(self) -> None:
         """There may be room now for actors that wait on a node that has none."""
-        node = self.node
-        assert node.cluster is not None
-        for waiting in list(node.scheduler.actors):
-            actor = self.table.by_id.get(waiting.id)
-            if actor is None or node.scheduler.pool.fits(waiting.placement):
+        view = self.node.view
+        hopeless: set[tuple[object, ...]] = set()
+        for actor in self.table.waiting():
+            request = to_units(actor.spec.placement)
+            wish = actor.spec.node_id, *sorted(request.items())
+            if wish in hopeless:
                 continue
-            number = policy.place(node.cluster.view, node.node_no, waiting.placement)
-            if number not in (None, node.node_no):
-                node.scheduler.forget_actor(waiting.id)
-                self._place_somewhere(actor)
+            here = view.get(actor.node)
+            if here is not None and (here.state == c.AWAY or policy.room_now(here, request)):
+                continue
+            number = self._choose(actor)
+            if number and number != actor.node and policy.room_now(view[number], request):
+                if actor.node:
+                    self._tell_node(actor.node, c.UnplaceActor(actor.id))
+                self._send_to(actor, number)
+            else:
+                hopeless.add(wish)
 
     def cannot_start(self, job: str, reason: str) -> None:
         """No worker can be started for a job: its actors that wait for one are given up."""

@@ -9,16 +9,21 @@ from __future__ import annotations
 import os
 import select
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..version import __version__
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed
+from ..wire.cluster import HEAD
 from ..wire.stream import StreamChannel
 
 if TYPE_CHECKING:
     from .directory import Directory
     from .service import Node
+
+
+_HEAD_PREFIX = HEAD.to_bytes(4, "big")
 
 
 class Claims:
@@ -47,24 +52,36 @@ class Claims:
 
     def _dial(self, number: int) -> None:
         node = self.node
-        assert node.cluster is not None and node.gate is not None
-        info = node.cluster.view.get(number)
+        assert node.gate is not None
+        if number == HEAD:
+            assert node.cluster is not None
+            node.cluster.reach_head("head", b"", partial(self._connected, number))
+            return
+        info = node.view.get(number)
         if info is None or info.state == "dead":
             self.node_died(number)
             return
 
-        def then(sock: socket.socket | None, rest: bytes, error: str) -> None:
-            if sock is None:
-                self.node_died(number)
-                return
-            channel = self._channels[number] = StreamChannel(sock, rest)
-            node.watch(channel.fd, lambda mask: self._on_event(number, channel, mask))
-            me = node.node_no.to_bytes(4, "big") + bytes(4)
-            hello = m.Hello(__version__, os.getpid(), "", "", False, [], "", False, "", me, "", is_driver=False)
-            for message in (hello, *self._waiting.pop(number, [])):
-                self._send(number, channel, message)
+        node.gate.dial(info.host, info.port, "client", b"", partial(self._connected, number))
 
-        node.gate.dial(info.host, info.port, "client", b"", then)
+    def _connected(self, number: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        if sock is None:
+            self.node_died(number)
+            return
+        sock.setblocking(False)
+        channel = self._channels[number] = StreamChannel(sock, rest)
+        self.node.watch(channel.fd, lambda mask: self._on_event(number, channel, mask))
+        node = self.node
+        incarnation = os.urandom(4) if node.head is not None else bytes(4)
+        me = node.node_no.to_bytes(4, "big") + incarnation
+        messages = self._waiting.pop(number, [])
+        if number == HEAD:  # perhaps another than the last: it is told of all that is held
+            directory = node.directory
+            messages = [m.Hold(ident, 1) for ident in directory.entries if ident[:4] == _HEAD_PREFIX]
+            directory.claims = [claim for claim in directory.claims if claim[0][:4] != _HEAD_PREFIX]
+        hello = m.Hello(__version__, os.getpid(), "", "", False, [], "", False, "", me, "", is_driver=False)
+        for message in (hello, *messages):
+            self._send(number, channel, message)
 
     def _send(self, number: int, channel: StreamChannel, message: Any) -> None:
         try:
@@ -75,7 +92,7 @@ class Claims:
                     select.EPOLLIN | select.EPOLLOUT,
                 )
         except ChannelClosed:
-            self.node_died(number)
+            self._ended(number)
 
     def _on_event(self, number: int, channel: StreamChannel, mask: int) -> bool:
         try:
@@ -84,8 +101,14 @@ class Claims:
             while channel.receive() is not None:
                 continue  # a home has nothing to say to a node that only holds
         except ChannelClosed:
-            self.node_died(number)
+            self._ended(number)
         return True
+
+    def _ended(self, number: int) -> None:
+        self.node_died(number)
+        if number == HEAD:  # it will be back
+            self._channels[HEAD] = None
+            self._dial(HEAD)
 
     def node_died(self, number: int) -> None:
         """A home is gone: nothing is held there any more."""

@@ -1,10 +1,13 @@
 """A node's place in its cluster: what it knows of the others, and what it tells the head.
 
-The head's own node has the head in its process; for the others it is a connection. Either way `view` is what the head last said
-of all nodes, `send_to_head` and `send_to` carry messages about actors, and `died` hears of the end of nodes.
+`view` is what the head last said of all nodes. The head may be killed and started again: then the connection ends, this node asks
+for a new one until it gets it, and says what it hosts. Meanwhile everything here goes on. What the head could not be told waits,
+or follows from what the node says when it is back.
 
-A node that the head has fenced, or that cannot hear the head any more, ends, with everything on it: what the others believe dead
-must not go on.
+A node that the head has fenced ends, with everything on it, as does one that hears neither the head nor a proof that there is
+none (a refused connection is one, silence is not): what the others believe dead must not go on.
+
+INV-1: `_channel` is None while there is no connection to the head, and `_retry_at` says when the next is tried.
 """
 
 from __future__ import annotations
@@ -16,47 +19,60 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..head.nodes import DEAD_AFTER_S
-from ..head.service import BEAT_S, OWN, SPREAD_S, Head
+from ..head.service import BEAT_S, SPREAD_S
 from ..wire import cluster as c
 from ..wire.channel import ChannelClosed
 from ..wire.stream import StreamChannel
+from .gate import Then, was_answered
+from .head_host import HeadHost
 
 if TYPE_CHECKING:
     from .service import Node
+
+RETRY_S = 0.1
+STUCK_S = 2.0
+"""A head that says nothing for so long is killed by its machine's node, and started again, before the others give it up."""
+ANSWER_S = 2.0
+"""How long a head may take to let a node in; then it is asked anew."""
 
 
 class Cluster:
     """What a node knows of its cluster."""
 
-    def __init__(self, node: Node, info: c.NodeInfo) -> None:
+    def __init__(self, node: Node, info: c.NodeInfo, head: tuple[str, int], patience_s: float) -> None:
         self.node = node
         self.info = info
+        self.head = head
+        """Where the head is: host and port of its machine's node."""
+        self.patience_s = patience_s
+        """How long this node goes on without a head."""
+        self.host: HeadHost | None = None
+        """The head's process, on the machine that has it."""
         self.view: dict[int, c.NodeInfo] = {}
-        self.head: Head | None = None
         self._channel: StreamChannel | None = None
         self._heard_at = 0.0
         self._report_at = 0.0
         self._beat_at = 0.0
         self._reported: c.Report | None = None
+        self._gone_at = 0.0
+        self._proof_at = 0.0
+        """When something last showed that there is a head, or none."""
+        self._retry_at = 0.0
+        self._asked_at = 0.0
+        """When the head was asked to let this node in again; 0: it has, or was not asked."""
+        self._dialing = False
+        self._wanted: list[tuple[str, bytes, Then]] = []
+        """Connections to the head that are wanted while there is none."""
 
     # ------------------------------------------------------------ joining
 
-    def be_head(self) -> None:
-        """Be the first node of a new cluster."""
-        assert self.node.gate is not None
-        head = self.head = Head(self.node, self._died, self._changed, self.node.actors.from_node)
-        head.now = time.monotonic()
-        self.info.no = head.join_own(self.info)
-        self.view[OWN] = self.info
-        self.node.gate.services["node"] = head.accept
-        self.node.parts.append(head)
-
-    def join(self, sock: socket.socket, rest: bytes, timeout_s: float = 5.0) -> None:
+    def join(self, sock: socket.socket, rest: bytes, timeout_s: float = 10.0) -> None:
         """Join the cluster whose head is at the other end. Returns when the head has said yes.
 
         Raises:
             ConnectionError: it has said no, or nothing.
         """
+        sock.setblocking(False)
         channel = self._channel = StreamChannel(sock, rest)
         channel.send(c.encode(c.Join(self.info, os.getpid())))
         until = time.monotonic() + timeout_s
@@ -66,8 +82,15 @@ class Cluster:
             left = until - time.monotonic()
             if left <= 0:
                 raise ConnectionError("the head has not answered")
-            poll.poll(left * 1000)
-            self._read(channel)
+            if self.host is not None:
+                self.host.check()
+            poll.poll(min(left, RETRY_S) * 1000)
+            try:
+                self._read(channel)
+            except ChannelClosed:
+                if self.host is not None:
+                    self.host.check(left)
+                raise
         self.node.watch(channel.fd, self._on_event)
 
     def _on_event(self, mask: int) -> bool:
@@ -77,18 +100,20 @@ class Cluster:
             if mask & select.EPOLLOUT and channel.flush():
                 self.node.watch(channel.fd, self._on_event)
             self._read(channel)
-        except ChannelClosed as error:
-            self.node.stop(f"the connection to the head has ended: {error}")
+        except ChannelClosed:
+            self._head_lost()
         return True
 
     def _read(self, channel: StreamChannel) -> None:
-        while (received := channel.receive()) is not None:
+        while not channel.closed and (received := channel.receive()) is not None:
             self._heard_at = time.monotonic()
             self._on_message(c.decode_from_head(received[0]))
 
     def _on_message(self, message: Any) -> None:
         if isinstance(message, c.Joined):
             self.info.no = message.no
+            self._asked_at = 0.0
+            self.node.abroad.head_is_back()
         elif isinstance(message, c.View):
             self._changed(message.nodes)
         elif isinstance(message, c.Fenced):
@@ -96,23 +121,94 @@ class Cluster:
         elif not isinstance(message, c.Beat):
             self.node.actors.from_head(message)
 
+    # ------------------------------------------------------------ a head that is gone, and comes back
+
+    @property
+    def connected(self) -> bool:
+        """Whether the head hears this node."""
+        return self._channel is not None and not self._asked_at
+
+    def _head_lost(self) -> None:
+        now = time.monotonic()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            self.node.unwatch(channel.fd)
+            channel.close()
+        if not self._gone_at:
+            self._gone_at = self._proof_at = now
+        self._asked_at = 0.0
+        self._reported = None
+        self._retry_at = now
+
+    def on_moved(self, purpose: str, payload: bytes, sock: socket.socket, rest: bytes, address: str) -> None:
+        """A head that was started again at another place says where."""
+        sock.close()
+        host, _, port = payload.decode().rpartition(":")
+        self.head = (host, int(port))
+        self._retry_at = self._proof_at = time.monotonic()
+
+    def reach_head(self, purpose: str, payload: bytes, then: Then) -> None:
+        """A connection to the head, now or when there is one again; `then(socket, bytes read already, "")`."""
+        self._wanted.append((purpose, payload, then))
+        if self.connected:
+            self._reach()
+
+    def _reach(self) -> None:
+        wanted, self._wanted = self._wanted, []
+        for purpose, payload, then in wanted:
+            self._dial(purpose, payload, self._or_later(purpose, payload, then))
+
+    def _or_later(self, purpose: str, payload: bytes, then: Then) -> Then:
+        def done(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is None:
+                self._wanted.append((purpose, payload, then))
+                self._retry_at = time.monotonic() + RETRY_S
+            else:
+                then(sock, rest, error)
+
+        return done
+
+    def _dial(self, purpose: str, payload: bytes, then: Then) -> None:
+        if self.host is not None:
+            then(self.host.connect(purpose, payload), b"", "")
+            return
+        assert self.node.gate is not None
+        self.node.gate.dial(*self.head, purpose, payload, then)
+
+    def _back(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        """The head's machine has answered, or not."""
+        self._dialing = False
+        now = time.monotonic()
+        self._retry_at = now + RETRY_S
+        if sock is None:
+            if was_answered(error):
+                self._proof_at = now
+            return
+        if self._channel is not None or not self.node.running:
+            sock.close()
+            return
+        self._proof_at = self._asked_at = now
+        sock.setblocking(False)
+        channel = self._channel = StreamChannel(sock, rest)
+        self.node.watch(channel.fd, self._on_event)
+        self._send(c.Join(self.info, os.getpid(), self.node.actors.hosted_now()))
+        if rest:
+            self._on_event(select.EPOLLIN)
+
     # ------------------------------------------------------------ what the head says
 
     def _changed(self, nodes: list[c.NodeInfo]) -> None:
         for info in nodes:
             old = self.view.get(info.no)
             self.view[info.no] = info
-            if self.head is None and info.state == c.DEAD and (old is None or old.state != c.DEAD):
+            if info.state == c.DEAD and (old is None or old.state != c.DEAD):
                 self._died(info.no, info.reason)
         self.node.decide_again()
-        if self.head is not None:
-            self.node.actors.view_changed()
 
     def _died(self, no: int, reason: str) -> None:
         if no == self.info.no:
             return
         node = self.node
-        node.actors.node_died(no, reason)
         node.abroad.node_died(no, reason)
         node.claims.node_died(no)
         if node.transfers is not None:
@@ -121,62 +217,79 @@ class Cluster:
     # ------------------------------------------------------------ what the head is told
 
     def send_to_head(self, message: Any) -> None:
-        """Tell the head something about an actor."""
-        if self.head is not None:
-            self.node.actors.from_node(OWN, message)
-            return
+        """Tell the head something about an actor. If there is no head now, it hears it when this node is back."""
+        self._send(message)
+
+    def _send(self, message: Any) -> None:
         channel = self._channel
-        assert channel is not None
+        if channel is None or channel.closed:
+            return
         try:
             if not channel.send(c.encode(message)):
                 self.node.watch(channel.fd, self._on_event, select.EPOLLIN | select.EPOLLOUT)
         except ChannelClosed:
             return  # its end is on the way
 
-    def send_to(self, no: int, message: Any) -> None:
-        """From the head: tell a node something about an actor."""
-        assert self.head is not None
-        if no == OWN:
-            self.node.actors.from_head(message)
-        else:
-            self.head.send_to(no, message)
-
     def _report(self, now: float) -> None:
         scheduler = self.node.scheduler
         waiting = [(dict(d.amounts), d.count - d.held) for d in scheduler.demands.values() if d.count > d.held]
         waiting.extend((dict(actor.placement), 1) for actor in scheduler.actors)
         report = c.Report(dict(scheduler.pool.free), waiting[:100])
-        if report == self._reported:
-            return
-        self._reported = report
-        if self.head is not None:
-            self.head.nodes.report(OWN, report.free, report.demand, now)
-        else:
-            self.send_to_head(report)
+        if report != self._reported:
+            self._reported = report
+            self._send(report)
 
     # ------------------------------------------------------------ time
 
     def on_time(self, now: float) -> None:
-        """Report, beat, and notice a head that is silent."""
+        """Report, beat, notice a head that is silent, and look for one that is gone."""
+        if self.connected:
+            self._gone_at = 0.0
+            self._while_connected(now)
+        elif self._gone_at:
+            self._while_gone(now)
+        if self._wanted and self.connected and now >= self._retry_at:
+            self._reach()
+
+    def _while_connected(self, now: float) -> None:
         if now >= self._report_at:
             self._report_at = now + SPREAD_S
             self._report(now)
-        if now >= self._beat_at and self.head is None:
+        if now >= self._beat_at:
             self._beat_at = now + BEAT_S
-            self.send_to_head(c.Beat())
-            if self._heard_at and now - self._heard_at > DEAD_AFTER_S:
+            self._send(c.Beat())
+            silence = now - self._heard_at if self._heard_at else 0.0
+            if self.host is not None and silence > STUCK_S:
+                self.host.kill(f"it has said nothing for {silence:.1f} s")
+            elif silence > DEAD_AFTER_S:
                 self.node.stop(f"nothing was heard of the head for {DEAD_AFTER_S:g} s")
+
+    def _while_gone(self, now: float) -> None:
+        if now - self._gone_at > self.patience_s:
+            self.node.stop(f"the head has been gone for {self.patience_s:g} s")
+        elif now - self._proof_at > DEAD_AFTER_S:
+            self.node.stop(f"neither the head nor its machine has answered for {DEAD_AFTER_S:g} s")
+        elif self._asked_at and now - self._asked_at > ANSWER_S:
+            if self.host is not None:
+                self.host.kill(f"it has not answered for {ANSWER_S:g} s")
+            self._head_lost()
+        elif self._channel is None and not self._dialing and now >= self._retry_at:
+            self._dialing = True
+            self._dial("node", b"", self._back)
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
-        due = [self._beat_at] if self.head is None else []
+        if not self.connected:
+            return RETRY_S
+        due = [self._beat_at]
+        if self._wanted:
+            due.append(self._retry_at)
         if self.node.scheduler.pool.free != (self._reported.free if self._reported else None):
             due.append(self._report_at)
-        return max(0.0, min(due) - now) if due else None
+        return max(0.0, min(due) - now)
 
     def leave(self, reason: str) -> None:
-        """Tell the head that this node ends."""
-        if self.head is not None:
-            self.head.close()
-        elif self._channel is not None and not self._channel.closed:
-            self.send_to_head(c.Leave(reason))
+        """Tell the head that this node ends. On the head's machine, the head ends too."""
+        self._send(c.Leave(reason))
+        if self.host is not None:
+            self.host.close()

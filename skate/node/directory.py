@@ -95,6 +95,14 @@ class Directory:
             self._entry(child).held += 1
         self.hold(client, ident, 1, b"")
 
+    def restore_actor(self, ident: bytes, depends: list[bytes]) -> None:
+        """A head was started again: this actor lives, and who holds it will say so."""
+        entry = self._entry(ident)
+        entry.known = entry.is_actor = entry.abroad = True
+        for child in depends:
+            entry.children.append(child)
+            self._entry(child).held += 1
+
     def deliver(self, client: bytes, ident: bytes, value: Value, effects: Effects) -> None:
         """An object that was pending has its value."""
         entry = self._entry(ident)

@@ -40,6 +40,15 @@ Service = Callable[[str, bytes, socket.socket, bytes, str], None]
 Then = Callable[[socket.socket | None, bytes, str], None]
 
 
+_CLOSED = "the other end has closed the connection"
+_ANSWERS = tuple(os.strerror(number) for number in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE))
+
+
+def was_answered(error: str) -> bool:
+    """Whether a connection failed because the other machine said so. Silence is no answer."""
+    return error.endswith((_CLOSED, *_ANSWERS))
+
+
 class Pending:
     """A connection whose handshake is under way."""
 
@@ -193,7 +202,7 @@ class Gate:
             if mask & select.EPOLLIN and pending.connected:
                 data = sock.recv(READ_BYTES)
                 if not data:
-                    self._fail(pending, "the other end has closed the connection")
+                    self._fail(pending, _CLOSED)
                     return True
                 pending.out += pending.side.feed(data)
             if pending.connected:

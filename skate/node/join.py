@@ -6,10 +6,11 @@ import socket
 from typing import TYPE_CHECKING
 
 from ..version import __version__
-from ..wire import cluster as c
+from ..wire import cluster as c, heads
 from ..wire.handshake import Client, HandshakeError
 from .cluster import Cluster
 from .gate import Gate
+from .head_host import HeadHost
 from .membership import Membership
 from .resources import to_units
 from .transfer import Transfers
@@ -42,12 +43,24 @@ def serve_cluster(node: Node, membership: Membership) -> None:
         dict(total),
         membership.labels,
     )
-    cluster = node.cluster = Cluster(node, info)
+    head = (membership.host, port) if membership.is_head else (membership.head_host, membership.head_port)
+    cluster = node.cluster = Cluster(node, info, head, membership.patience_s)
     gate.services["client"] = node.abroad.on_client
     gate.services["data"] = node.abroad.on_data
     node.standalone = membership.daemon
+    gate.services["moved"] = cluster.on_moved
     if membership.is_head:
-        cluster.be_head()
+        store = membership.store or str(node.session_dir / "head.db")
+        settings = heads.HeadSettings(
+            str(node.session_dir), store, membership.forget, membership.token, membership.host, port
+        )
+        host = cluster.host = HeadHost(node, settings)
+        gate.services["node"] = gate.services["head"] = host.accept
+        try:
+            cluster.join(host.connect("node", b""), b"")
+        except BaseException:
+            host.close()
+            raise
     else:
         cluster.join(*_connect(membership))
     node.node_no = info.no

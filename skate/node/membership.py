@@ -18,3 +18,9 @@ class Membership(Struct):
     labels: dict[str, str] = field(default_factory=dict)
     daemon: bool = True
     """It outlives its drivers."""
+    store: str = ""
+    """Where the head keeps its state: see `head/store.py`."""
+    forget: bool = True
+    """When the cluster ends in order, the head's state is removed."""
+    patience_s: float = 60.0
+    """How long a node goes on without a head."""

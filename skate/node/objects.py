@@ -30,6 +30,8 @@ class ObjectShell:
         self.directory = node.directory
         self._grace: dict[bytes, float] = {}
         """Objects that other nodes knew of, that nobody seems to hold, and until when they are kept all the same."""
+        self.recover_until = 0.0
+        """On a head that was started again: when everybody has said what he holds."""
 
     # ------------------------------------------------------------ messages
 
@@ -89,7 +91,7 @@ class ObjectShell:
             self._grace.pop(ident, None)
             return False
         now = time.monotonic()
-        if now < self._grace.setdefault(ident, now + GRACE_S):
+        if now < self._grace.setdefault(ident, max(now + GRACE_S, self.recover_until)):
             return True
         del self._grace[ident]
         return False

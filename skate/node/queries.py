@@ -30,7 +30,7 @@ def answer(node: Node, what: str, argument: Any) -> Any:
 
 def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
     if node.cluster is not None:
-        return [_node_info(info) for info in node.cluster.view.values()]
+        return [_node_info(info) for info in node.view.values()]
     name = socket.gethostname()
     return [
         {
@@ -69,7 +69,7 @@ def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, float]:
 
 def _cluster_status(node: Node, _: Any) -> dict[str, Any]:
     """All nodes with what they have and what is free, what waits, and which nodes were lost."""
-    view = node.cluster.view.values() if node.cluster is not None else []
+    view = node.view.values()
     return {
         "nodes": [
             {**_node_info(info), "No": info.no, "Free": from_units(info.free), "State": info.state} for info in view
@@ -84,8 +84,7 @@ def _cluster_status(node: Node, _: Any) -> dict[str, Any]:
 
 
 def _reason(node: Node, request: dict[str, int]) -> str:
-    assert node.cluster is not None
-    view = node.cluster.view.values()
+    view = node.view.values()
     if not any(policy.feasible(info, request) for info in view):
         return "no node has that much"
     return "every node that could is busy"
@@ -93,13 +92,13 @@ def _reason(node: Node, request: dict[str, int]) -> str:
 
 def _total(node: Node, _: Any) -> dict[str, float]:
     if node.cluster is not None:
-        return _sum(info.total for info in node.cluster.view.values() if info.state != DEAD)
+        return _sum(info.total for info in node.view.values() if info.state != DEAD)
     return node.total
 
 
 def _available(node: Node, _: Any) -> dict[str, float]:
     if node.cluster is not None:
-        others = [info.free for info in node.cluster.view.values() if info.no != node.node_no and info.state != DEAD]
+        others = [info.free for info in node.view.values() if info.no != node.node_no and info.state != DEAD]
         return _sum([node.scheduler.pool.free, *others])
     return {name: amount for name, amount in from_units(node.scheduler.pool.free).items() if amount > 0}
 
@@ -144,7 +143,7 @@ def _actors(node: Node, _: Any) -> list[dict[str, Any]]:
 def _why(node: Node, needed: dict[str, float]) -> str:
     """Which of the needed resources are short, and how many leases and actors have them."""
     if node.cluster is not None:
-        return _why_in_cluster(node.cluster.view.values(), to_units(needed))
+        return _why_in_cluster(node.view.values(), to_units(needed))
     pool = node.scheduler.pool
     short = []
     for name, units in to_units(needed).items():

@@ -24,6 +24,7 @@ from ..exceptions import ObjectLostError
 from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
+from ..wire.cluster import JobEnded, NodeInfo
 from .abroad import Abroad
 from .actors import ActorShell, Parked
 from .claims import Claims
@@ -41,6 +42,7 @@ from .scheduler import Lease, Scheduler
 if TYPE_CHECKING:
     from .cluster import Cluster
     from .gate import Gate
+    from .head_process import HeadProcess
     from .transfer import Transfers
 
 ASK_BACK_S = 0.25
@@ -92,6 +94,9 @@ class Node:
         """This node's number in its cluster; 0: it is in none."""
         self.gate: Gate | None = None
         self.cluster: Cluster | None = None
+        """Of a member of a cluster: its place in it."""
+        self.head: HeadProcess | None = None
+        """In the head's process: what makes it the head."""
         self.transfers: Transfers | None = None
         self.abroad = Abroad(self)
         self.claims = Claims(self)
@@ -102,6 +107,12 @@ class Node:
         self.failed = False
         """A driver was given up: the log says why."""
         self.epoll.register(zygote.fd, select.EPOLLIN)
+
+    @property
+    def view(self) -> dict[int, NodeInfo]:
+        """All nodes of the cluster, as the head last said; none if there is no cluster."""
+        member = self.cluster or self.head
+        return member.view if member is not None else {}
 
     # ------------------------------------------------------------ loop
 
@@ -317,7 +328,10 @@ class Node:
             self.running = self.running and (self.standalone or bool(self.jobs))
             return
         self.jobs.pop(client.job, None)
-        self.actors.job_ended(client.job)
+        if self.cluster is not None:
+            self.cluster.send_to_head(JobEnded(client.job))
+        else:
+            self.actors.job_ended(client.job)
         self.end_job(client.job)
         self.forget(client)
         if not self.jobs and not self.standalone:
@@ -436,6 +450,8 @@ class Node:
         """End this node, with all that is on it."""
         print(f"this node ends: {reason}", file=sys.stderr, flush=True)
         self.running = False
+        for client in [client for client in self.clients.values() if not client.worker and not client.far]:
+            self.send(client, m.Refused(reason))
 
     def decide_again(self) -> None:
         """Something has changed that leases depend on."""

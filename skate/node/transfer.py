@@ -185,7 +185,7 @@ class Transfers:
             )
             return
         pulling.view = self.arena.writable(offset, pulling.size)
-        info = node.cluster.view.get(pulling.source) if node.cluster is not None else None
+        info = node.view.get(pulling.source)
         if info is None or info.state == "dead":
             self._lost(pulling, f"node {pulling.source}, which had it, is gone")
             return

@@ -11,9 +11,14 @@ from msgspec import Struct, field
 
 from .messages import CreateActor, Death
 
+HEAD = 0xFFFF_FFFF
+"""The head, where nodes have their numbers: the home of all actors' ids. Members count from 1."""
+
 ALIVE = "alive"
 DRAINING = "draining"
 DEAD = "dead"
+AWAY = "away"
+"""The head was started again, and the node has not come back yet."""
 
 
 class NodeInfo(Struct, array_like=True):
@@ -49,11 +54,23 @@ class JobInfo(Struct, array_like=True):
 # ---------------------------------------------------------------- node -> head
 
 
+class HostedActor(Struct, array_like=True):
+    """An actor that a node was given, and how far it has come there."""
+
+    id: bytes
+    restarts: int
+    worker: int = 0
+    pid: int = 0
+    ready: bool = False
+    error: bytes = b""
+
+
 class Join(Struct, array_like=True, tag=0):
-    """A node wants to be of the cluster."""
+    """A node wants to be of the cluster; or (its number is not 0) it is, and has lost the head for a moment."""
 
     info: NodeInfo
     pid: int
+    actors: list[HostedActor] = field(default_factory=list)
 
 
 class Report(Struct, array_like=True, tag=1):
@@ -106,6 +123,12 @@ class CannotPlace(Struct, array_like=True, tag=7):
     reason: str
 
 
+class JobEnded(Struct, array_like=True, tag=8):
+    """A driver on this node has gone."""
+
+    job: str
+
+
 # ---------------------------------------------------------------- head -> node
 
 
@@ -148,7 +171,7 @@ class EndActor(Struct, array_like=True, tag=15):
     drain: bool
 
 
-NodeToHead = Join | Report | Beat | Leave | ActorPlaced | ActorIsReady | ActorDied | CannotPlace
+NodeToHead = Join | Report | Beat | Leave | ActorPlaced | ActorIsReady | ActorDied | CannotPlace | JobEnded
 HeadToNode = Joined | View | Fenced | PlaceActor | UnplaceActor | EndActor | Beat
 
 encode = msgspec.msgpack.Encoder().encode

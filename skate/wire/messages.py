@@ -271,6 +271,8 @@ class Welcome(Struct, array_like=True, tag=0):
 
 
 class Refused(Struct, array_like=True, tag=1):
+    """The node will not have this client, or, later, ends itself."""
+
     reason: str
 
 

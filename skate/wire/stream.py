@@ -29,7 +29,8 @@ class StreamChannel:
 
     def __init__(self, sock: socket.socket, already_read: bytes = b"") -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:  # the head's machine reaches the head without the network
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.fd = sock.fileno()
         self.backlog: deque[memoryview] = deque()

@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 import skate
-from skate.client import sessions
 from skate.exceptions import ActorDiedError, AuthenticationError, ObjectLostError, RaySystemError
 from skate.testing import eventually
 
@@ -116,13 +115,6 @@ def test_a_frozen_node_is_fenced(nodes: Nodes) -> None:
         os.kill(frozen.pid, signal.SIGCONT)
     _, alive = psutil.wait_procs([psutil.Process(frozen.pid), *children], timeout=5)
     assert not alive, "a node that was declared dead ends itself"
-
-
-def test_nodes_stop_by_themselves_when_the_head_is_gone(nodes: Nodes) -> None:
-    head = nodes.add(1)
-    other = nodes.add(1)
-    nodes.kill(head)
-    eventually(lambda: sessions.began(other.pid) != other.began, 6)
 
 
 def test_a_driver_that_is_killed_leaves_nothing(nodes: Nodes) -> None:

@@ -1,0 +1,114 @@
+"""Actors and jobs in the head's store: how they are written there, and read back.
+
+What an actor is made of, which may be large, is a row of its own, written once; what becomes of it is a small one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from ..wire.cluster import JobInfo
+from ..wire.messages import CreateActor, Death
+from .actors import Actor, State
+from .store import Store
+
+
+class Row(Struct, array_like=True):
+    """What becomes of an actor."""
+
+    job: str
+    creator: bytes
+    state: State
+    restarts: int
+    node: int
+    worker: int
+    pid: int
+    error: bytes
+    death: Death | None
+    released: bool
+    kill_wanted: bool
+    ends: bool
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_row = msgspec.msgpack.Decoder(Row).decode
+_decode_spec = msgspec.msgpack.Decoder(CreateActor).decode
+_decode_job = msgspec.msgpack.Decoder(JobInfo).decode
+
+
+class ActorRows:
+    """The rows of actors, and of the jobs that they are of."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._written: set[bytes] = set()
+        """Actors whose specification is in the store."""
+
+    def keep(self, actor: Actor) -> None:
+        """Write what has become of an actor."""
+        store = self.store
+        dead = actor.state is State.DEAD
+        if actor.id not in self._written or dead:  # a dead one needs its arguments no more
+            self._written.add(actor.id)
+            store.put("spec", actor.id, _encode(actor.spec))
+        row = Row(
+            actor.job,
+            actor.creator,
+            actor.state,
+            actor.restarts,
+            actor.node,
+            actor.worker,
+            actor.pid,
+            actor.error,
+            actor.death,
+            actor.released,
+            actor.kill_wanted,
+            actor.ends,
+        )
+        store.put("actor", actor.id, _encode(row))
+
+    def forget(self, ident: bytes) -> None:
+        """An actor is not remembered any more."""
+        self._written.discard(ident)
+        self.store.delete("actor", ident)
+        self.store.delete("spec", ident)
+
+    def load(self) -> Iterator[Actor]:
+        """All actors."""
+        specs = dict(self.store.load("spec"))
+        for ident, data in self.store.load("actor"):
+            row = _decode_row(data)
+            self._written.add(ident)
+            yield Actor(
+                ident,
+                _decode_spec(specs[ident]),
+                row.job,
+                row.creator,
+                row.state,
+                row.restarts,
+                row.node,
+                row.worker,
+                row.pid,
+                row.error,
+                row.death,
+                set(),
+                row.released,
+                row.kill_wanted,
+                row.ends,
+            )
+
+    def keep_job(self, info: JobInfo) -> None:
+        """Write what workers of a job start with."""
+        self.store.put("job", info.job.encode(), _encode(info))
+
+    def forget_job(self, job: str) -> None:
+        """Nothing of a job is left."""
+        self.store.delete("job", job.encode())
+
+    def load_jobs(self) -> Iterator[tuple[str, JobInfo]]:
+        """All jobs."""
+        for key, data in self.store.load("job"):
+            yield key.decode(), _decode_job(data)
