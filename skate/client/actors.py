@@ -283,7 +283,7 @@ class Actors:
                 continue
             task = inflight.pop(reply.seq, None)
             if task is None:
-                self.runtime.tasks._drop_late(reply)
+                self.runtime.tasks.drop_late(reply)
                 continue
             task.worker = None
             ref = task.ref
@@ -310,7 +310,7 @@ class Actors:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if not isinstance(cause, options.retry_exceptions):
             return False
-        self.runtime.tasks._drop_late(reply)
+        self.runtime.tasks.drop_late(reply)
         task.retries_left -= task.retries_left > 0
         self.again(actor, task)
         actor.queue.appendleft(task)

@@ -30,7 +30,7 @@ class PeerLink(Link):
         tasks = runtime.tasks
         self.handlers = {
             m.Leased: partial(tasks.leased_far, self),
-            m.WorkerDied: partial(tasks.worker_died, number=number),
+            m.WorkerDied: partial(tasks.retries.worker_died, number=number),
             m.GiveBack: tasks.asked_back,
             m.CannotStart: tasks.cannot_start,
             m.ActorChanged: runtime.actors.life.changed,
@@ -91,7 +91,7 @@ class PeerLink(Link):
             slot.error = reason
             slot.waiter.notify()
         self._slots.clear()
-        runtime.tasks.node_lost(self.number, reason)
+        runtime.tasks.retries.node_lost(self.number, reason)
         runtime.objects.node_lost(self.number, reason)
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ class ClientRuntime:
             m.Memory: self.link.answer,
             m.Answer: self.link.answer,
             m.FoundActor: self.link.answer,
-            m.WorkerDied: self.tasks.worker_died,
+            m.WorkerDied: self.tasks.retries.worker_died,
             m.ActorChanged: self.actors.life.changed,
             m.CannotStart: self.tasks.cannot_start,
             m.GiveBack: self.tasks.asked_back,
@@ -185,9 +185,9 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
-        if self.tasks.submitter.workers or self.tasks.retry_at:
+        if self.tasks.submitter.workers or self.tasks.retries.waiting:
             due = self.tasks.next_due()
-            if (due is not None and due <= LINGER_CHECK_S) or self.tasks.retry_at:
+            if (due is not None and due <= LINGER_CHECK_S) or self.tasks.retries.waiting:
                 with self.lock:
                     self.tasks.run_due()
             return due

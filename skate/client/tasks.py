@@ -10,20 +10,18 @@ from __future__ import annotations
 import socket
 import time
 import weakref
-from bisect import insort
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
+from ..exceptions import TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer
 from .arguments import EMPTY_BODY, Code, define, pack_arguments, packets, wire_task
-from .errors import unpack_error
 from .exported import Exported
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
-from .reasons import crash_error
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .retries import Retries
 from .serialization import serialize
 from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
 from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 
 LINGER_S = 0.05
 """How long an idle worker is kept, in case more work comes at once."""
-RETRY_DELAY_S = 0.02
-RETRY_DELAY_MAX_S = 5.0
 FILL_EVERY = 16
 """While a program submits without waiting, look for answers and free workers after this many tasks."""
 
@@ -52,8 +48,8 @@ class Tasks:
         self.depth = 0
         self._buffer, self._view = packet_buffer()
         self.generous_until = 0.0
-        self._dialled: set[int] = set()  # workers of other nodes that were granted and are not connected yet
-        self.retry_at: list[tuple[float, int, TaskRecord]] = []
+        self.dialled: set[int] = set()  # workers of other nodes that were granted and are not connected yet
+        self.retries = Retries(runtime, self)
 
     # ------------------------------------------------------------ submission
 
@@ -214,13 +210,13 @@ class Tasks:
         victim = self.submitter.victim(shape)
         if victim is None:
             return
-        seqs = self._unread(victim, max(1, (len(victim.packets) - 1) // 2) if len(shape.idle) else 0)
+        seqs = self.unread(victim, max(1, (len(victim.packets) - 1) // 2) if len(shape.idle) else 0)
         if seqs:
             self.submitter.took_back(victim, seqs)
             while (batch := self.submitter.next_batch(shape)) is not None:
                 self._send(*batch)
 
-    def _unread(self, worker: LeasedWorker, limit: int | None, dead: bool = False) -> list[int]:
+    def unread(self, worker: LeasedWorker, limit: int | None, dead: bool = False) -> list[int]:
         """Take unread packets back out of the worker's channel; the tasks in them, in order.
 
         The oldest come first, so all of them are taken, and what is beyond `limit` goes back.
@@ -299,11 +295,11 @@ class Tasks:
     def leased_far(self, link: PeerLink, message: m.Leased) -> None:
         """Another node grants a worker: connect to it. Needs the lock."""
         number = far(link.number, message.worker)
-        self._dialled.add(number)
+        self.dialled.add(number)
 
         def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
-            lives = number in self._dialled
-            self._dialled.discard(number)
+            lives = number in self.dialled
+            self.dialled.discard(number)
             if sock is not None and lives:
                 self._add_worker(message, number, FarPipe(sock, self.runtime.pump, rest))
             elif sock is not None:
@@ -327,16 +323,18 @@ class Tasks:
             return
         shape = worker.shape
         link = self._link_of(worker)
-        self._drop_lease(worker)
+        self.drop_lease(worker)
         if shape.asked > shape.wants():  # or the node would lease it to us again, and others would starve
-            self._tell_demand(shape)
+            self.tell_demand(shape)
         link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
 
-    def _tell_demand(self, shape: Shape) -> None:
+    def tell_demand(self, shape: Shape) -> None:
+        """Tell the node how many workers this shape can use now. Needs the lock."""
         wants = shape.asked = shape.wants()
         self._demand(shape, wants)
 
-    def _drop_lease(self, worker: LeasedWorker) -> None:
+    def drop_lease(self, worker: LeasedWorker) -> None:
+        """A lease has ended. Needs the lock."""
         self.submitter.remove_worker(worker)
         self.runtime.pump.remove(worker.channel.fd)
         worker.channel.close()
@@ -360,20 +358,15 @@ class Tasks:
         for shape in self.submitter.by_no:
             if shape.idle:
                 due = LINGER_S if time.monotonic() > self.generous_until else 0.002
-        if self.retry_at:
-            wait = max(0.0, self.retry_at[0][0] - time.monotonic())
-            due = wait if due is None else min(due, wait)
-        return due
+        later = self.retries.next_due()
+        return later if due is None or (later is not None and later < due) else due
 
     def run_due(self) -> None:
         """Do what is due. Needs the lock."""
         now = time.monotonic()
         if self.submitter.workers:
             self.return_idle(LINGER_S if now > self.generous_until else 0.0)
-        while self.retry_at and self.retry_at[0][0] <= now:
-            task = self.retry_at.pop(0)[2]
-            if not task.cancelled:
-                self.enqueue(task)
+        self.retries.run_due(now)
 
     # ------------------------------------------------------------ answers
 
@@ -419,7 +412,7 @@ class Tasks:
                 continue
             task = finished(worker, reply.seq)
             if task is None:
-                self._drop_late(reply)
+                self.drop_late(reply)
                 continue
             function = task.function
             if kind == m.DONE:
@@ -446,7 +439,7 @@ class Tasks:
             self.give_back(worker)
         self.fill(worker.shape)
 
-    def _drop_late(self, reply: m.Reply) -> None:
+    def drop_late(self, reply: m.Reply) -> None:
         """An answer of an attempt that was given up: let go of what it holds for us."""
         for value in reply.values or ():
             if value.id:
@@ -466,7 +459,7 @@ class Tasks:
             self.runtime.streams.end(task.stream, reply.at)
         elif kind == m.FAILED:
             contained = self.inside_error(reply)
-            if isinstance(task.function, Function) and self.retry_exception(task, reply.data):
+            if isinstance(task.function, Function) and self.retries.after_exception(task, reply.data):
                 return
             self.fail(task, reply.data, contained)
         elif kind == m.CANCELLED:
@@ -478,34 +471,6 @@ class Tasks:
             return None
         value = reply.values[0]
         return Contained(value.refs or [], Held(self.runtime, value.id))
-
-    def retry_exception(self, task: TaskRecord, data: bytes) -> bool:
-        """Queue a task again that has raised something it asked to be retried for; False if it is not to be."""
-        classes = task.function.options.retry_exceptions
-        if not classes or not task.retries_left or task.cancelled:
-            return False
-        error = unpack_error(data)
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if not isinstance(cause, classes) and not isinstance(error, classes):
-            return False
-        self._again(task)
-        return True
-
-    def _again(self, task: TaskRecord, delay: float = 0.0) -> None:
-        """Queue another attempt, now or later: a task that kills its workers must not keep the machine busy forking."""
-        if task.retries_left > 0:
-            task.retries_left -= 1
-        task.attempt += 1
-        old = task.seq
-        task.seq = self.runtime.next_id()
-        for ref in task.ref if type(task.ref) is list else [task.ref]:
-            if ref._id == old:
-                ref.binary()  # fixes the id, which would follow the new attempt otherwise
-        if delay:
-            insort(self.retry_at, (time.monotonic() + delay, task.seq, task))
-            self.runtime.pump.nudge()
-        else:
-            self.enqueue(task)
 
     def fail(self, task: TaskRecord, error: Any, contained: Contained | None = None) -> None:
         """The task has failed for good."""
@@ -528,47 +493,6 @@ class Tasks:
             for task in waiting:
                 self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {reason}"))
 
-    # ------------------------------------------------------------ deaths
-
-    def node_lost(self, number: int, reason: str) -> None:
-        """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
-        for shape in self.submitter.by_no:
-            shape.elsewhere.pop(number, None)
-        self._dialled = {each for each in self._dialled if each >> FAR_BITS != number}
-        for worker in [worker for worker in self.submitter.workers.values() if worker.no >> FAR_BITS == number]:
-            self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
-
-    def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
-        """A node says how a leased worker ended."""
-        worker = self.submitter.workers.get(far(number, message.worker))
-        self._dialled.discard(far(number, message.worker))
-        if worker is None:
-            return
-        self.read(worker, 1 << 20)  # what it had answered before counts
-        if worker.no not in self.submitter.workers:
-            return
-        unread = set(self._unread(worker, None, dead=True))
-        running = message.running if number else self.runtime.memory.arena.progress(worker.no)[0]
-        ran, rest = self.submitter.split_dead(worker, unread, running)
-        self._drop_lease(worker)
-        self.submitter.requeue(rest)
-        if ran is not None:
-            ran.worker = None
-            self._after_death(ran, message.death)
-        self._tell_demand(worker.shape)
-        self.fill(worker.shape)
-
-    def _after_death(self, task: TaskRecord, death: m.Death) -> None:
-        if task.cancelled:
-            self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
-        elif death.intended:
-            self.enqueue(task)
-        elif task.retries_left:
-            self._again(task, delay=min(RETRY_DELAY_S * 2**task.attempt, RETRY_DELAY_MAX_S))
-        else:
-            name = task.function.options.name
-            self.fail(task, crash_error(f"task {name}", death, task.attempt + 1))
-
     # ------------------------------------------------------------ cancelling
 
     def cancel_children(self, parent: tuple[bytes, int]) -> None:
@@ -588,7 +512,7 @@ class Tasks:
                 queue.remove(task)
             self.fail(task, error)
             return
-        seqs = self._unread(worker, None)
+        seqs = self.unread(worker, None)
         if seqs:
             self.submitter.took_back(worker, seqs)
         if task.worker is None:

@@ -1,0 +1,114 @@
+"""What becomes of a task whose attempt has failed: after an exception that is to be retried, and after its worker's death.
+
+A task that ran is charged an attempt; tasks that the dead worker had not begun are not. A task that kills its workers must not
+keep the machine busy forking, so attempts after a death have growing pauses between them.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from typing import TYPE_CHECKING
+
+from ..exceptions import RayTaskError, TaskCancelledError
+from ..wire import messages as m
+from .errors import unpack_error
+from .reasons import crash_error
+from .submitter import FAR_BITS, NUMBER_MASK, TaskRecord, far
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+    from .tasks import Tasks
+
+RETRY_DELAY_S = 0.02
+RETRY_DELAY_MAX_S = 5.0
+
+
+class Retries:
+    """Attempts after the first."""
+
+    def __init__(self, runtime: ClientRuntime, tasks: Tasks) -> None:
+        self.runtime = runtime
+        self.tasks = tasks
+        self.waiting: list[tuple[float, int, TaskRecord]] = []
+        """Tasks that are tried again later, the soonest first."""
+
+    def after_exception(self, task: TaskRecord, data: bytes) -> bool:
+        """Queue a task again that has raised something it asked to be retried for; False if it is not to be."""
+        classes = task.function.options.retry_exceptions
+        if not classes or not task.retries_left or task.cancelled:
+            return False
+        error = unpack_error(data)
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if not isinstance(cause, classes) and not isinstance(error, classes):
+            return False
+        self._again(task)
+        return True
+
+    def _again(self, task: TaskRecord, delay: float = 0.0) -> None:
+        """Queue another attempt, now or later: a task that kills its workers must not keep the machine busy forking."""
+        if task.retries_left > 0:
+            task.retries_left -= 1
+        task.attempt += 1
+        old = task.seq
+        task.seq = self.runtime.next_id()
+        for ref in task.ref if type(task.ref) is list else [task.ref]:
+            if ref._id == old:
+                ref.binary()  # fixes the id, which would follow the new attempt otherwise
+        if delay:
+            insort(self.waiting, (time.monotonic() + delay, task.seq, task))
+            self.runtime.pump.nudge()
+        else:
+            self.tasks.enqueue(task)
+
+    def next_due(self) -> float | None:
+        """Seconds until a task is to be tried again; None when none is."""
+        return max(0.0, self.waiting[0][0] - time.monotonic()) if self.waiting else None
+
+    def run_due(self, now: float) -> None:
+        """Queue what is due. Needs the lock."""
+        while self.waiting and self.waiting[0][0] <= now:
+            task = self.waiting.pop(0)[2]
+            if not task.cancelled:
+                self.tasks.enqueue(task)
+
+    # ------------------------------------------------------------ deaths
+
+    def node_lost(self, number: int, reason: str) -> None:
+        """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
+        for shape in self.tasks.submitter.by_no:
+            shape.elsewhere.pop(number, None)
+        self.tasks.dialled = {each for each in self.tasks.dialled if each >> FAR_BITS != number}
+        for worker in [worker for worker in self.tasks.submitter.workers.values() if worker.no >> FAR_BITS == number]:
+            self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
+
+    def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
+        """A node says how a leased worker ended."""
+        worker = self.tasks.submitter.workers.get(far(number, message.worker))
+        self.tasks.dialled.discard(far(number, message.worker))
+        if worker is None:
+            return
+        self.tasks.read(worker, 1 << 20)  # what it had answered before counts
+        if worker.no not in self.tasks.submitter.workers:
+            return
+        unread = set(self.tasks.unread(worker, None, dead=True))
+        running = message.running if number else self.runtime.memory.arena.progress(worker.no)[0]
+        ran, rest = self.tasks.submitter.split_dead(worker, unread, running)
+        self.tasks.drop_lease(worker)
+        self.tasks.submitter.requeue(rest)
+        if ran is not None:
+            ran.worker = None
+            self._after_death(ran, message.death)
+        self.tasks.tell_demand(worker.shape)
+        self.tasks.fill(worker.shape)
+
+    def _after_death(self, task: TaskRecord, death: m.Death) -> None:
+        if task.cancelled:
+            self.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+        elif death.intended:
+            self.tasks.enqueue(task)
+        elif task.retries_left:
+            self._again(task, delay=min(RETRY_DELAY_S * 2**task.attempt, RETRY_DELAY_MAX_S))
+        else:
+            name = task.function.options.name
+            self.tasks.fail(task, crash_error(f"task {name}", death, task.attempt + 1))
