@@ -17,6 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 PURE = (
     "client/submitter.py",
+    "client/lineage.py",
     "node/scheduler.py",
     "node/resources.py",
     "node/directory.py",

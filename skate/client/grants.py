@@ -98,9 +98,10 @@ class Grants:
     # ------------------------------------------------------------ giving back
 
     def freed(self, message: m.Freed) -> None:
-        """Nobody holds these lent blocks any more."""
+        """Nobody holds these any more: blocks that were lent, and large outputs of tasks."""
         for ident in message.ids:
             self.memory.freed(ident)
+        self.runtime.rebuild.lineage.forget(message.ids)
         self.trim()
 
     def asked_back(self, _: m.GiveBackMemory) -> None:

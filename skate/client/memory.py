@@ -28,7 +28,7 @@ CACHE_BYTES = 1 << 30
 class Block:
     """A packed value in the arena. Ends by itself when nothing needs it."""
 
-    __slots__ = ("__weakref__", "_exporter", "held", "id", "keeps", "memory", "mine", "offset", "size")
+    __slots__ = ("__weakref__", "_exporter", "held", "id", "keeps", "memory", "mine", "offset", "recipe", "size")
 
     def __init__(self, memory: Memory, ident: bytes, offset: int, size: int, mine: bool, held: bool) -> None:
         self.memory = memory
@@ -39,6 +39,8 @@ class Block:
         self.held = held
         self.keeps: Any = None
         """What has to live as long as this does."""
+        self.recipe: Any = None
+        """How it is made again if it is lost."""
         self._exporter: Any = None
         if mine:
             memory.own[ident] = self

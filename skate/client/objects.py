@@ -14,13 +14,13 @@ INV-2: a published reference that was pending is delivered to the node when it i
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ObjectLostError
+from ..exceptions import ObjectLostError, OwnerDiedError
 from ..wire import messages as m
-from .errors import unpack_error
+from .errors import pack_error, unpack_error
 from .memory import Block
 from .pump import Waiter
 from .refs import ERROR, FAR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef, home_of
@@ -48,11 +48,15 @@ class Held:
 class Far:
     """Where the bytes of an object are, if not on this node, and the hold that keeps them there."""
 
-    __slots__ = ("held", "value")
+    __slots__ = ("held", "readers", "recipe", "value")
 
     def __init__(self, value: m.Value, held: Held | None) -> None:
         self.value = value
         self.held = held
+        self.recipe: Any = None
+        """How it is made again if it is lost."""
+        self.readers: list[Callable[[], None]] | None = None
+        """Who waits for the bytes, once they were asked for."""
 
 
 class Contained:
@@ -136,10 +140,10 @@ class Objects:
         if state == SHARED:
             refs = None if ref._contained is None else self.contained(ref._contained)
             return deserialize(ref._value.view(), refs)
-        if state == FAR:
-            self.bring(ref)
-            return self.load(ref)
-        raise self.error_of(ref)
+        if state == ERROR:
+            raise self.error_of(ref)
+        self.bring(ref)
+        return self.load(ref)
 
     def error_of(self, ref: ObjectRef[Any]) -> BaseException:
         """What `get` raises for a reference that has failed, fresh each time."""
@@ -157,7 +161,7 @@ class Objects:
 
     def load_value(self, value: m.Value, blocks: list[Block] | None = None) -> Any:
         """The object that a message's value stands for; blocks it reads are added to `blocks`."""
-        if value.kind == m.ERROR:
+        if value.kind in (m.ERROR, m.LOST):
             from .errors import to_raise
 
             raise to_raise(unpack_error(value.data))
@@ -170,7 +174,7 @@ class Objects:
         far: list[Block] = []
         if self.is_far(value):
             value = self.localize([value], far)[0]
-            if value.kind == m.ERROR:
+            if value.kind != m.SHARED:
                 return self.load_value(value)
         with self._runtime.lock:
             block = self.foreign_block(value, held=False)
@@ -247,10 +251,10 @@ class Objects:
         if state == FAR:
             value: m.Value = ref._value.value
             return value
+        if state != ERROR:  # it was lost a moment ago, and is being made again
+            return m.Value(m.LOST, pack_error(ObjectLostError(ref.hex()), function_name="", pid=0, task_id=""))
         error = ref._value
         if not isinstance(error, bytes):
-            from .errors import pack_error
-
             error = ref._value = pack_error(error, function_name="", pid=0, task_id="")
         return m.Value(m.ERROR, error, b"", 0, 0, refs)
 
@@ -273,6 +277,8 @@ class Objects:
             return ident
         value = self.to_value(ref)
         runtime.send(m.Register(ident, value))
+        if value.kind == m.SHARED:
+            runtime.rebuild.lineage.publish(ident, ref._value.recipe)
         if value.kind == m.SHARED and value.id == ident:
             runtime.send(m.Hold(ident, 1))
             runtime.memory.lend(ref._value)
@@ -392,29 +398,53 @@ class Objects:
         return values
 
     def bring(self, ref: ObjectRef[Any]) -> None:
-        """Make the value of a reference readable here."""
-        far = ref._value
-        if not isinstance(far, Far):
-            return
-        value = self.bring_values([far.value])[0]
+        """Make the value of a reference readable here, or the reason why it cannot be had."""
+        waiter = Waiter()
         with self._runtime.lock:
-            if ref._state != FAR:  # another thread was faster
-                if value.kind == m.SHARED:
-                    self._runtime.send(m.Hold(value.id, -1))
-                return
-            if value.kind == m.ERROR:
-                ref._value, ref._state = value.data, ERROR
-                return
+            if ref._state == FAR:
+                self._ask_for(ref).append(waiter.notify)
+            else:
+                waiter.notify()
+        self._runtime.wait_for(waiter, None, lambda: f"the bytes of object {ref.hex()} from another node")
+        self._runtime.waits.await_done(ref)  # they may be lost, and made again
+
+    def bring_soon(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Ask for what will be read next, all at once."""
+        with self._runtime.lock:
+            for ref in refs:
+                if ref._state == FAR:
+                    self._ask_for(ref)
+
+    def _ask_for(self, ref: ObjectRef[Any]) -> list[Callable[[], None]]:
+        far: Far = ref._value
+        if far.readers is None:
+            far.readers = []
+            self._pull(far.value, partial(self._brought, ref, far))
+        return far.readers
+
+    def _brought(self, ref: ObjectRef[Any], far: Far, value: m.Value) -> None:
+        readers, far.readers = far.readers or (), None
+        if ref._value is not far:  # it was lost meanwhile
+            if value.kind == m.SHARED:
+                self._runtime.send(m.Hold(value.id, -1))
+        elif value.kind == m.LOST:
+            self._runtime.rebuild.lost(ref, value.data)
+        elif value.kind == m.ERROR:
+            ref._value, ref._state = value.data, ERROR
+        else:
             block = self.foreign_block(value, held=True)
             block.keeps = far.held  # what is inside it is held through its home
+            block.recipe = far.recipe
             ref._value = block
             ref._state = SHARED
+        for notify in readers:
+            notify()
 
     def node_lost(self, number: int, reason: str) -> None:
         """What was asked of a node will not be answered. Needs the lock."""
-        error = ObjectLostError(f"the node that answers for this object is gone: {reason}")
         for ident, ref in list(self.fetching.items()):
             if home_of(ident) == number:
                 del self.fetching[ident]
+                error = OwnerDiedError(ident.hex(), f"the node that answers for it is gone: {reason}")
                 ref._value, ref._state = error, ERROR
                 self.finish(ref)

@@ -34,6 +34,7 @@ from .objects import Objects
 from .pins import Pins
 from .pump import Pump, Waiter
 from .reasons import why_task
+from .rebuild import Rebuild
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .stream import Stream
 from .streams import Streams
@@ -81,6 +82,7 @@ class ClientRuntime:
         self.grants = Grants(self)
         self.objects = Objects(self)
         self.tasks = Tasks(self)
+        self.rebuild = Rebuild(self)
         self.actors = Actors(self)
         self.streams = Streams(self)
         self.waits = Waits(self)
@@ -111,6 +113,7 @@ class ClientRuntime:
             m.Pulled: self.objects.pulled,
             m.NodeDied: self.links.node_died,
             m.Refused: self.link.farewell,
+            m.Rebuild: self.rebuild.asked,
         }
 
     # ------------------------------------------------------------ ids

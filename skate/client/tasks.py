@@ -18,6 +18,7 @@ from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer
 from .arguments import EMPTY_BODY, Code, define, pack_arguments, packets, wire_task
 from .exported import Exported
+from .lineage import Rerun
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
@@ -99,10 +100,10 @@ class Tasks:
                 task.ref = ref
             else:
                 result = self._many(task, num_returns)
-            if task.refs is not None or task.dependencies is not None:
-                self._prepare(task)
-            if not task.missing:
+            if task.refs is None:
                 self.enqueue(task)
+            else:
+                self.begin(task)
         if self._since_fill >= FILL_EVERY:
             self._since_fill = 0
             runtime.pump.try_turn()
@@ -126,30 +127,42 @@ class Tasks:
         task.ref = refs
         return refs if num_returns else None
 
-    def _prepare(self, task: TaskRecord) -> None:
-        """Publish what the arguments refer to, and count what is not there yet."""
-        runtime = self.runtime
+    def begin(self, task: TaskRecord) -> None:
+        """Publish what the arguments refer to, and queue the task when they are there. Needs the lock."""
         if task.refs is not None:
             for ref in task.refs:
-                runtime.objects.publish(ref)
-        if task.dependencies is not None:
-            for _, ref in task.dependencies:
-                if ref._state < VALUE:
-                    task.missing += 1
-                    runtime.when_done(ref, partial(self._dependency_done, task))
+                self.runtime.objects.publish(ref)
+        self.enqueue(task)
+
+    def wait_for(self, task: TaskRecord, ref: ObjectRef[Any]) -> None:
+        """The task is queued when this argument, and others that it waits for, are there. Needs the lock."""
+        task.missing += 1
+        self.runtime.when_done(ref, partial(self._dependency_done, task))
 
     def _dependency_done(self, task: TaskRecord, _: ObjectRef[Any]) -> None:
         task.missing -= 1
         if not task.missing and not task.cancelled:
             self.enqueue(task)
 
+    def _has_arguments(self, task: TaskRecord) -> bool:
+        """Whether all arguments are there; if not, the task waits for them, or has failed with one of them."""
+        refs = [ref for _, ref in task.dependencies or ()]
+        if self.runtime.links.dead:
+            self.runtime.rebuild.look(refs)
+        for ref in refs:
+            if ref._state < VALUE:
+                self.wait_for(task, ref)
+        if not task.missing:
+            failed = next((ref for ref in refs if ref._state == ERROR), None)
+            if failed is None:
+                return True
+            self.fail(task, failed._value, failed._contained)
+        return False
+
     def enqueue(self, task: TaskRecord) -> None:
-        """Everything the task needs is there. Needs the lock."""
-        if task.dependencies is not None:
-            for _, ref in task.dependencies:
-                if ref._state == ERROR:
-                    self.fail(task, ref._value, ref._contained)
-                    return
+        """Queue a task, now or when its arguments are there. Needs the lock."""
+        if task.dependencies is not None and not self._has_arguments(task):
+            return
         shape = task.function.shape
         shape.queue.append(task)
         if shape.idle:
@@ -452,6 +465,9 @@ class Tasks:
             refs = task.ref if type(task.ref) is list else [task.ref]
             for ref, value in zip(refs, reply.values or (), strict=True):
                 self.runtime.objects.set_value(ref, value, given=True)
+            if self.runtime.node_no:
+                self.runtime.rebuild.keep(task, refs)
+            for ref in refs:
                 self.runtime.objects.finish(ref)
         elif kind == m.DONE:  # num_returns=0
             return
@@ -462,6 +478,8 @@ class Tasks:
             if isinstance(task.function, Function) and self.retries.after_exception(task, reply.data):
                 return
             self.fail(task, reply.data, contained)
+        elif kind == m.MISSING:
+            self.runtime.rebuild.missing(task, reply)
         elif kind == m.CANCELLED:
             self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
 
@@ -474,6 +492,8 @@ class Tasks:
 
     def fail(self, task: TaskRecord, error: Any, contained: Contained | None = None) -> None:
         """The task has failed for good."""
+        if isinstance(task, Rerun):
+            task.recipe.running = None
         if task.stream is not None:
             self.runtime.streams.fail(task.stream, error, contained)
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import GetTimeoutError
 from ..wire import messages as m
 from .pump import Waiter
-from .refs import REMOTE, VALUE, ObjectRef
+from .refs import FAR, REMOTE, VALUE, ObjectRef
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SLOW_GET_S = 5.0
 """A `get` that waits this long says on stderr what it waits for."""
+BRING_AHEAD = 32
+"""So many objects of other nodes are asked for at once by a `get` of many."""
 BLOCK_AFTER_S = 0.001
 """A task that waits this long in `get` lends its CPU."""
 
@@ -37,13 +39,20 @@ class Waits:
         if self.runtime.closed:
             self.runtime.check_open()
         objects = self.runtime.objects
-        out = []
+        out: list[Any] = []
         deadline = None if timeout is None else time.monotonic() + timeout
         for ref in refs:
             if ref._state < VALUE:
                 self._await(ref, refs, deadline)
+            if ref._state == FAR:
+                objects.bring_soon(refs[len(out) : len(out) + BRING_AHEAD])
             out.append(objects.load(ref))
         return out
+
+    def await_done(self, ref: ObjectRef[Any]) -> None:
+        """Wait until a reference is done."""
+        while ref._state < VALUE:
+            self._await(ref, (ref,), None)
 
     def _await(self, ref: ObjectRef[Any], refs: Sequence[ObjectRef[Any]], deadline: float | None) -> None:
         waiter = Waiter()

@@ -44,6 +44,8 @@ class Effects(Struct, eq=False):
     fetched: list[tuple[bytes, bytes, Value]] = field(default_factory=list)
     freed: dict[bytes, list[bytes]] = field(default_factory=dict)
     actors: list[bytes] = field(default_factory=list)
+    rebuild: list[tuple[bytes, bytes, int]] = field(default_factory=list)
+    """(who has submitted its task, object, the node that had the bytes)"""
 
 
 class Directory:
@@ -104,12 +106,19 @@ class Directory:
             self._entry(child).held += 1
 
     def deliver(self, client: bytes, ident: bytes, value: Value, effects: Effects) -> None:
-        """An object that was pending has its value."""
+        """An object that was pending has its value; or another, because the bytes of the first are lost."""
         entry = self._entry(ident)
         if not entry.known:  # it has ended already: whose memory the value lies in must be known all the same
             entry.owner = client
+        if entry.value is not None and entry.value.kind == SHARED and entry.owner == client:
+            self._unset(entry)
         if entry.value is None:
             self._set(entry, ident, value, effects)
+
+    def _unset(self, entry: Entry) -> None:
+        entry.value = None
+        children, entry.children = entry.children, []
+        self._let_go(children)
 
     def _set(self, entry: Entry, ident: bytes, value: Value, effects: Effects) -> None:
         entry.value = value
@@ -145,6 +154,20 @@ class Directory:
             effects.fetched.append((client, ident, entry.value))
         else:
             entry.waiting.append(client)
+
+    def lost(self, client: bytes, ident: bytes, block: bytes, lost: Value, effects: Effects) -> None:
+        """A client could not get the bytes of an object. Unless there is another value by now, whoever has submitted its task
+        is asked to make it again; the client waits for that value, or makes it itself."""
+        entry = self._entry(ident)
+        value = entry.value
+        if value is not None and value.kind == SHARED and value.id == block and block != ident:
+            self._unset(entry)
+            if entry.owner in self.gone:
+                self._set(entry, ident, lost, effects)
+            elif entry.owner != client:
+                effects.rebuild.append((entry.owner, ident, value.node))
+        if entry.owner != client:
+            self.fetch(client, ident, effects)
 
     def client_gone(self, client: bytes, lost: Value, effects: Effects) -> None:
         """A client has ended: what it held is let go, and what it was to deliver is lost."""
@@ -193,12 +216,7 @@ class Directory:
             self._end(ident, entry, effects)
 
     def _end(self, ident: bytes, entry: Entry, effects: Effects) -> None:
-        for child in entry.children:
-            other = self.entries.get(child)
-            if other is not None:
-                other.held -= 1
-                if other.held <= 0:
-                    self.condemned.add(child)
+        self._let_go(entry.children)
         if entry.is_actor:
             effects.actors.append(ident)
         value = entry.value
@@ -207,6 +225,16 @@ class Directory:
                 self._free_range(entry.owner, value.offset, aligned(value.size))
             else:
                 effects.freed.setdefault(entry.owner, []).append(ident)
+        elif self.number and entry.owner[:4] == self.number and (value is None or value.kind == SHARED):
+            effects.freed.setdefault(entry.owner, []).append(ident)  # it need not be made again
+
+    def _let_go(self, children: list[bytes]) -> None:
+        for child in children:
+            other = self.entries.get(child)
+            if other is not None:
+                other.held -= 1
+                if other.held <= 0:
+                    self.condemned.add(child)
 
     # ------------------------------------------------------------ memory
 

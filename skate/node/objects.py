@@ -63,6 +63,12 @@ class ObjectShell:
         self.directory.fetch(client.id, message.id, effects)
         self.carry_out(effects)
 
+    def on_lost(self, client: Client, message: m.Lost) -> None:
+        """The bytes of an object's value cannot be had."""
+        effects = Effects()
+        self.directory.lost(client.id, message.id, message.block, self.node.lost, effects)
+        self.carry_out(effects)
+
     def on_caller_gone(self, client: Client, message: m.CallerGone) -> None:
         """A worker has read a channel of a caller that has ended to its end."""
         left = client.serving.get(message.caller, 0) - 1
@@ -134,5 +140,9 @@ class ObjectShell:
                 node.send(client, m.Freed(idents))
                 if node.memory:
                     node.send(client, m.GiveBackMemory())
+        for to, ident, number in effects.rebuild:
+            client = node.clients.get(to)
+            if client is not None:
+                node.send(client, m.Rebuild(ident, number))
         for ident in effects.actors:
             node.actors.released(ident)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import __version__
 from ..client.errors import pack_error
-from ..exceptions import ObjectLostError
+from ..exceptions import OwnerDiedError
 from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
@@ -504,8 +504,8 @@ class Node:
 
 
 def _lost_error() -> bytes:
-    error = ObjectLostError(
-        "the process that was to make this object, or that alone knew of it, has died; submit its task again"
+    error = OwnerDiedError(
+        "", "the process that was to make it, or that alone knew of it, has died; submit its task again"
     )
     return pack_error(error, function_name="", pid=0, task_id="")
 
@@ -529,6 +529,7 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Deliver: node.objects.on_deliver,
         m.Hold: node.objects.on_hold,
         m.Fetch: node.objects.on_fetch,
+        m.Lost: node.objects.on_lost,
         m.Ask: node._on_ask,
         m.CallerGone: node.objects.on_caller_gone,
         m.Leaving: node._on_leaving,

@@ -271,13 +271,13 @@ class Transfers:
             done(self._place(ident))
 
     def _lost(self, pulling: Pulling, reason: str) -> None:
-        self._fail(pulling, ObjectLostError(f"the bytes of object {pulling.ident.hex()} cannot be had: {reason}"))
+        self._fail(pulling, ObjectLostError(pulling.ident.hex(), reason), m.LOST)
 
-    def _fail(self, pulling: Pulling, error: Exception) -> None:
+    def _fail(self, pulling: Pulling, error: Exception, kind: int = m.ERROR) -> None:
         self._drop(pulling)
         if pulling.offset is not None:
             self.node.directory.returned(self.me, [(pulling.offset, aligned(pulling.size))])
-        value = m.Value(m.ERROR, pack_error(error, function_name="", pid=0, task_id=""))
+        value = m.Value(kind, pack_error(error, function_name="", pid=0, task_id=""))
         for _, done in pulling.waiting:
             done(value)
 

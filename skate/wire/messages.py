@@ -23,8 +23,9 @@ from .work import (
     FAILED as FAILED,
     INLINE as INLINE,
     ITEM as ITEM,
+    LOST as LOST,
+    MISSING as MISSING,
     NOT_STARTED as NOT_STARTED,
-    RETRY as RETRY,
     SHARED as SHARED,
     Batch as Batch,
     Credit as Credit,
@@ -226,6 +227,14 @@ class Pull(Struct, array_like=True, tag=22):
     size: int
 
 
+class Lost(Struct, array_like=True, tag=23):
+    """To an object's home: the bytes of its value, block `block`, cannot be had. Whoever has not submitted its task waits for
+    the next value; the answer is `Fetched`."""
+
+    id: bytes
+    block: bytes
+
+
 ToNode = (
     Hello
     | WantWorkers
@@ -250,6 +259,7 @@ ToNode = (
     | Ready
     | Dial
     | Pull
+    | Lost
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -452,6 +462,13 @@ class NodeDied(Struct, array_like=True, tag=22):
     reason: str
 
 
+class Rebuild(Struct, array_like=True, tag=23):
+    """To whoever has submitted an object's task: its bytes, which were on `node`, are lost, and somebody wants them."""
+
+    id: bytes
+    node: int
+
+
 FromNode = (
     Welcome
     | Refused
@@ -476,6 +493,7 @@ FromNode = (
     | Dialed
     | Pulled
     | NodeDied
+    | Rebuild
 )
 
 encode = msgspec.msgpack.Encoder().encode

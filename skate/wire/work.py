@@ -15,6 +15,8 @@ SHARED = 1
 """The packed value lies in the arena at `offset`, `size` bytes; `id` names the block."""
 ERROR = 2
 """`data` is a packed error."""
+LOST = 3
+"""The bytes of a `SHARED` value cannot be had; `data` is the packed error that says why."""
 
 
 class Value(Struct, array_like=True, gc=False):
@@ -114,9 +116,8 @@ ITEM = 4
 END = 5
 """The stream has `at` items."""
 CANCELLED = 6
-RETRY = 7
-"""The task failed with an exception that the caller may want retried; `data` is the packed error, `at` the index
-of the class in `retry_exceptions`."""
+MISSING = 7
+"""The task was not begun: the bytes of arguments cannot be had. `values` has their ids, `data` a packed error."""
 
 
 class Reply(Struct, array_like=True, gc=False):

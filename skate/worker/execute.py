@@ -32,6 +32,15 @@ class ExitActor(BaseException):
     """Raised by `exit_actor()`: the actor ends after this call."""
 
 
+class ArgumentsLost(Exception):
+    """The bytes of arguments cannot be had: the caller has to see to that, and send the task again."""
+
+    def __init__(self, values: list[m.Value], data: bytes) -> None:
+        super().__init__(f"{len(values)} arguments are lost")
+        self.values = values
+        self.data = data
+
+
 class Function:
     """A function or method as this worker knows it."""
 
@@ -109,6 +118,7 @@ def arguments(
 
     Raises:
         Exception: an argument was passed by reference, and making it has failed.
+        ArgumentsLost: the bytes of some cannot be had.
     """
     objects = worker.runtime.objects
     blocks = received.blocks if received is not None else None
@@ -119,6 +129,9 @@ def arguments(
         task.refs = [ident for at in range(task.parts) for ident in parts[at].refs] or None
     if received is not None and dependencies and worker.runtime.node_no:
         here = objects.localize([dependency.value for dependency in dependencies], received.blocks)
+        lost = [at for at, value in enumerate(here) if value.kind == m.LOST]
+        if lost:
+            raise ArgumentsLost([m.Value(m.LOST, b"", dependencies[at].value.id) for at in lost], here[lost[0]].data)
         dependencies = [m.Dependency(each.where, value) for each, value in zip(dependencies, here, strict=True)]
     if task.shared is not None:
         task.shared.refs = task.refs
@@ -185,6 +198,8 @@ def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, res
 
 def failure(worker: Worker, caller: Caller, task: m.Task, function: Function, error: BaseException) -> m.Reply:
     """The reply for an exception; call it inside the `except`."""
+    if isinstance(error, ArgumentsLost):
+        return m.Reply(task.seq, m.MISSING, error.data, error.values)
     if worker.was_cancelled(caller, task) and isinstance(error, KeyboardInterrupt):
         return m.Reply(task.seq, m.CANCELLED)
     runtime = worker.runtime

@@ -267,3 +267,38 @@ def test_a_full_arena_grants_nothing() -> None:
     assert directory.grant(b"b", 1) is None
     directory.returned(b"a", [(0, ARENA)])
     assert directory.grant(b"b", 1) == 0
+
+
+def test_a_lost_object_is_made_again_once_for_all_who_ask() -> None:
+    directory = Directory(ARENA)
+    directory.number = b"\0\0\0\1"
+    owner, one, two = b"\0\0\0\1own", b"\0\0\0\2one", b"\0\0\0\2two"
+    effects = Effects()
+    directory.register(owner, b"\0\0\0\1obj", Value(SHARED, b"", b"\0\0\0\3blk", 0, 64, None, 3), b"", b"", effects)
+    directory.hold(one, b"\0\0\0\1obj", 1, b"")
+    directory.hold(two, b"\0\0\0\1obj", 1, b"")
+    directory.lost(one, b"\0\0\0\1obj", b"\0\0\0\3blk", LOST, effects)
+    directory.lost(two, b"\0\0\0\1obj", b"\0\0\0\3blk", LOST, effects)
+    assert effects.rebuild == [(owner, b"\0\0\0\1obj", 3)] and not effects.fetched
+    again = Value(SHARED, b"", b"\0\0\0\2new", 0, 64, None, 2)
+    directory.deliver(owner, b"\0\0\0\1obj", again, effects)
+    assert effects.fetched == [(one, b"\0\0\0\1obj", again), (two, b"\0\0\0\1obj", again)]
+    directory.lost(one, b"\0\0\0\1obj", b"\0\0\0\3blk", LOST, effects)
+    assert len(effects.rebuild) == 1 and effects.fetched[2:] == [(one, b"\0\0\0\1obj", again)], "it is there by now"
+    directory.validate()
+    directory.client_gone(owner, LOST, effects)
+    directory.lost(one, b"\0\0\0\1obj", b"\0\0\0\2new", LOST, effects)
+    assert effects.fetched[3:] == [(one, b"\0\0\0\1obj", LOST)] and len(effects.rebuild) == 1, "nobody can make it"
+    directory.validate()
+
+
+def test_the_submitter_hears_when_an_output_need_not_be_made_again() -> None:
+    directory = Directory(ARENA)
+    directory.number = b"\0\0\0\1"
+    owner = b"\0\0\0\1own"
+    effects = Effects()
+    for name, value in (("far", Value(SHARED, b"", b"\0\0\0\3blk", 0, 64, None, 3)), ("small", Value(INLINE, b"x"))):
+        directory.register(owner, b"\0\0\0\1" + name.encode(), value, b"", b"", effects)
+        directory.hold(owner, b"\0\0\0\1" + name.encode(), -1, b"")
+    directory.sweep(effects, LOST)
+    assert effects.freed == {owner: [b"\0\0\0\1far"]}

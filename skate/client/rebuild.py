@@ -1,0 +1,284 @@
+"""Making lost objects again: what is run, for whom, and who is told.
+
+A loss shows when somebody wants the bytes. The process that has submitted the task runs it again (`lineage.py` knows how), and
+first the tasks of what that one was given, if that is lost, too. A process that was given a reference tells the object's home,
+which asks the submitter, once for all who ask.
+
+A reference whose object is made again goes back to PENDING, or REMOTE, and whatever was queued waits for it
+again.
+
+INV-1: of an object's id there is at most one `ObjectRef` that waits for a rerun, so no rerun makes an output twice.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import (
+    ObjectLostError,
+    ObjectReconstructionFailedError,
+    ObjectReconstructionFailedLineageEvictedError,
+    ObjectReconstructionFailedMaxAttemptsExceededError,
+)
+from ..wire import messages as m
+from .lineage import Input, Lineage, Recipe, Rerun
+from .refs import ERROR, FAR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef
+from .submitter import Function, TaskRecord
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+LINEAGE_BYTES_MAX = 1 << 30
+ARENA_SHARE = 8
+"""Arguments that are kept may lie in the store: of this part of it at the most."""
+
+
+class Rebuild:
+    """The lost objects of one client."""
+
+    def __init__(self, runtime: ClientRuntime) -> None:
+        self.runtime = runtime
+        self.lineage = Lineage(min(LINEAGE_BYTES_MAX, runtime.welcome.arena_bytes // ARENA_SHARE))
+
+    # ------------------------------------------------------------ what is kept
+
+    def keep(self, task: TaskRecord, refs: list[ObjectRef[Any]]) -> None:
+        """A task has ended, and has large outputs that may be lost. Needs the lock."""
+        shared = [ref for ref in refs if ref._state in (FAR, SHARED)]
+        if not shared:
+            return
+        if isinstance(task, Rerun):
+            recipe = task.recipe
+            recipe.ended(task)
+        else:
+            is_call = not isinstance(task.function, Function)
+            actor = weakref.ref(task.pins) if is_call else None
+            recipe = Recipe(task, [ref.binary() for ref in refs], self._inputs(task), actor)
+            self.lineage.keep(recipe)
+        for ref in shared:
+            ref._value.recipe = recipe
+            if ref._hold is not None:
+                self.lineage.publish(ref.binary(), recipe)
+
+    def _inputs(self, task: TaskRecord) -> list[Input]:
+        given: list[tuple[int | str | None, ObjectRef[Any]]] = list(task.dependencies or ())
+        given += [(None, ref) for ref in task.refs or ()]
+        return [
+            Input(
+                where, self.runtime.ref_id(ref), ref, self._recipe(ref), ref if ref._state in (VALUE, PLAIN) else None
+            )
+            for where, ref in given
+        ]
+
+    def _recipe(self, ref: ObjectRef[Any]) -> Recipe | None:
+        return (
+            ref._value.recipe if ref._state in (FAR, SHARED) else self.lineage.published.get(self.runtime.ref_id(ref))
+        )
+
+    # ------------------------------------------------------------ losses
+
+    def look(self, refs: Iterable[ObjectRef[Any]]) -> None:
+        """Some nodes are gone: whatever of these was there only is made again. Needs the lock."""
+        for ref in refs:
+            if self._is_lost(ref):
+                self.lost(ref, b"")
+
+    def _is_lost(self, ref: ObjectRef[Any]) -> bool:
+        return ref._state == FAR and ref._value.value.node in self.runtime.links.dead
+
+    def lost(self, ref: ObjectRef[Any], error: bytes) -> None:
+        """The bytes of a reference cannot be had: make them again, or have its home see to that, or fail. Needs the lock."""
+        if ref._state != FAR:
+            return  # it is being made again, or has been
+        value = ref._value.value
+        ident = ref.binary()
+        mine = ident[:8] == self.runtime.client_id
+        if mine:
+            recipe = ref._value.recipe
+            if ref._hold is not None:
+                self.runtime.send(m.Lost(ident, value.id))
+            self._reset(ref, PENDING)
+            self._make(ref, recipe, value.node)
+        elif ref._hold is not None:
+            self._reset(ref, REMOTE)
+            self.runtime.objects.fetching[ident] = ref
+            self.runtime.tell(m.Lost(ident, value.id))
+        else:
+            ref._value, ref._state = error or ObjectLostError(ident.hex(), self._where(value.node)), ERROR
+
+    def asked(self, message: m.Rebuild) -> None:
+        """The home of an object of this process has heard that its bytes are lost. Needs the lock."""
+        objects = self.runtime.objects
+        ref = objects.known.get(message.id)
+        if ref is not None and ref._state == PENDING:
+            return  # it is under way, and will be delivered
+        if ref is not None and ref._state == SHARED:
+            self.runtime.send(m.Deliver(message.id, objects.to_value(ref)))  # there is a copy here
+            return
+        recipe = self.lineage.published.get(message.id)
+        ref = objects.adopt(message.id)
+        self._reset(ref, PENDING)
+        self._make(ref, recipe, message.node)
+
+    def missing(self, task: TaskRecord, reply: m.Reply) -> None:
+        """A worker could not get arguments of a task, which has not begun: it runs when they were made again."""
+        idents = {value.id for value in reply.values or ()}
+        waits = False
+        for _, ref in task.dependencies or ():
+            if ref._state == FAR and ref._value.value.id in idents:
+                self.lost(ref, reply.data)
+            waits |= ref._state < VALUE or ref._state == ERROR
+        if not waits and not task.retries_left:
+            self.runtime.tasks.fail(task, reply.data)
+            return
+        if not waits and task.retries_left > 0:
+            task.retries_left -= 1  # they were made again already, or somebody cannot reach what is there
+        if isinstance(task.function, Function):
+            self.runtime.tasks.enqueue(task)
+        else:
+            self._call_again(task, first=True)
+
+    # ------------------------------------------------------------ making again
+
+    def _make(self, ref: ObjectRef[Any], recipe: Recipe | None, node: int) -> None:
+        why = "it was put, or is an item of a stream" if recipe is None else recipe.why_not
+        if recipe is None or (why and not self._under_way(recipe)):
+            self._fail(ref, self._failure(ref.binary(), why, node, recipe))
+            return
+        started: list[Rerun] = []
+        self._attach(ref, self._start(recipe, started))
+        for task in started:  # grows while it is gone through
+            self._give(task, started)
+        for task in reversed(started):
+            if isinstance(task.function, Function):
+                self.runtime.tasks.begin(task)
+            else:
+                self._call_again(task)
+
+    @staticmethod
+    def _under_way(recipe: Recipe) -> bool:
+        task = recipe.running
+        return task is not None and _outputs(task)[0]._state == PENDING
+
+    def _start(self, recipe: Recipe, started: list[Rerun]) -> Rerun:
+        if self._under_way(recipe):
+            assert recipe.running is not None
+            return recipe.running
+        task = recipe.begin(self.runtime.next_id())
+        refs: list[ObjectRef[Any]] = [ObjectRef(self.runtime, ident) for ident in recipe.outputs]
+        for ref in refs:
+            ref._task = task
+        task.ref = refs[0] if len(refs) == 1 and recipe.function.options.num_returns == 1 else refs
+        task.pins = recipe.actor() if recipe.actor is not None else None
+        started.append(task)
+        return task
+
+    @staticmethod
+    def _attach(ref: ObjectRef[Any], task: Rerun) -> None:
+        """The output with a reference's id goes to that one."""
+        ref._task = task
+        if type(task.ref) is list:
+            task.ref[task.recipe.outputs.index(ref.binary())] = ref
+        else:
+            task.ref = ref
+
+    def _give(self, task: Rerun, started: list[Rerun]) -> None:
+        """A rerun gets what the task was given; what is lost of that is made again, too."""
+        dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
+        refs: list[ObjectRef[Any]] = []
+        for given in task.recipe.inputs:
+            ref = self._source(given, started)
+            if given.where is None:
+                refs.append(ref)
+            else:
+                dependencies.append((given.where, ref))
+        task.dependencies = dependencies or None
+        task.refs = refs or None
+
+    def _source(self, given: Input, started: list[Rerun]) -> ObjectRef[Any]:
+        ref = given.ref() or given.kept or self.runtime.objects.known.get(given.ident)
+        if ref is not None and not self._is_lost(ref):
+            return ref
+        recipe = given.recipe
+        ident = given.ident
+        if recipe is not None and (not recipe.why_not or self._under_way(recipe)):
+            task = self._start(recipe, started)
+            if ref is not None:
+                if ref._hold is not None:
+                    self.runtime.send(m.Lost(ident, ref._value.value.id))
+                self._reset(ref, PENDING)
+                self._attach(ref, task)
+                return ref
+            found: ObjectRef[Any] = _outputs(task)[recipe.outputs.index(ident)]
+            return found
+        if ident[:8] != self.runtime.client_id:  # another process has made it: its home knows, or says that it is lost
+            return self.runtime.objects.adopt(ident) if ref is None else ref
+        why = "it was put, and nobody has it any more" if recipe is None else recipe.why_not
+        error = self._failure(ident, why, 0, recipe)
+        if ref is None:
+            return ObjectRef(self.runtime, ident, ERROR, error)
+        self._reset(ref, PENDING)
+        self._fail(ref, error)
+        return ref
+
+    def _call_again(self, task: TaskRecord, first: bool = False) -> None:
+        actors = self.runtime.actors
+        if task.pins is None:
+            error = ObjectReconstructionFailedError(
+                _outputs(task)[0].hex(), "it was lost, and the actor that made it is gone"
+            )
+            self.runtime.tasks.fail(task, error)
+            return
+        actor = actors.client(task.pins)
+        task.worker = actor
+        (actor.queue.appendleft if first else actor.queue.append)(task)
+        actors.creation.when_ready(task, lambda: actors.flush(actor))
+
+    # ------------------------------------------------------------ references
+
+    def _reset(self, ref: ObjectRef[Any], state: int) -> None:
+        """A reference has no value any more; who would have used it waits for the next."""
+        ref._state = state  # before the value: a reader that has seen the old state looks again
+        ref._value = None
+        tasks = self.runtime.tasks
+        for shape in tasks.submitter.by_no:
+            for task in [task for task in shape.queue if _uses(task, ref)]:
+                shape.queue.remove(task)
+                tasks.wait_for(task, ref)
+        actors = self.runtime.actors
+        for actor in actors.by_id.values():
+            for task in [task for task in actor.queue if _uses(task, ref) and not task.missing]:
+                actors.creation.when_ready(task, partial(actors.flush, actor))
+
+    def _fail(self, ref: ObjectRef[Any], error: Exception) -> None:
+        ref._value, ref._state = error, ERROR
+        ref._task = None
+        objects = self.runtime.objects
+        if ref._hold is not None:
+            self.runtime.send(m.Deliver(ref.binary(), objects.to_value(ref)))
+        objects.finish(ref)
+
+    def _failure(self, ident: bytes, why: str, node: int, recipe: Recipe | None) -> Exception:
+        if recipe is None:
+            return ObjectLostError(ident.hex(), f"{self._where(node)}, and it cannot be made again: {why}")
+        kind = ObjectReconstructionFailedError
+        if recipe.refusal:
+            kind = ObjectReconstructionFailedLineageEvictedError
+        elif recipe.attempt:
+            kind = ObjectReconstructionFailedMaxAttemptsExceededError
+        return kind(ident.hex(), f"{self._where(node)}, and it is not made again: {why}")
+
+    def _where(self, node: int) -> str:
+        reason = self.runtime.links.dead.get(node)
+        return f"its bytes were on node {node}, which is gone ({reason})" if reason else "its bytes are lost"
+
+
+def _outputs(task: TaskRecord) -> list[Any]:
+    return task.ref if type(task.ref) is list else [task.ref]
+
+
+def _uses(task: TaskRecord, ref: ObjectRef[Any]) -> bool:
+    return task.dependencies is not None and any(each is ref for _, each in task.dependencies)
