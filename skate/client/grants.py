@@ -86,7 +86,7 @@ class Grants:
             if ref._state == SHARED:
                 self.runtime.objects.publish(ref)
             if ref._hold is not None:
-                self.runtime.tell(m.Hold(ref.binary(), 0))  # its home has to know that others may hold it soon
+                self.runtime.objects.announce(ref)
 
     def keep_for_others(self, ids: list[bytes]) -> None:
         """A worker goes on reading blocks that it was sent: the node knows them now. Needs the lock."""

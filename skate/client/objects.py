@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 class Held:
     """This process counts as a holder of an object, as long as this lives."""
 
-    __slots__ = ("_runtime", "id")
+    __slots__ = ("_runtime", "announced", "id")
 
     def __init__(self, runtime: ClientRuntime, ident: bytes) -> None:
         self._runtime = runtime
         self.id = ident
+        self.announced = False
+        """The object's home was told that others may hold it soon, whose word may come after ours."""
 
     def __del__(self) -> None:
         runtime = self._runtime
@@ -267,9 +269,11 @@ class Objects:
     def publish(self, ref: ObjectRef[Any]) -> bytes:
         """Make the node answer for the object; returns its id. Needs the lock."""
         ident = ref.binary()
-        if ref._hold is not None:
-            return ident
         runtime = self._runtime
+        if ref._hold is not None:
+            if runtime.node_no and home_of(ident) != runtime.node_no:
+                self.announce(ref)
+            return ident
         self.known[ident] = ref
         ref._hold = Held(runtime, ident)
         if ref._state in (PENDING, REMOTE):
@@ -283,6 +287,12 @@ class Objects:
             runtime.send(m.Hold(ident, 1))
             runtime.memory.lend(ref._value)
         return ident
+
+    def announce(self, ref: ObjectRef[Any]) -> None:
+        """Tell the home of a published object, once, that others may hold it soon. Needs the lock."""
+        if not ref._hold.announced:
+            ref._hold.announced = True
+            self._runtime.tell(m.Hold(ref.binary(), 0))
 
     def give_value(self, packed: Packed, to: bytes) -> m.Value:
         """A value for another client, which holds what it needs from now on; for results. Needs no lock."""

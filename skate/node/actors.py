@@ -87,8 +87,6 @@ class ActorShell:
                 self._found_other(client, message, other)
                 return
         self.node.directory.register_actor(client.id, message.id, message.depends or [])
-        if client.far:
-            self.node.directory.entries[message.id].abroad = True
         if fds:
             self._channels.setdefault(message.id, []).extend((client.id, fd) for fd in fds)
         self._note_job(client)
@@ -113,8 +111,15 @@ class ActorShell:
         if self.node.head is not None:
             self.node.head.rows.keep(actor)
 
+    def _is_found(self, actor: Actor) -> None:
+        """Another client gets a handle: its hold is on the way, and may come after the end of the last other one."""
+        entry = self.node.directory.entries.get(actor.id)
+        if entry is not None:
+            entry.abroad = True
+
     def _found_other(self, client: Client, message: m.CreateActor, other: Actor) -> None:
         error = ""
+        self._is_found(other)
         if not message.get_if_exists:
             error = (
                 f"an actor named {message.name!r} exists already in namespace {message.namespace!r}; "
@@ -168,6 +173,7 @@ class ActorShell:
             error = f"there is no actor named {message.name[:200]!r} in namespace {message.namespace[:200]!r}"
             self.node.send(client, m.FoundActor(message.request, b"", b"", error))
         else:
+            self._is_found(actor)
             self.node.send(client, m.FoundActor(message.request, actor.id, actor.spec.meta))
 
     def on_ready(self, client: Client, message: m.ActorReady) -> None:

@@ -52,10 +52,9 @@ class ObjectShell:
     def on_hold(self, client: Client, message: m.Hold) -> None:
         """An object is held once more, or once less."""
         self.directory.hold(client.id, message.id, message.change, message.holder)
-        if client.far or not message.change:
-            entry = self.directory.entries.get(message.id)
-            if entry is not None:
-                entry.abroad = True
+        entry = self.directory.entries.get(message.id)
+        if entry is not None and (not message.change or (client.far and client.id != entry.owner)):
+            entry.abroad = True
 
     def on_fetch(self, client: Client, message: m.Fetch) -> None:
         """A client wants a value."""

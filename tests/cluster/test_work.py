@@ -269,3 +269,12 @@ def test_a_wait_says_what_the_cluster_lacks() -> None:
     eventually(lambda: "0 of 1 ming free" in skate.why(second), 10)
     skate.cancel(second)
     skate.cancel(first)
+
+
+def test_what_an_actor_had_is_free_as_soon_as_nobody_has_its_handle() -> None:
+    for _ in range(4):
+        keeper = Counter.options(num_cpus=2, resources={"alice": 0.5}).remote()
+        began = time.monotonic()
+        skate.get(keeper.add.remote(), timeout=20)
+        assert time.monotonic() - began < 2.5
+        del keeper
