@@ -12,6 +12,7 @@ from ..exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledErr
 from ..wire import messages as m
 from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
 from .errors import unpack_error
+from .pipe import FarPipe
 from .refs import ObjectRef
 from .submitter import TaskRecord
 
@@ -87,7 +88,9 @@ class ActorLife:
         if channel is None:
             return
         unread: set[int] = set()
-        if channel.reader_end is not None:
+        if isinstance(channel, FarPipe) and not channel.greeted:
+            unread.update(actor.inflight)
+        elif channel.reader_end is not None:
             for raw in channel.take_unread(dead=True):
                 batch = m.decode_batch(raw)
                 if type(batch) is m.Batch:

@@ -126,9 +126,12 @@ class Pipe(Channel, Posting):
 
 
 class FarPipe(StreamChannel, Posting):
-    """A channel to a process on another node. What has been sent cannot be taken back."""
+    """A channel to a process on another node. What has been sent cannot be taken back.
 
-    __slots__ = ("pump", "waiting")
+    The process greets before it reads anything. So of a connection that ends without a greeting, nothing was read.
+    """
+
+    __slots__ = ("greeted", "pump", "waiting")
 
     reader_end = None
 
@@ -136,6 +139,14 @@ class FarPipe(StreamChannel, Posting):
         super().__init__(sock, rest)
         self.pump = pump
         self.waiting: deque[bytes] = deque()
+        self.greeted = False
+
+    def receive_into(self, buffer: Any = None, view: Any = None) -> bytes | None:
+        """See `StreamChannel.receive_into`."""
+        raw = super().receive_into(buffer, view)
+        if raw is not None:
+            self.greeted = True
+        return raw
 
     def take_unread(self, dead: bool = False) -> list[bytes]:
         """What was not handed to the connection yet."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..exceptions import RayTaskError, TaskCancelledError
 from ..wire import messages as m
 from .errors import unpack_error
+from .pipe import FarPipe
 from .reasons import crash_error
 from .submitter import FAR_BITS, NUMBER_MASK, TaskRecord, far
 
@@ -92,6 +93,8 @@ class Retries:
         if worker.no not in self.tasks.submitter.workers:
             return
         unread = set(self.tasks.unread(worker, None, dead=True))
+        if isinstance(worker.channel, FarPipe) and not worker.channel.greeted:
+            unread.update(worker.inflight)
         running = message.running if number else self.runtime.memory.arena.progress(worker.no)[0]
         ran, rest = self.tasks.submitter.split_dead(worker, unread, running)
         self.tasks.drop_lease(worker)

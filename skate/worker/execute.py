@@ -19,7 +19,7 @@ from ..client.memory import Block
 from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
 from ..client.specs import STREAMING
 from ..wire import messages as m
-from ..wire.channel import Channel
+from ..wire.channel import Channel, ChannelClosed
 from ..wire.stream import StreamChannel
 
 if TYPE_CHECKING:
@@ -88,6 +88,15 @@ class Caller:
         self.parts: dict[int, dict[int, m.Part]] = {}
         self.spent = 0.0
         self.ran = 0
+        if self.far is not None:
+            self._greet()
+
+    def _greet(self) -> None:
+        """Nothing of this channel is read before this is sent: a caller whose connection ends without it can be sure."""
+        try:
+            self.channel.send(m.encode(m.Replies([])))
+        except ChannelClosed:
+            return  # the caller is gone: its end of file is on the way
 
     def forget_oldest(self, keep: int) -> None:
         """Forget the functions that were defined first. The caller defines them again if it needs them.

@@ -235,3 +235,15 @@ def test_a_connection_that_is_cut_costs_an_attempt_and_nothing_else(nodes: Nodes
     assert skate.get(task, timeout=20) > 0
     assert begun.read_text() == "xx"
     assert skate.get(keeper.place.remote(), timeout=20) == first, "the actor lives: only its connection has ended"
+
+
+def test_one_death_of_an_actor_costs_a_call_one_retry(nodes: Nodes) -> None:
+    """The caller is told of the death late: it connects again to what is dead already, as often as it takes."""
+    nodes.add(1)
+    nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    keeper = Keeper.options(max_restarts=-1, max_task_retries=1, **on("there")).remote()
+    for _ in range(15):
+        pid = skate.get(keeper.place.remote(), timeout=20)[1]
+        os.kill(pid, signal.SIGKILL)
+        assert skate.get(keeper.place.remote(), timeout=20)[1] != pid

@@ -252,6 +252,8 @@ def test_spread_uses_every_node(three: Nodes) -> None:
 
     everywhere = {node.node_id for node in three.started}
     assert set(skate.get([nap.remote() for _ in range(9)], timeout=20)) == everywhere
+    total = skate.cluster_resources()
+    eventually(lambda: skate.available_resources() == total, 5, "there is room for an actor on every node")
     counters = [Counter.options(scheduling_strategy="SPREAD").remote() for _ in range(3)]
     assert {skate.get(counter.place.remote(), timeout=20)[0] for counter in counters} == everywhere
 
