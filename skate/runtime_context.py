@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api.actors import ActorHandle
 from .api.lifecycle import get_runtime
+from .client.specs import group_of, own_resources
 
 if TYPE_CHECKING:
     from .client.waist import Runtime, TaskContext
@@ -91,7 +92,7 @@ class RuntimeContext:
 
     def get_assigned_resources(self) -> dict[str, float]:
         """The resources that the task or actor holds; empty in a driver."""
-        return dict(self._now.resources)
+        return own_resources(self._now.resources)
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """The accelerators given to the task or actor, by kind ("GPU")."""
@@ -110,13 +111,13 @@ class RuntimeContext:
         return {}
 
     def get_placement_group_id(self) -> str | None:
-        """None: there are no placement groups."""
-        return None
+        """The id of the placement group that the task or actor is in; None outside of one."""
+        return group_of(self._now.resources)[0] or None
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """False: there are no placement groups."""
-        return False
+        """Whether what the task or actor starts runs in its placement group, too."""
+        return group_of(self._now.resources)[1]
 
     def get_runtime_env_string(self) -> str:
         """The runtime environment as JSON: "{}", as there are none yet."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from ..client.specs import DYNAMIC, SPREAD, STREAMING, ActorOptions, MethodOptions, TaskOptions
+from ..client.specs import DYNAMIC, SPREAD, STREAMING, ActorOptions, MethodOptions, TaskOptions, group_request
 from ..exceptions import UnsupportedError
 from .arity import closest
 
@@ -137,9 +137,29 @@ def _strategy(name: str, value: Any) -> None:
     kind = type(value).__name__
     if kind == "NodeAffinitySchedulingStrategy":
         return
-    if kind in ("PlacementGroupSchedulingStrategy", "NodeLabelSchedulingStrategy"):
-        raise UnsupportedError(f"{name}={kind}(...) is not supported: skate has no placement groups and labels yet.")
-    _fail(name, value, '"DEFAULT", "SPREAD" or a NodeAffinitySchedulingStrategy', TypeError)
+    if kind == "PlacementGroupSchedulingStrategy":
+        _bundle(name, value)
+        return
+    if kind == "NodeLabelSchedulingStrategy":
+        raise UnsupportedError(f"{name}={kind}(...) is not supported: skate has no node labels yet.")
+    _fail(
+        name,
+        value,
+        '"DEFAULT", "SPREAD", a NodeAffinitySchedulingStrategy or PlacementGroupSchedulingStrategy',
+        TypeError,
+    )
+
+
+def _bundle(name: str, value: Any) -> None:
+    group, index = value.placement_group, value.placement_group_bundle_index
+    if not isinstance(getattr(group, "id", None), str):
+        _fail(f"{name}.placement_group", group, "a placement group", TypeError)
+    if isinstance(index, bool) or not isinstance(index, int):
+        _fail(f"{name}.placement_group_bundle_index", index, "an int", TypeError)
+    if not -1 <= index < max(1, group.bundle_count):
+        _fail(
+            f"{name}.placement_group_bundle_index", index, f"-1 for any bundle, or one of 0 to {group.bundle_count - 1}"
+        )
 
 
 def _lifetime(name: str, value: Any) -> None:
@@ -165,7 +185,7 @@ def _unsupported(what: str, *harmless: Any) -> Check:
     return check
 
 
-_NO_GROUPS = "skate has no placement groups yet"
+_NO_GROUPS = "use scheduling_strategy=PlacementGroupSchedulingStrategy(...)"
 _NO_LABELS = "skate has no node labels yet"
 
 _TABLE: dict[str, Option] = {
@@ -269,11 +289,30 @@ def _retried(given: Any) -> tuple[type[BaseException], ...]:
     return tuple(given)
 
 
+def _in_group(options: Mapping[str, Any], resources: dict[str, float]) -> dict[str, float]:
+    """The request as one for a bundle, if the options say so.
+
+    Raises:
+        ValueError: no bundle is that large.
+    """
+    strategy: Any = options.get("scheduling_strategy")
+    if type(strategy).__name__ != "PlacementGroupSchedulingStrategy":
+        return resources
+    group, index = strategy.placement_group, strategy.placement_group_bundle_index
+    bundles = group.bundle_specs
+    could = bundles if index < 0 else bundles[index : index + 1]
+    if bundles and not any(all(each.get(name, 0) >= amount for name, amount in resources.items()) for each in could):
+        raise ValueError(
+            f"The request {resources} does not fit into any of the bundles {could} of the placement group."
+        )
+    return group_request(resources, group.id, index, bool(strategy.placement_group_capture_child_tasks))
+
+
 def _affinity(options: Mapping[str, Any]) -> tuple[str, bool]:
     strategy = options.get("scheduling_strategy")
     if strategy == SPREAD:
         return SPREAD, True
-    if strategy is None or isinstance(strategy, str):
+    if strategy is None or isinstance(strategy, str) or not hasattr(strategy, "node_id"):
         return "", False
     return strategy.node_id, bool(strategy.soft)
 
@@ -302,7 +341,7 @@ def build_task_options(options: Mapping[str, Any], name: str, is_generator: bool
     retries = options.get("max_retries")
     return TaskOptions(
         name=options.get("name") or name,
-        resources=resources,
+        resources=_in_group(options, resources),
         num_returns=_returns(options.get("num_returns"), is_generator),
         max_retries=default_max_retries() if retries is None else retries,
         retry_exceptions=_retried(options.get("retry_exceptions")),
@@ -331,8 +370,8 @@ def build_actor_options(options: Mapping[str, Any], class_name: str, is_async: b
         namespace=options.get("namespace") or "",
         get_if_exists=options.get("get_if_exists", False),
         detached=options.get("lifetime") == "detached",
-        resources=resources,
-        placement=placement,
+        resources=_in_group(options, resources),
+        placement=_in_group(options, resources or placement),
         max_restarts=_default(options, "max_restarts", 0),
         max_task_retries=_default(options, "max_task_retries", 0),
         max_concurrency=concurrency,

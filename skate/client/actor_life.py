@@ -141,7 +141,11 @@ class ActorLife:
         if actor.error:
             return ActorDiedError(unpack_error(actor.error), actor_id=ident, class_name=name)
         if death is None:
-            return ActorDiedError("it is not there", actor_id=ident, class_name=name)
+            return ActorUnavailableError(
+                f"The connection to actor {name} ({ident}) has ended; whether it lives is not known yet. The call may or may not "
+                "have run; set max_task_retries to have such calls made again.",
+                ident,
+            )
         error = ActorDiedError(
             death.reason,
             actor_id=ident,

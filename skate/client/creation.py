@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ActorAlreadyExistsError
 from ..wire import messages as m
+from ..wire.groups import group_of, request
 from .actor_client import ACTOR_DEAD, ActorClient, Method
 from .arguments import EMPTY_BODY, Code, pack_arguments
 from .objects import Held
@@ -81,6 +82,12 @@ class Creation:
     ) -> m.CreateActor:
         options = spec.options
         runtime = self.runtime
+        resources, placement = options.resources, options.resources or options.placement
+        capture = runtime.tasks.capture
+        if group_of(resources)[0]:
+            placement = options.placement
+        elif capture and not options.node_id:
+            resources, placement = request(resources, capture, -1, True), request(placement, capture, -1, True)
         if code.block is not None:
             runtime.grants.lend(code.block)
         return m.CreateActor(
@@ -93,8 +100,8 @@ class Creation:
             options.namespace or runtime.namespace,
             options.class_name,
             options.detached,
-            dict(options.resources),
-            dict(options.resources or options.placement),
+            dict(resources),
+            dict(placement),
             options.max_restarts,
             options.max_concurrency,
             dict(options.concurrency_groups),

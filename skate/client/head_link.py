@@ -35,6 +35,7 @@ class HeadLink(PeerLink):
         self._killed: dict[bytes, m.KillActor] = {}
         """Actors of whose death it has not said a word yet."""
         self.handlers[m.ActorChanged] = self._changed
+        self.handlers[m.GroupChanged] = runtime.groups.changed
 
     def send(self, message: Any, fds: Any = ()) -> None:
         """Send to the head, now or when it is connected. Needs the lock."""
@@ -77,7 +78,8 @@ class HeadLink(PeerLink):
         ]
         created = list(self._created.values())
         more = [m.Hold(ident, self._held.get(ident, 0) - 1) for ident in self._created if self._held.get(ident, 0) != 1]
-        for message in (*created, *more, *held, *callers, *self._killed.values(), *self._requests.values()):
+        groups = self.runtime.groups.again()
+        for message in (*groups, *created, *more, *held, *callers, *self._killed.values(), *self._requests.values()):
             super().send(message)
 
     def answer(self, message: Any) -> None:

@@ -23,10 +23,12 @@ from ..store.arena import Arena
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
 from ..wire.cluster import HEAD
+from ..wire.groups import is_own
 from .actor_client import ActorClient
 from .actors import Actors
 from .callbacks import Callbacks
 from .grants import Grants
+from .groups import Groups, GroupWait
 from .link import Link
 from .links import Links
 from .memory import Memory
@@ -83,6 +85,7 @@ class ClientRuntime:
         self.objects = Objects(self)
         self.tasks = Tasks(self)
         self.rebuild = Rebuild(self)
+        self.groups = Groups(self)
         self.actors = Actors(self)
         self.streams = Streams(self)
         self.waits = Waits(self)
@@ -114,6 +117,7 @@ class ClientRuntime:
             m.NodeDied: self.links.node_died,
             m.Refused: self.link.farewell,
             m.Rebuild: self.rebuild.asked,
+            m.GroupChanged: self.groups.changed,
         }
 
     # ------------------------------------------------------------ ids
@@ -301,6 +305,8 @@ class ClientRuntime:
             if ref._state >= VALUE:
                 return "nothing: it is done", None
             task = ref._task
+            if isinstance(task, GroupWait):
+                return task.why(), None
             if isinstance(task, ActorClient):
                 return f"it is an actor, which is {task.state}", None
             if task is None:
@@ -436,7 +442,7 @@ class ClientRuntime:
             )
         total = self.welcome.total
         for name, amount in resources.items():
-            if amount > total.get(name, 0.0) + 1e-9:
+            if is_own(name) and amount > total.get(name, 0.0) + 1e-9:
                 have = ", ".join(f"{key}: {value:.12g}" for key, value in sorted(total.items()))
                 raise TaskUnschedulableError(
                     f"{what} can never run: it needs {amount:.12g} {name}, and the cluster has {total.get(name, 0.0):.12g}. "

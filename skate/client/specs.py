@@ -13,6 +13,12 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import astuple
 
+from ..wire import groups
+
+group_of = groups.group_of
+group_request = groups.request
+own_resources = groups.plain
+
 SPREAD = "SPREAD"
 """In place of a node's id: the nodes take turns."""
 STREAMING = -1

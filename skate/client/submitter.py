@@ -116,7 +116,7 @@ class LeasedWorker:
 class Shape:
     """Tasks that ask for the same resources on the same node: they share a queue and workers."""
 
-    __slots__ = ("asked", "elsewhere", "idle", "key", "no", "node_id", "queue", "resources", "workers")
+    __slots__ = ("asked", "elsewhere", "failed", "idle", "key", "no", "node_id", "queue", "resources", "workers")
 
     def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str) -> None:
         self.no = no
@@ -127,6 +127,8 @@ class Shape:
         self.workers: dict[int, LeasedWorker] = {}
         self.idle: list[LeasedWorker] = []
         self.asked = 0
+        self.failed: Exception | None = None
+        """Why such tasks cannot run any more."""
         self.elsewhere: dict[int, int] = {}
         """How many workers other nodes were asked for, by their numbers."""
 

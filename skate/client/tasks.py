@@ -13,9 +13,12 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from ..exceptions import TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer
+from ..wire.groups import group_of, request
 from .arguments import EMPTY_BODY, Code, define, pack_arguments, packets, wire_task
 from .exported import Exported
 from .lineage import Rerun
@@ -47,6 +50,8 @@ class Tasks:
         self._since_fill = 0
         self._exported: weakref.WeakKeyDictionary[Any, Exported] = weakref.WeakKeyDictionary()
         self.depth = 0
+        self.capture = ""
+        """The placement group that what the running task starts belongs to."""
         self._buffer, self._view = packet_buffer()
         self.generous_until = 0.0
         self.dialled: set[int] = set()  # workers of other nodes that were granted and are not connected yet
@@ -61,6 +66,11 @@ class Tasks:
         if exported is None:
             exported = self._exported[spec.function] = Exported(Code(serialize(spec.function), runtime))
         options = spec.options
+        capture = self.capture
+        if capture and (options.node_id or group_of(options.resources)[0]):
+            capture = ""  # it says itself where it is to run
+        if capture:
+            options = replace(options, resources=request(options.resources, capture, -1, True))
         key = value_of(options)
         with runtime.lock:
             function = exported.variants.get(key)
@@ -68,9 +78,11 @@ class Tasks:
             with runtime.lock:
                 self._functions += 1
                 shape = self.submitter.shape(dict(options.resources), options.node_id)
+                runtime.groups.watch(shape)
                 function = Function(exported.code, options, shape, self._functions)
                 exported.add(key, function)
-        spec.exported = (runtime, function)
+        if not capture:
+            spec.exported = (runtime, function)
         return function
 
     def submit(self, spec: FunctionSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -79,7 +91,8 @@ class Tasks:
         if runtime.closed:
             runtime.check_open()
         exported = spec.exported
-        function = exported[1] if exported is not None and exported[0] is runtime else self.export(spec)
+        usable = exported is not None and exported[0] is runtime and not self.capture
+        function = exported[1] if usable and exported is not None else self.export(spec)
         task = TaskRecord(0, function, EMPTY_BODY, None)
         if args or kwargs:
             pack_arguments(runtime, task, args, kwargs)
@@ -164,6 +177,9 @@ class Tasks:
         if task.dependencies is not None and not self._has_arguments(task):
             return
         shape = task.function.shape
+        if shape.failed is not None:
+            self.fail(task, shape.failed)
+            return
         shape.queue.append(task)
         if shape.idle:
             batch = self.submitter.next_batch(shape)
@@ -208,6 +224,8 @@ class Tasks:
 
     def fill(self, shape: Shape) -> None:
         """Send what there is room for, and take back what an idle worker could run."""
+        if shape.failed is not None:
+            self.fail_shape(shape, shape.failed)
         next_batch = self.submitter.next_batch
         while shape.queue:
             batch = next_batch(shape)
@@ -503,6 +521,14 @@ class Tasks:
                 ref._value = error
                 ref._state = ERROR
                 self.runtime.objects.finish(ref)
+
+    def fail_shape(self, shape: Shape, error: Exception) -> None:
+        """No task of a shape can run any more."""
+        shape.failed = error
+        waiting = list(shape.queue)
+        shape.queue.clear()
+        for task in waiting:
+            self.fail(task, error)
 
     def cannot_start(self, reason: str) -> None:
         """No worker can be had: what waits for one fails."""

@@ -50,6 +50,11 @@ class Runtime(Protocol):
 
     namespace: str
 
+    @property
+    def groups(self) -> Any:
+        """Placement groups: `client.groups.Groups`. Raises `UnsupportedError` where there are none."""
+        ...
+
     def submit(self, function: FunctionSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def create_actor(
         self, spec: ActorSpec, args: tuple[Any, ...], kwargs: dict[str, Any], meta: bytes

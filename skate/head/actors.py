@@ -51,6 +51,7 @@ class Actor(Struct, eq=False):
     released: bool = False
     kill_wanted: bool = False
     ends: bool = False
+    why_killed: str = ""
 
 
 class Place(Struct, eq=False):
@@ -155,7 +156,7 @@ class Actors:
         actor = self.by_worker.pop(worker, None)
         if actor is None:
             return []
-        actor.death = death
+        actor.death = death if not actor.why_killed else Death(actor.why_killed, intended=True)
         actor.worker = actor.pid = 0
         left = actor.spec.max_restarts
         may = left < 0 or actor.restarts < left
@@ -166,19 +167,20 @@ class Actors:
             return [Tell(actor), Place(actor)]
         return self._dead_now(actor)
 
-    def kill(self, ident: bytes, no_restart: bool) -> list[Effect]:
-        """Somebody kills it."""
+    def kill(self, ident: bytes, no_restart: bool, reason: str = "") -> list[Effect]:
+        """Somebody kills it, or (with a reason) something."""
         actor = self.by_id.get(ident)
         if actor is None or actor.state is State.DEAD:
             return []
         if no_restart:
             actor.kill_wanted = True
+            actor.why_killed = reason
             self._free_name(actor)
         if actor.worker:
             return [End(actor, drain=False)]
         if not no_restart:
             return []
-        actor.death = Death("it was killed by skate.kill before it had started", intended=True)
+        actor.death = Death(reason or "it was killed by skate.kill before it had started", intended=True)
         return [Unplace(actor), *self._dead_now(actor)]
 
     def give_up(self, ident: bytes, death: Death) -> list[Effect]:

@@ -68,15 +68,27 @@ class Nodes:
         """The number of the living node with an id."""
         return next((no for no in self.heard if self.by_no[no].id == ident), None)
 
-    def report(self, no: int, free: dict[str, int], demand: list[tuple[dict[str, int], int]], now: float) -> None:
+    def report(
+        self,
+        no: int,
+        free: dict[str, int],
+        demand: list[tuple[dict[str, int], int]],
+        now: float,
+        total: dict[str, int] | None = None,
+    ) -> None:
         """A node says what is free there, and what waits."""
         if no not in self.heard:
             return
         info = self.by_no[no]
         self.heard[no] = now
-        if info.free != free or info.demand != demand:
+        if info.free != free or info.demand != demand or total is not None:
             info.free, info.demand = free, demand
+            info.total = total or info.total
             self._changed[no] = None
+
+    def touch(self, no: int) -> None:
+        """What is said to be free on a node was guessed anew: the others are to know."""
+        self._changed[no] = None
 
     def beat(self, no: int, now: float) -> None:
         """A node lives."""

@@ -58,7 +58,7 @@ class Head:
         on_died: Callable[[int, str], None],
         on_view: Callable[[list[c.NodeInfo]], None],
         on_actor: Callable[[int, Any], None],
-        on_joined: Callable[[int, list[c.HostedActor]], None],
+        on_joined: Callable[[int, c.Join], None],
     ) -> None:
         self.loop = loop
         self.store = store
@@ -145,7 +145,7 @@ class Head:
         elif not link.no or link.no not in self.nodes.heard:
             self._send(link, c.Fenced("this node is not, or not any more, a member of the cluster"))
         elif isinstance(message, c.Report):
-            self.nodes.report(link.no, message.free, message.demand, self.now)
+            self.nodes.report(link.no, message.free, message.demand, self.now, message.total)
         elif isinstance(message, c.Beat):
             self.nodes.beat(link.no, self.now)
         elif isinstance(message, c.Leave):
@@ -176,8 +176,8 @@ class Head:
         self._keep(link.no)
         self._send(link, c.Joined(link.no))
         self._send(link, c.View(list(self.nodes.by_no.values())))
+        self._on_joined(link.no, message)
         self.tell_changes()
-        self._on_joined(link.no, message.actors)
 
     def lost(self, no: int, reason: str) -> None:
         """A node is dead."""

@@ -16,7 +16,7 @@ from ..client.refs import ERROR, PENDING, ObjectRef, ObjectRefGenerator
 from ..client.serialization import serialize
 from ..client.specs import DYNAMIC, STREAMING, ActorSpec, FunctionSpec, MethodOptions
 from ..client.waist import TaskContext
-from ..exceptions import GetTimeoutError, NotRunningError, TaskUnschedulableError, WorkerCrashedError
+from ..exceptions import GetTimeoutError, NotRunningError, TaskUnschedulableError, UnsupportedError, WorkerCrashedError
 from .actors import InlineActors
 from .streams import InlineStream, restore_finished, restore_stream
 from .values import (
@@ -425,6 +425,11 @@ class InlineRuntime:
                 f"{what} can never run: it must run on node {node_id}, and there is no such node."
             )
         _check_fits(what, resources, self.total, "can never run", "the machine has")
+
+    @property
+    def groups(self) -> Any:
+        """See `Runtime.groups`."""
+        raise UnsupportedError('mode="inline" has no placement groups: everything runs in this process.')
 
     def _check_room(self, what: str, resources: Mapping[str, float]) -> None:
         """A task that has to wait for an actor to end would wait forever here."""

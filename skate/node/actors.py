@@ -19,8 +19,11 @@ from ..head import policy
 from ..head.actors import Actor, Actors, Effect, Place, State, Tell, Unplace
 from ..version import __version__
 from ..wire import cluster as c, messages as m
+from ..wire.groups import group_of
 from .resources import to_units
 from .scheduler import Lease, WaitingActor
+
+GROUP_REMOVED = "its placement group was removed"
 
 if TYPE_CHECKING:
     from .client import Client
@@ -89,7 +92,7 @@ class ActorShell:
         self.node.directory.register_actor(client.id, message.id, message.depends or [])
         if fds:
             self._channels.setdefault(message.id, []).extend((client.id, fd) for fd in fds)
-        self._note_job(client)
+        self.note_job(client)
         effects = self.table.create(client.id, client.job, message)
         self._keep(self.table.by_id[message.id])
         if message.name:
@@ -98,7 +101,7 @@ class ActorShell:
             self.node.send(client, m.ActorChanged(message.id, "pending", 0, 0))
         self.apply(effects)
 
-    def _note_job(self, client: Client) -> None:
+    def note_job(self, client: Client) -> None:
         """What workers of a client's job start with: an actor may need one when the client is gone."""
         head, hello = self.node.head, client.hello
         if head is not None and hello is not None and client.job not in self.jobs:
@@ -235,6 +238,10 @@ class ActorShell:
 
     def _place_somewhere(self, actor: Actor) -> None:
         """Choose a node for an actor: this one, or in a cluster another."""
+        group, _ = group_of(actor.spec.placement)
+        if group and bytes.fromhex(group) not in self.node.groups.table.by_id:
+            self.apply(self.table.give_up(actor.id, m.Death(GROUP_REMOVED)))
+            return
         if self.node.head is None:
             self._want(actor.spec, actor.job)
             return
@@ -302,13 +309,15 @@ class ActorShell:
             return
         for ident in forgotten:
             head.rows.forget(ident)
-        if actor.job in self.jobs and actor.job not in self.node.jobs and not self.table.living(actor.job):
-            self._job_over(actor.job)
+        if actor.job not in self.node.jobs:
+            self.job_may_be_over(actor.job)
 
-    def _job_over(self, job: str) -> None:
-        assert self.node.head is not None
-        self.jobs.pop(job, None)
-        self.node.head.rows.forget_job(job)
+    def job_may_be_over(self, job: str) -> None:
+        """A driver has gone, or something of its job has ended: if that was the last, the job is over."""
+        if job in self.jobs and not self.table.living(job) and not self.node.groups.table.living(job):
+            assert self.node.head is not None
+            self.jobs.pop(job, None)
+            self.node.head.rows.forget_job(job)
 
     def place(self, ident: bytes, lease: Lease) -> None:
         """A worker was found for an actor."""
@@ -367,11 +376,18 @@ class ActorShell:
         del self.hosted[hosted.spec.id]
         self._tell_head(c.ActorDied(hosted.spec.id, hosted.restarts, death))
 
+    def group_removed(self, group: bytes) -> None:
+        """A placement group is gone: so are its actors."""
+        for actor in list(self.table.by_id.values()):
+            spec = actor.spec
+            if actor.state is not State.DEAD and group_of(spec.placement)[0] == group.hex():
+                self.apply(self.table.kill(actor.id, True, GROUP_REMOVED))
+
     def job_ended(self, job: str) -> None:
         """A driver has gone."""
+        self.node.groups.apply(self.node.groups.table.job_ended(job))
         self.apply(self.table.job_ended(job))
-        if job in self.jobs and not self.table.living(job):
-            self._job_over(job)
+        self.job_may_be_over(job)
 
     def released(self, ident: bytes) -> None:
         """Nobody has a handle any more."""

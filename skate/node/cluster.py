@@ -54,6 +54,8 @@ class Cluster:
         self._report_at = 0.0
         self._beat_at = 0.0
         self._reported: c.Report | None = None
+        self._total: dict[str, int] | None = None
+        """What the head was told that this node has."""
         self._gone_at = 0.0
         self._proof_at = 0.0
         """When something last showed that there is a head, or none."""
@@ -118,6 +120,8 @@ class Cluster:
             self._changed(message.nodes)
         elif isinstance(message, c.Fenced):
             self.node.stop(f"the head has fenced this node: {message.reason}")
+        elif isinstance(message, c.ToGroups):
+            self.node.groups.from_head(message)
         elif not isinstance(message, c.Beat):
             self.node.actors.from_head(message)
 
@@ -191,7 +195,8 @@ class Cluster:
         sock.setblocking(False)
         channel = self._channel = StreamChannel(sock, rest)
         self.node.watch(channel.fd, self._on_event)
-        self._send(c.Join(self.info, os.getpid(), self.node.actors.hosted_now()))
+        self.info.total, self._total = self.node.scheduler.pool.total, None
+        self._send(c.Join(self.info, os.getpid(), self.node.actors.hosted_now(), self.node.groups.held_now()))
         if rest:
             self._on_event(select.EPOLLIN)
 
@@ -230,11 +235,17 @@ class Cluster:
         except ChannelClosed:
             return  # its end is on the way
 
+    def report_anew(self) -> None:
+        """The head has a guess of what is free here: it is told how it is, also if that is what it was told last."""
+        self._reported = None
+
     def _report(self, now: float) -> None:
         scheduler = self.node.scheduler
         waiting = [(dict(d.amounts), d.count - d.held) for d in scheduler.demands.values() if d.count > d.held]
         waiting.extend((dict(actor.placement), 1) for actor in scheduler.actors)
         report = c.Report(dict(scheduler.pool.free), waiting[:100])
+        if scheduler.pool.total != self._total:
+            report.total = self._total = dict(scheduler.pool.total)
         if report != self._reported:
             self._reported = report
             self._send(report)

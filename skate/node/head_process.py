@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..head.actor_rows import ActorRows
 from ..head.nodes import REJOIN_S
+from ..head.rows import Rows
 from ..head.service import Head
 from ..head.store import Store, StoreError, open_store
 from ..store.arena import HEADER_BYTES, PAGE, create
@@ -75,8 +75,8 @@ class HeadProcess:
         self.settings = settings
         self.store = store
         self._channel = channel
-        self.members = Head(node, store, self._died, self._changed, node.actors.from_node, node.actors.node_joined)
-        self.rows = ActorRows(store)
+        self.members = Head(node, store, self._died, self._changed, self._heard, self._joined)
+        self.rows = Rows(store)
         self.awaited: dict[str, float] = {}
         """Drivers whose connection has ended, and until when they may be back."""
         self._move_at = 0.0
@@ -100,6 +100,8 @@ class HeadProcess:
             node.actors.table.restore(actor)
             if actor.state != "dead":
                 node.directory.restore_actor(actor.id, actor.spec.depends or [])
+        for group in self.rows.load_groups():
+            node.groups.table.restore(group)
         node.objects.recover_until = now + REJOIN_S
         address = f"{self.settings.host}:{self.settings.port}".encode()
         self._moved = dict(self.store.load("meta")).get(_ADDRESS, address) != address
@@ -144,12 +146,24 @@ class HeadProcess:
 
     def _died(self, no: int, reason: str) -> None:
         node = self.node
+        node.groups.apply(node.groups.table.node_died(no))
         node.actors.node_died(no, reason)
         node.abroad.node_died(no, reason)
         node.claims.node_died(no)
 
     def _changed(self, nodes: list[c.NodeInfo]) -> None:
+        self.node.groups.look()
         self.node.actors.view_changed()
+
+    def _heard(self, no: int, message: Any) -> None:
+        if isinstance(message, c.BundlesReserved):
+            self.node.groups.from_node(no, message)
+        else:
+            self.node.actors.from_node(no, message)
+
+    def _joined(self, no: int, message: c.Join) -> None:
+        self.node.groups.node_joined(no, message.bundles)
+        self.node.actors.node_joined(no, message.actors)
 
     def send_to(self, no: int, message: Any) -> None:
         """Tell a node something about an actor."""

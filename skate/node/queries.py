@@ -10,6 +10,7 @@ from ..head import policy
 from ..head.actors import State
 from ..store.arena import HEADER_BYTES
 from ..wire.cluster import DEAD, NodeInfo
+from ..wire.groups import is_own
 from .resources import UNIT, from_units, to_units
 
 if TYPE_CHECKING:
@@ -53,10 +54,15 @@ def _node_info(info: NodeInfo) -> dict[str, Any]:
         "NodeManagerHostname": info.hostname,
         "NodeManagerPort": info.port,
         "NodeName": info.name,
-        "Resources": from_units(info.total) if info.state != DEAD else {},
+        "Resources": _own(info.total) if info.state != DEAD else {},
         "Labels": info.labels,
         "DeathReasonMessage": info.reason,
     }
+
+
+def _own(amounts: dict[str, int]) -> dict[str, float]:
+    """Amounts as users know them, without those of bundles of placement groups."""
+    return {name: amount for name, amount in from_units(amounts).items() if is_own(name)}
 
 
 def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, float]:
@@ -64,16 +70,14 @@ def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, float]:
     for each in amounts:
         for name, count in each.items():
             units[name] = units.get(name, 0) + count
-    return {name: amount for name, amount in from_units(units).items() if amount > 0}
+    return {name: amount for name, amount in from_units(units).items() if amount > 0 and is_own(name)}
 
 
 def _cluster_status(node: Node, _: Any) -> dict[str, Any]:
     """All nodes with what they have and what is free, what waits, and which nodes were lost."""
     view = node.view.values()
     return {
-        "nodes": [
-            {**_node_info(info), "No": info.no, "Free": from_units(info.free), "State": info.state} for info in view
-        ],
+        "nodes": [{**_node_info(info), "No": info.no, "Free": _own(info.free), "State": info.state} for info in view],
         "demand": [
             {"node": info.no, "request": from_units(request), "count": count, "reason": _reason(node, request)}
             for info in view
@@ -100,7 +104,7 @@ def _available(node: Node, _: Any) -> dict[str, float]:
     if node.cluster is not None:
         others = [info.free for info in node.view.values() if info.no != node.node_no and info.state != DEAD]
         return _sum([node.scheduler.pool.free, *others])
-    return {name: amount for name, amount in from_units(node.scheduler.pool.free).items() if amount > 0}
+    return _sum([node.scheduler.pool.free])
 
 
 def _named_actors(node: Node, _: Any) -> list[tuple[str, str]]:
@@ -180,7 +184,12 @@ def _validate(node: Node, _: Any) -> bool:
     node.scheduler.validate()
     node.directory.validate()
     node.actors.table.validate()
+    node.groups.table.validate()
     return True
+
+
+def _groups(node: Node, _: Any) -> list[dict[str, Any]]:
+    return node.groups.show()
 
 
 _QUESTIONS: dict[str, Any] = {
@@ -189,6 +198,7 @@ _QUESTIONS: dict[str, Any] = {
     "total": _total,
     "available": _available,
     "named_actors": _named_actors,
+    "groups": _groups,
     "store": _store,
     "workers": _workers,
     "actors": _actors,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from .resources import Amounts, Pool
+from .resources import Amounts, Pool, cpu_part, gpu_request
 
 
 class Demand(Struct, eq=False):
@@ -97,8 +97,9 @@ class Scheduler:
         if not lease.lent:
             self.pool.give(lease.amounts)
         else:
-            self.pool.give({name: units for name, units in lease.amounts.items() if name != "CPU"})
-        self.pool.give_gpus(lease.gpus, lease.amounts.get("GPU", 0))
+            cpus = cpu_part(lease.amounts)
+            self.pool.give({name: units for name, units in lease.amounts.items() if name not in cpus})
+        self.pool.give_gpus(lease.gpus, lease.amounts)
         demand = self.demands.get((lease.client, lease.shape))
         if demand is not None:
             demand.held -= 1
@@ -108,7 +109,7 @@ class Scheduler:
         lease = self.leases.get(worker)
         if lease is None:
             return
-        cpu = {"CPU": lease.amounts["CPU"]} if "CPU" in lease.amounts else {}
+        cpu = cpu_part(lease.amounts)
         if is_blocked and not lease.lent:
             lease.lent = 1
             self.pool.give(cpu)
@@ -176,7 +177,7 @@ class Scheduler:
         """Whether a request fits beside those that workers are being started for. GPU requests start one by one."""
         if not reserved:
             return self.pool.fits(amounts)
-        if "GPU" in amounts and "GPU" in reserved:
+        if gpu_request(amounts)[1] and gpu_request(reserved)[1]:
             return False
         free = self.pool.free
         return self.pool.fits(amounts) and all(
@@ -191,7 +192,7 @@ class Scheduler:
 
     def _take(self, lease: Lease) -> None:
         self.pool.take(lease.amounts)
-        lease.gpus = self.pool.take_gpus(lease.amounts.get("GPU", 0))
+        lease.gpus = self.pool.take_gpus(lease.amounts)
         self.leases[lease.worker] = lease
 
     def starved(self) -> list[tuple[bytes, int]]:
@@ -225,7 +226,10 @@ class Scheduler:
         """Check the invariants; for tests and the simulator."""
         used: Amounts = {}
         for lease in self.leases.values():
-            _add(used, {n: u for n, u in lease.amounts.items() if not (lease.lent and n == "CPU")})
+            cpus = cpu_part(lease.amounts) if lease.lent else {}
+            _add(used, {n: u for n, u in lease.amounts.items() if n not in cpus})
+        for bundle in self.pool.bundles.values():
+            _add(used, bundle.amounts)
         for name, units in self.pool.total.items():
             assert self.pool.free[name] + used.get(name, 0) == units, (name, self.pool.free, used)
         idle = [w for workers in self.idle.values() for w in workers]

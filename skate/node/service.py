@@ -30,6 +30,7 @@ from .actors import ActorShell, Parked
 from .claims import Claims
 from .client import Client
 from .directory import Directory
+from .groups import GroupShell
 from .logs import Logs
 from .memory import MemoryQueue
 from .objects import ObjectShell
@@ -76,6 +77,7 @@ class Node:
         self.scheduler = Scheduler(Pool(total))
         self.directory = Directory(arena_bytes - HEADER_BYTES, HEADER_BYTES)
         self.actors = ActorShell(self)
+        self.groups = GroupShell(self)
         self.objects = ObjectShell(self)
         self.memory = MemoryQueue(self)
         self.epoll = select.epoll()
@@ -349,6 +351,7 @@ class Node:
         self.scheduler.client_gone(client.id)
         self.memory.forget(client)
         self.actors.forget(client)
+        self.groups.forget(client)
         self.objects.forget(client)
         for lease in [lease for lease in self.scheduler.leases.values() if lease.client == client.id]:
             self.pool.kill(lease.worker, signal.SIGKILL)
@@ -458,6 +461,8 @@ class Node:
         self._dirty = True
 
     def _decide(self) -> None:
+        if self.cluster is None:
+            self.groups.look()
         granted, placed, start = self.scheduler.decide()
         for lease in granted:
             self._lease(lease)
@@ -537,6 +542,9 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Ready: node._on_ready,
         m.Dial: node.abroad.on_dial,
         m.Pull: node._on_pull,
+        m.CreateGroup: node.groups.on_create,
+        m.RemoveGroup: node.groups.on_remove,
+        m.WatchGroup: node.groups.on_watch,
     }
 
 

@@ -9,13 +9,25 @@ if TYPE_CHECKING:
     from .actor_pool import ActorPool
     from .check_serialize import inspect_serializability
     from .helpers import as_completed, map_unordered
+    from .placement_group import (
+        get_current_placement_group,
+        get_placement_group,
+        placement_group,
+        placement_group_table,
+        remove_placement_group,
+    )
 
 _LAZY = {
     "ActorPool": "skate.util.actor_pool",
     "as_completed": "skate.util.helpers",
     "inspect_serializability": "skate.util.check_serialize",
     "list_named_actors": "skate.api.cluster",
+    "get_current_placement_group": "skate.util.placement_group",
+    "get_placement_group": "skate.util.placement_group",
     "map_unordered": "skate.util.helpers",
+    "placement_group": "skate.util.placement_group",
+    "placement_group_table": "skate.util.placement_group",
+    "remove_placement_group": "skate.util.placement_group",
 }
 
 _LAZY_MODULES = ("actor_pool", "check_serialize", "helpers", "queue", "scheduling_strategies")
@@ -34,4 +46,15 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-__all__ = ["ActorPool", "as_completed", "inspect_serializability", "list_named_actors", "map_unordered"]
+__all__ = [
+    "ActorPool",
+    "as_completed",
+    "get_current_placement_group",
+    "get_placement_group",
+    "inspect_serializability",
+    "list_named_actors",
+    "map_unordered",
+    "placement_group",
+    "placement_group_table",
+    "remove_placement_group",
+]

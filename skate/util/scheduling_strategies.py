@@ -34,7 +34,13 @@ class NodeAffinitySchedulingStrategy:
 
 @dataclass(frozen=True)
 class PlacementGroupSchedulingStrategy:
-    """Run in a bundle of a placement group. The option table refuses it: placement groups are not supported."""
+    """Run in what a placement group has reserved.
+
+    Args:
+        placement_group: the group.
+        placement_group_bundle_index: the bundle, or -1 for any that has room.
+        placement_group_capture_child_tasks: what the task or actor starts runs in the group, too, unless it says otherwise.
+    """
 
     placement_group: Any
     placement_group_bundle_index: int = -1

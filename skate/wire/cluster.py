@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct, field
 
+from .groups import BundlesReserved as BundlesReserved, CommitBundles, ReserveBundles, ReturnBundles
 from .messages import CreateActor, Death
 
 HEAD = 0xFFFF_FFFF
@@ -71,6 +72,8 @@ class Join(Struct, array_like=True, tag=0):
     info: NodeInfo
     pid: int
     actors: list[HostedActor] = field(default_factory=list)
+    bundles: list[tuple[bytes, int]] = field(default_factory=list)
+    """(placement group, number of the bundle) that are reserved there."""
 
 
 class Report(Struct, array_like=True, tag=1):
@@ -78,6 +81,8 @@ class Report(Struct, array_like=True, tag=1):
 
     free: dict[str, int]
     demand: list[tuple[dict[str, int], int]]
+    total: dict[str, int] | None = None
+    """What the node has, if that has changed: bundles of placement groups are resources, too."""
 
 
 class Beat(Struct, array_like=True, tag=2):
@@ -171,8 +176,11 @@ class EndActor(Struct, array_like=True, tag=15):
     drain: bool
 
 
-NodeToHead = Join | Report | Beat | Leave | ActorPlaced | ActorIsReady | ActorDied | CannotPlace | JobEnded
-HeadToNode = Joined | View | Fenced | PlaceActor | UnplaceActor | EndActor | Beat
+NodeToHead = (
+    Join | Report | Beat | Leave | ActorPlaced | ActorIsReady | ActorDied | CannotPlace | JobEnded | BundlesReserved
+)
+ToGroups = ReserveBundles | CommitBundles | ReturnBundles
+HeadToNode = Joined | View | Fenced | PlaceActor | UnplaceActor | EndActor | Beat | ToGroups
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_head = msgspec.msgpack.Decoder(NodeToHead).decode

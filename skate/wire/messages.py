@@ -14,6 +14,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from .groups import (
+    CreateGroup as CreateGroup,
+    GroupChanged as GroupChanged,
+    RemoveGroup as RemoveGroup,
+    WatchGroup as WatchGroup,
+)
 from .work import (
     CANCELLED as CANCELLED,
     DONE as DONE,
@@ -260,6 +266,9 @@ ToNode = (
     | Dial
     | Pull
     | Lost
+    | CreateGroup
+    | RemoveGroup
+    | WatchGroup
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -494,6 +503,7 @@ FromNode = (
     | Pulled
     | NodeDied
     | Rebuild
+    | GroupChanged
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..client.errors import pack_error
 from ..client.waist import TaskContext
 from ..wire import messages as m
+from ..wire.groups import group_of
 from . import execute
 from .execute import Caller, ExitActor, Function, Received
 
@@ -55,6 +56,8 @@ class ActorHost:
         """Make the instance; the packed error if that fails."""
         worker, spec = self.worker, self.spec
         worker.actor = self
+        group, captures = group_of(spec.resources)
+        worker.runtime.tasks.capture = group if captures else ""
         task = m.Task(0, 0, spec.body.data, spec.dependencies, None, spec.body.refs)
         if spec.body.kind == m.SHARED:
             task.shared = spec.body

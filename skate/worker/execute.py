@@ -20,6 +20,7 @@ from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_pla
 from ..client.specs import STREAMING
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
+from ..wire.groups import group_of
 from ..wire.stream import StreamChannel
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Function:
         "at_most_once",
         "backpressure",
         "calls",
+        "capture",
         "group",
         "max_calls",
         "name",
@@ -66,6 +68,9 @@ class Function:
         self.backpressure = definition.backpressure
         self.group = definition.group
         self.resources = definition.resources
+        group, captures = group_of(definition.resources or {})
+        self.capture = group if captures else ""
+        """The placement group that what it starts belongs to."""
         self.at_most_once = definition.at_most_once
         self.calls = 0
 
@@ -118,6 +123,13 @@ class Received:
     def kept(self) -> list[weakref.ref[Block]]:
         """Weak references to the blocks, to see later which are still alive."""
         return [weakref.ref(block) for block in self.blocks]
+
+
+def hold_kept(runtime: Any, block: Block, owner: bytes) -> None:
+    """A block of a caller is read on here: the node answers for it from now on. Needs the lock."""
+    value = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
+    runtime.send(m.Register(block.id, value, b"", owner))
+    block.held = True
 
 
 def arguments(

@@ -190,7 +190,7 @@ class Worker:
         with runtime.lock:
             for block in [ref() for ref in self._kept]:
                 if block is not None and not block.held and block.id[:8] == caller.id:
-                    self._hold_kept(block, caller.id)
+                    execute.hold_kept(self.runtime, block, caller.id)
             runtime.settle()
             runtime.send(m.CallerGone(caller.id))
 
@@ -260,6 +260,8 @@ class Worker:
         """Run one task in this thread."""
         received = None
         self.running = self.local.running = (caller, task, function)
+        if self.actor is None:
+            self.runtime.tasks.capture = function.capture
         try:
             if task.dependencies is None and task.refs is None and task.shared is None and not task.parts:
                 args, kwargs = deserialize(task.body)
@@ -307,7 +309,7 @@ class Worker:
             block = ref()
             if block is not None and not block.held:
                 with self.runtime.lock:
-                    self._hold_kept(block, caller.id)
+                    execute.hold_kept(self.runtime, block, caller.id)
                 with self.out_lock:
                     caller.kept.append(block.id)
 
@@ -317,11 +319,6 @@ class Worker:
         if len(self._kept) > self._kept_prune:
             self._kept = [ref for ref in self._kept if ref() is not None]
             self._kept_prune = max(256, 2 * len(self._kept))
-
-    def _hold_kept(self, block: Any, owner: bytes) -> None:
-        value = m.Value(m.SHARED, b"", block.id, block.offset, block.size)
-        self.runtime.send(m.Register(block.id, value, b"", owner))
-        block.held = True
 
     def _define(self, caller: Caller, definition: m.Definition) -> None:
         known = caller.functions.pop(definition.no, None)

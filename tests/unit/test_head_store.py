@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from skate.head.actor_rows import ActorRows
 from skate.head.actors import Actor, Actors, State
+from skate.head.rows import Rows
 from skate.head.store import FORMAT, RedisStore, SqliteStore, StoreError, open_store, seal, unseal
 from skate.wire import cluster as c
 from skate.wire.messages import INLINE, CreateActor, Death, Definition, Value
@@ -152,7 +152,7 @@ def _spec(number: int, name: str = "", max_restarts: int = 0) -> CreateActor:
 
 def test_actors_come_back_as_they_were(url: str) -> None:
     actors = Actors()
-    rows = ActorRows(open_store(url))
+    rows = Rows(open_store(url))
     for number in range(4):
         actors.create(b"client", "job", _spec(number, f"n{number}", -1))
     actors.placed(bytes([1]) * 16, 11, 111)
@@ -167,7 +167,7 @@ def test_actors_come_back_as_they_were(url: str) -> None:
     rows.store.close()
 
     again = Actors()
-    loaded = ActorRows(open_store(url))
+    loaded = Rows(open_store(url))
     for actor in loaded.load():
         again.restore(actor)
     assert list(loaded.load_jobs()) == [("job", info)]
@@ -187,7 +187,7 @@ def _seen(actor: Actor) -> tuple[object, ...]:
 
 
 def test_a_forgotten_actor_is_gone(tmp_path: Path) -> None:
-    rows = ActorRows(SqliteStore(str(tmp_path / "head.db")))
+    rows = Rows(SqliteStore(str(tmp_path / "head.db")))
     actors = Actors()
     actors.create(b"client", "job", _spec(1))
     rows.keep(actors.by_id[bytes([1]) * 16])

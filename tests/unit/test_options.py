@@ -106,9 +106,9 @@ def test_node_affinity():
         ({"_generator_backpressure_num_objects": 0}, ValueError, "1 or more"),
         ({"runtime_env": {"pip": ["x"]}}, UnsupportedError, "runtime environments"),
         ({"label_selector": {"a": "b"}}, UnsupportedError, "labels"),
-        ({"scheduling_strategy": PlacementGroupSchedulingStrategy(None)}, UnsupportedError, "placement groups"),
+        ({"scheduling_strategy": PlacementGroupSchedulingStrategy(None)}, TypeError, "a placement group"),
         ({"scheduling_strategy": NodeLabelSchedulingStrategy({})}, UnsupportedError, "labels"),
-        ({"placement_group": object()}, NotImplementedError, "placement groups"),
+        ({"placement_group": object()}, NotImplementedError, "PlacementGroupSchedulingStrategy"),
     ],
 )
 def test_wrong_options_of_tasks(options, kind, text):

@@ -187,7 +187,7 @@ def test_whole_gpus_are_whole() -> None:
 
 def test_gpus_come_back() -> None:
     pool = Pool({"GPU": 3.0})
-    one, two = pool.take_gpus(UNIT), pool.take_gpus(2 * UNIT)
+    one, two = pool.take_gpus({"GPU": UNIT}), pool.take_gpus({"GPU": 2 * UNIT})
     assert sorted(one + two) == [0, 1, 2]
-    pool.give_gpus(two, 2 * UNIT)
-    assert sorted(pool.take_gpus(2 * UNIT)) == sorted(two)
+    pool.give_gpus(two, {"GPU": 2 * UNIT})
+    assert sorted(pool.take_gpus({"GPU": 2 * UNIT})) == sorted(two)

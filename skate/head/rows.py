@@ -1,4 +1,4 @@
-"""Actors and jobs in the head's store: how they are written there, and read back.
+"""Actors, jobs and placement groups in the head's store: how they are written there, and read back.
 
 What an actor is made of, which may be large, is a row of its own, written once; what becomes of it is a small one.
 """
@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from ..wire.cluster import JobInfo
-from ..wire.messages import CreateActor, Death
+from ..wire.messages import CreateActor, CreateGroup, Death
 from .actors import Actor, State
+from .groups import Group
 from .store import Store
 
 
@@ -31,15 +32,29 @@ class Row(Struct, array_like=True):
     released: bool
     kill_wanted: bool
     ends: bool
+    why_killed: str
+
+
+class GroupRow(Struct, array_like=True):
+    """What becomes of a placement group."""
+
+    spec: CreateGroup
+    job: str
+    amounts: list[dict[str, int]]
+    state: str
+    nodes: list[int]
+    attempt: int
+    reason: str
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_row = msgspec.msgpack.Decoder(Row).decode
+_decode_group = msgspec.msgpack.Decoder(GroupRow).decode
 _decode_spec = msgspec.msgpack.Decoder(CreateActor).decode
 _decode_job = msgspec.msgpack.Decoder(JobInfo).decode
 
 
-class ActorRows:
+class Rows:
     """The rows of actors, and of the jobs that they are of."""
 
     def __init__(self, store: Store) -> None:
@@ -67,6 +82,7 @@ class ActorRows:
             actor.released,
             actor.kill_wanted,
             actor.ends,
+            actor.why_killed,
         )
         store.put("actor", actor.id, _encode(row))
 
@@ -98,6 +114,7 @@ class ActorRows:
                 row.released,
                 row.kill_wanted,
                 row.ends,
+                row.why_killed,
             )
 
     def keep_job(self, info: JobInfo) -> None:
@@ -107,6 +124,21 @@ class ActorRows:
     def forget_job(self, job: str) -> None:
         """Nothing of a job is left."""
         self.store.delete("job", job.encode())
+
+    def keep_group(self, group: Group) -> None:
+        """Write what has become of a placement group."""
+        row = GroupRow(group.spec, group.job, group.amounts, group.state, group.nodes, group.attempt, group.reason)
+        self.store.put("group", group.spec.id, _encode(row))
+
+    def forget_group(self, ident: bytes) -> None:
+        """A placement group is removed."""
+        self.store.delete("group", ident)
+
+    def load_groups(self) -> Iterator[Group]:
+        """All placement groups."""
+        for _, data in self.store.load("group"):
+            row = _decode_group(data)
+            yield Group(row.spec, row.job, row.amounts, row.state, row.nodes, attempt=row.attempt, reason=row.reason)
 
     def load_jobs(self) -> Iterator[tuple[str, JobInfo]]:
         """All jobs."""
