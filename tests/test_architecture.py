@@ -20,6 +20,7 @@ PURE = (
     "node/scheduler.py",
     "node/resources.py",
     "node/directory.py",
+    "node/spilling.py",
     "head/actors.py",
     "head/nodes.py",
     "head/policy.py",
@@ -61,6 +62,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "client/start.py": {"__init__"},  # the version
     "node/service.py": {"client.errors", "__init__"},  # errors that the node makes travel like all others
     "node/transfer.py": {"client.errors"},
+    "node/spills.py": {"client.errors"},
     "node/main.py": {"worker.zygote"},  # the zygote is forked from the node's own warm interpreter
     "worker/start.py": {"api.alias"},  # `import ray` means skate in workers, too
     "worker/output.py": {"node.logs"},  # the mark at the start of a line

@@ -89,6 +89,7 @@ class Objects:
         else:
             block = self.write(packed)
             ref = ObjectRef(runtime, block.id, SHARED, block)
+            block.ref = weakref.ref(ref)
         if packed.refs:
             ref._contained = contained = Contained([], None)
             contained.refs = packed.refs
@@ -135,7 +136,7 @@ class Objects:
             return ref._value
         if state == SHARED:
             refs = None if ref._contained is None else self.contained(ref._contained)
-            return deserialize(ref._value.view(), refs)
+            return deserialize(self.view(ref._value), refs)
         if state == FAR:
             self.bring(ref)
             return self.load(ref)
@@ -167,16 +168,31 @@ class Objects:
                 refs = [self.adopt(ident) for ident in value.refs]
         if value.kind == m.INLINE:
             return deserialize(value.data, refs)
-        far: list[Block] = []
-        if self.is_far(value):
-            value = self.localize([value], far)[0]
-            if value.kind == m.ERROR:
-                return self.load_value(value)
         with self._runtime.lock:
             block = self.foreign_block(value, held=False)
         if blocks is not None:
             blocks.append(block)
-        return deserialize(block.view(), refs)
+        return deserialize(self.view(block), refs)
+
+    def view(self, block: Block) -> memoryview:
+        """A view of a block's bytes, which are brought here first if they are not.
+
+        Raises:
+            ObjectLostError: nobody has them any more.
+            ObjectStoreFullError: there was no room for them in time.
+        """
+        runtime = self._runtime
+        while True:
+            with runtime.lock:
+                if block.offset:
+                    block.used = next(block.memory.clock)
+                    return block.view()
+            value = m.Value(m.SHARED, b"", block.id, 0, block.size, None, block.node)
+            found = self.bring_values([value])[0]
+            if isinstance(found, m.Value):
+                from .errors import to_raise
+
+                raise to_raise(unpack_error(found.data))
 
     # ------------------------------------------------------------ states
 
@@ -187,7 +203,8 @@ class Objects:
                 ref._contained = Contained(value.refs, None)
             ref._value = value.data
             ref._state = ERROR
-        elif value.kind == m.SHARED and self.is_far(value):
+        elif value.kind == m.SHARED and value.node not in (0, self._runtime.node_no):
+            value.offset = 0  # a place is of no use to others, and may change
             held = Held(self._runtime, value.id) if given else None
             if value.refs:
                 ref._contained = Contained(value.refs, held)
@@ -206,11 +223,19 @@ class Objects:
             ref._state = VALUE
 
     def foreign_block(self, value: m.Value, held: bool) -> Block:
-        """The block that a message names; the same object as long as it lives here."""
+        """The block that a message names; the same object as long as it lives here.
+
+        A place that this process has forgotten is not learnt again from a message of another client, which may be older; the node
+        tells it (`bring_values`).
+        """
         memory = self._runtime.memory
         block = memory.foreign.get(value.id)
         if block is None:
-            block = Block(memory, value.id, value.offset, value.size, mine=False, held=held)
+            here = value.node in (0, self._runtime.node_no)
+            if here and not value.offset:
+                self._runtime.spilling.press()
+            block = Block(memory, value.id, value.offset if here else 0, value.size, mine=False, held=held)
+            block.node = 0 if here else value.node
             memory.foreign[value.id] = block
         elif held:
             if block.held:
@@ -341,8 +366,8 @@ class Objects:
     # ------------------------------------------------------------ bytes on other nodes
 
     def is_far(self, value: m.Value) -> bool:
-        """Whether the bytes of a shared value lie in another node's arena."""
-        return value.node not in (0, self._runtime.node_no)
+        """Whether the node has to be asked for the bytes of a shared value: they are on another node, or on the disk."""
+        return not value.offset or value.node not in (0, self._runtime.node_no)
 
     def _pull(self, value: m.Value, then: Callable[[m.Value], None]) -> None:
         """Have the own node fetch the bytes; `then(value)` with their place here, or an error. Needs the lock."""
@@ -362,33 +387,42 @@ class Objects:
         for then in waiting:
             then(message.value)
 
-    def bring_values(self, values: list[m.Value]) -> list[m.Value]:
-        """The same values with their bytes here, each held once for the caller; or errors in their place."""
-        here: list[m.Value] = list(values)
+    def bring_values(self, values: list[m.Value]) -> list[Block | m.Value]:
+        """The blocks of values, their bytes here, and held; or errors in their place."""
+        here: list[Block | m.Value] = list(values)
         waiter = Waiter(len(values))
 
         def take(at: int, value: m.Value) -> None:
-            if value.kind == m.SHARED:
-                value = m.Value(m.SHARED, b"", value.id, value.offset, value.size, values[at].refs, value.node)
-            here[at] = value
+            here[at] = value if value.kind == m.ERROR else self._here(value)
             waiter.notify()
 
         with self._runtime.lock:
             for at, value in enumerate(values):
                 self._pull(value, partial(take, at))
-        self._runtime.wait_for(waiter, None, lambda: f"the bytes of {len(values)} objects from other nodes")
+        self._runtime.waits.wait_keeping(
+            waiter, lambda: f"the bytes of {len(values)} objects, from other nodes or from disk"
+        )
         return here
+
+    def _here(self, value: m.Value) -> Block:
+        """The node says where the bytes of an object are, and holds them for this process. Needs the lock."""
+        block = self.foreign_block(value, held=True)
+        for each in self._runtime.memory.blocks(value.id):
+            if not each.offset:
+                each.offset = value.offset
+                each.node = 0
+        return block
 
     def localize(self, values: list[m.Value], blocks: list[Block]) -> list[m.Value]:
         """The same values, those of other nodes with their bytes here; what keeps them here is added to `blocks`."""
         far = [at for at, value in enumerate(values) if value.kind == m.SHARED and self.is_far(value)]
         if far:
             values = list(values)
-            for at, value in zip(far, self.bring_values([values[at] for at in far]), strict=True):
-                values[at] = value
-                if value.kind == m.SHARED:
-                    with self._runtime.lock:
-                        blocks.append(self.foreign_block(value, held=True))
+            for at, found in zip(far, self.bring_values([values[at] for at in far]), strict=True):
+                if isinstance(found, Block):
+                    blocks.append(found)
+                else:
+                    values[at] = found
         return values
 
     def bring(self, ref: ObjectRef[Any]) -> None:
@@ -396,18 +430,15 @@ class Objects:
         far = ref._value
         if not isinstance(far, Far):
             return
-        value = self.bring_values([far.value])[0]
+        found = self.bring_values([far.value])[0]
         with self._runtime.lock:
-            if ref._state != FAR:  # another thread was faster
-                if value.kind == m.SHARED:
-                    self._runtime.send(m.Hold(value.id, -1))
+            if ref._state != FAR:
+                return  # another thread was faster
+            if isinstance(found, m.Value):
+                ref._value, ref._state = found.data, ERROR
                 return
-            if value.kind == m.ERROR:
-                ref._value, ref._state = value.data, ERROR
-                return
-            block = self.foreign_block(value, held=True)
-            block.keeps = far.held  # what is inside it is held through its home
-            ref._value = block
+            found.keeps = far.held  # what is inside it is held through its home
+            ref._value = found
             ref._state = SHARED
 
     def node_lost(self, number: int, reason: str) -> None:

@@ -35,6 +35,7 @@ from .pins import Pins
 from .pump import Pump, Waiter
 from .reasons import why_task
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .spilling import Spilling
 from .stream import Stream
 from .streams import Streams
 from .submitter import TaskRecord
@@ -84,6 +85,7 @@ class ClientRuntime:
         self.actors = Actors(self)
         self.streams = Streams(self)
         self.waits = Waits(self)
+        self.spilling = Spilling(self)
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
         self._reserved = 1 << 64
@@ -110,6 +112,8 @@ class ClientRuntime:
             m.Elsewhere: self.tasks.elsewhere,
             m.Pulled: self.objects.pulled,
             m.NodeDied: self.links.node_died,
+            m.Evict: self.spilling.evict,
+            m.Offer: self.spilling.offer,
             m.Refused: self.link.farewell,
         }
 

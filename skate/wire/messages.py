@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
 from .work import (
     CANCELLED as CANCELLED,
     DONE as DONE,
@@ -250,6 +251,8 @@ ToNode = (
     | Ready
     | Dial
     | Pull
+    | Evicted
+    | Offered
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -340,6 +343,8 @@ class Memory(Struct, array_like=True, tag=7):
     offset: int
     size: int
     reason: str = ""
+    disk_full: bool = False
+    """Objects could leave memory if there were room on the disk."""
 
 
 class Freed(Struct, array_like=True, tag=8):
@@ -476,6 +481,8 @@ FromNode = (
     | Dialed
     | Pulled
     | NodeDied
+    | Evict
+    | Offer
 )
 
 encode = msgspec.msgpack.Encoder().encode
