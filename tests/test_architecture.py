@@ -21,6 +21,7 @@ PURE = (
     "node/resources.py",
     "node/directory.py",
     "node/spilling.py",
+    "node/memory_policy.py",
     "head/actors.py",
     "head/nodes.py",
     "head/policy.py",

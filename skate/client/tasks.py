@@ -22,7 +22,7 @@ from .errors import unpack_error
 from .exported import Exported
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
-from .reasons import crash_error
+from .reasons import crash_error, may_retry
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .serialization import serialize
 from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
@@ -563,7 +563,7 @@ class Tasks:
             self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
         elif death.intended:
             self.enqueue(task)
-        elif task.retries_left:
+        elif task.retries_left and may_retry(task, death):
             self._again(task, delay=min(RETRY_DELAY_S * 2**task.attempt, RETRY_DELAY_MAX_S))
         else:
             name = task.function.options.name

@@ -114,6 +114,7 @@ def _store(node: Node, _: Any) -> dict[str, Any]:
         "free": node.directory.free.total,
         "objects": len(node.directory.entries),
         **node.spills.state(),
+        "memory_kills": node.monitor.kills,
     }
 
 

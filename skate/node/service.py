@@ -25,7 +25,7 @@ from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
 from ..wire.cluster import JobEnded, NodeInfo
-from ..wire.config import SpillConfig
+from ..wire.config import SystemConfig
 from .abroad import Abroad
 from .actors import ActorShell, Parked
 from .claims import Claims
@@ -33,6 +33,7 @@ from .client import Client
 from .directory import Directory
 from .logs import Logs
 from .memory import MemoryQueue
+from .memory_monitor import MemoryMonitor
 from .objects import ObjectShell
 from .output import Output
 from .pool import WorkerPool
@@ -73,7 +74,7 @@ class Node:
         arena_bytes: int,
         session_dir: Path,
         zygote: Channel,
-        spill: SpillConfig | None = None,
+        system: SystemConfig | None = None,
     ) -> None:
         self.total = total
         self.arena_fd = arena_fd
@@ -95,7 +96,8 @@ class Node:
         self.lost = m.Value(m.ERROR, _lost_error())
         self.parts: list[Part] = [self.pool, self.memory, self.output, self.objects]
         """What has something to do at times."""
-        self.spills = SpillShell(self, spill or SpillConfig())
+        self.spills = SpillShell(self, (system or SystemConfig()).spill)
+        self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -499,6 +501,7 @@ class Node:
 
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
+        worker.since = time.monotonic()
         client = self.clients[lease.client]
         if client.far:
             self.abroad.lease(client, lease)

@@ -34,5 +34,14 @@ class MemoryConfig(Struct):
     """How often it is looked at; 0: never."""
     min_free_bytes: int = -1
     """Alternatively, the memory that must stay free; the higher of the two limits counts. -1: none."""
+    limit_bytes: int = 0
+    """A limit of our own, on the memory of this node's workers, in place of the machine's; 0: none."""
     task_oom_retries: int = -1
     """How often a task that was killed for memory is run again before it fails; -1: without end."""
+
+
+class SystemConfig(Struct):
+    """Both."""
+
+    spill: SpillConfig = field(default_factory=SpillConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)

@@ -300,6 +300,8 @@ class Death(Struct, array_like=True):
     intended: bool = False
     pid: int = 0
     out_of_memory: bool = False
+    oom_retries: int = -1
+    """If so, how often a task may be run again for that reason; -1: without end."""
 
 
 class WorkerDied(Struct, array_like=True, tag=3):
