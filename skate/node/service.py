@@ -492,7 +492,8 @@ class Node:
         def done(value: m.Value) -> None:
             self.send(client, m.Pulled(message.id, value))
 
-        if message.node in (0, self.node_no):
+        home = message.id[:4] == self.directory.number  # others may have copies: it is here all the same
+        if message.node in (0, self.node_no) or home:
             self.spills.on_pull(client, message.id)
         elif self.transfers is None:
             done(self.lost)
