@@ -21,6 +21,8 @@ PURE = (
     "node/scheduler.py",
     "node/resources.py",
     "node/directory.py",
+    "node/spilling.py",
+    "node/memory_policy.py",
     "head/actors.py",
     "head/bundles.py",
     "head/groups.py",
@@ -65,6 +67,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "client/start.py": {"__init__"},  # the version
     "node/service.py": {"client.errors", "__init__"},  # errors that the node makes travel like all others
     "node/transfer.py": {"client.errors"},
+    "node/spills.py": {"client.errors"},
     "node/main.py": {"worker.zygote"},  # the zygote is forked from the node's own warm interpreter
     "worker/start.py": {"api.alias"},  # `import ray` means skate in workers, too
     "worker/output.py": {"node.logs"},  # the mark at the start of a line

@@ -33,14 +33,14 @@ _HIDDEN = {
     "_memory": True,
     "_temp_dir": True,
     "_node_name": True,
-    "object_spilling_directory": False,
+    "object_spilling_directory": True,
     "_enable_object_reconstruction": False,
     "_plasma_directory": False,
     "_node_ip_address": False,
     "_redis_username": False,
     "_redis_password": False,
     "_metrics_export_port": False,
-    "_system_config": False,
+    "_system_config": True,
     "_tracing_startup_hook": False,
     "_driver_object_store_memory": False,
     "_cluster_id": False,
@@ -92,6 +92,9 @@ def init(
         log_to_driver: print what tasks and actors print; None is True.
         namespace: where named actors of this program live; None is a namespace of its own.
         _memory: bytes that tasks may ask for with `memory=`.
+        object_spilling_directory: the folder or fsspec URL for objects that do not fit into memory; None is the session's folder.
+        _system_config: settings of spilling and of the memory monitor, by name: see docs/objects.md. They count for a node that
+            this call starts.
         _temp_dir, _node_name: where the session's files go, and the name of this node.
         labels, local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
             runtime_env, enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
@@ -132,7 +135,14 @@ def init(
     if configure_logging:
         _configure_logging(logging_level, logging_format)
     with _lock:
-        asks = not (num_cpus is None and num_gpus is None and not resources and object_store_memory is None)
+        given = (
+            num_cpus,
+            num_gpus,
+            object_store_memory,
+            hidden.get("_system_config"),
+            hidden.get("object_spilling_directory"),
+        )
+        asks = bool(resources) or any(value is not None for value in given)
         return _start(options, mode, ignore_reinit_error, address, asks)
 
 
@@ -253,6 +263,8 @@ def _init_options(
             raise ValueError(f"object_store_memory must be above 0, not {object_store_memory!r}.")
     if namespace is not None and (not isinstance(namespace, str) or not namespace):
         raise TypeError(f"namespace must be a string that is not empty, or None, not {namespace!r}.")
+    from ..client.system_config import read_system_config
+
     return InitOptions(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
@@ -263,6 +275,7 @@ def _init_options(
         log_to_driver=log_to_driver,
         temp_dir=hidden.get("_temp_dir"),
         node_name=hidden.get("_node_name") or "",
+        system=read_system_config(hidden.get("_system_config"), hidden.get("object_spilling_directory")),
     )
 
 
@@ -291,8 +304,8 @@ def _find_session(address: str | None, options: InitOptions, asks_for_resources:
         return found[0] if found else None
     if asks_for_resources:
         raise ValueError(
-            f"{origin}={address!r} names a cluster that has its own resources: leave num_cpus, num_gpus, resources and "
-            "object_store_memory out."
+            f"{origin}={address!r} names a cluster that has its own resources: leave num_cpus, num_gpus, resources, "
+            "object_store_memory, object_spilling_directory and _system_config out."
         )
     if address == "auto":
         if not found:

@@ -77,8 +77,12 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
 @click.option("--include-dashboard", type=bool, default=None, help="Not supported yet but for False.")
 @click.option("--dashboard-host", default=None, help="Not supported yet.")
 @click.option("--dashboard-port", type=int, default=None, help="Not supported yet.")
-@click.option("--system-config", default=None, metavar="JSON", help="Not supported yet.")
-@click.option("--object-spilling-directory", default=None, help="Not supported yet.")
+@click.option(
+    "--system-config", default="{}", metavar="JSON", help="Settings of spilling and the memory monitor, by name."
+)
+@click.option(
+    "--object-spilling-directory", default=None, metavar="DIR", help="Where objects go that do not fit in memory."
+)
 @click.option("--disable-usage-stats", is_flag=True, help="Without effect: there are none.")
 def start_command(**options: Any) -> None:
     """Start a node on this machine: the head of a new cluster, or a member of one."""

@@ -12,6 +12,7 @@ import msgspec
 
 from ..client import sessions
 from ..client.init_options import InitOptions
+from ..client.system_config import read_system_config
 from ..exceptions import RayError
 
 HEAD_PORT = 6379
@@ -36,6 +37,8 @@ def start(
     block: bool,
     disable_usage_stats: bool,
     include_dashboard: bool | None,
+    system_config: str,
+    object_spilling_directory: str | None,
     **unsupported: Any,
 ) -> None:
     """Start a node, and say how others join it."""
@@ -52,6 +55,10 @@ def start(
             raise click.UsageError(f"--{name.replace('_', '-')} is not supported yet: leave it out")
     head_host, head_port = _host_and_port(address) if address else ("", 0)
     host = node_ip_address or own_address(head_host)
+    try:
+        system = read_system_config(_table("--system-config", system_config, object), object_spilling_directory)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(f"--system-config: {error}") from None
     options = InitOptions(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
@@ -60,6 +67,7 @@ def start(
         object_store_memory=object_store_memory,
         temp_dir=temp_dir,
         node_name=node_name,
+        system=system,
     )
     wish = sessions.Wish(
         head,
@@ -108,7 +116,7 @@ def _table(option: str, text: str, kinds: Any) -> dict[str, Any]:
     except ValueError as error:
         raise click.UsageError(f"{option} {text!r} is not JSON: {error}") from None
     if not isinstance(found, dict) or not all(
-        isinstance(value, kinds) and not isinstance(value, bool) for value in found.values()
+        isinstance(value, kinds) and (kinds is object or not isinstance(value, bool)) for value in found.values()
     ):
         raise click.UsageError(f'{option} {text!r}: it must be an object such as {{"name": value}}')
     return found

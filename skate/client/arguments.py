@@ -104,6 +104,8 @@ def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
     if task.dependencies is not None:
         to_value = runtime.objects.to_value
         dependencies = [m.Dependency(where, to_value(ref)) for where, ref in task.dependencies]
+        if runtime.spilling.pressed:
+            runtime.spilling.forget_places(task, dependencies)
     refs = None if task.refs is None else [ref.binary() for ref in task.refs]
     shared = None
     if task.shared is not None:

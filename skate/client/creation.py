@@ -92,7 +92,7 @@ class Creation:
             runtime.grants.lend(code.block)
         return m.CreateActor(
             actor.id,
-            m.Definition(0, code.hash, code.value(runtime), options.class_name, 1),
+            m.Definition(0, code.hash, placeless(code.value(runtime)), options.class_name, 1),
             m.Value(m.INLINE),
             None,
             meta,
@@ -144,14 +144,16 @@ class Creation:
                 self.abandon(actor, "an argument of it failed")
                 return
             depends.append(objects.publish(ref))
-        request.dependencies = [m.Dependency(where, objects.to_value(ref)) for where, ref in record.dependencies or ()]
+        request.dependencies = [
+            m.Dependency(where, placeless(objects.to_value(ref))) for where, ref in record.dependencies or ()
+        ]
         nested = [objects.publish(ref) for ref in record.refs or ()]
         depends.extend(nested)
         if record.shared is not None:
             block = record.shared
             runtime.grants.lend(block)
             depends.append(block.id)
-            request.body = runtime.grants.value(block, nested or None)
+            request.body = placeless(runtime.grants.value(block, nested or None))
         else:
             request.body = m.Value(m.INLINE, record.body, b"", 0, 0, nested or None)
         code = request.definition.code
@@ -177,3 +179,9 @@ class Creation:
         actor.death = m.Death(reason, intended=True)
         self.runtime.links.head.answer(m.FoundActor(request.request, actor.id, request.meta, created=True))
         self.actors.life.fail_all(actor)
+
+
+def placeless(value: m.Value) -> m.Value:
+    """A value that is kept for long: where its bytes are then, the node will know."""
+    value.offset = 0
+    return value

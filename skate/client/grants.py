@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..exceptions import ObjectStoreFullError
+from ..exceptions import ObjectStoreFullError, OutOfDiskError
 from ..wire import messages as m
 from .memory import CACHE_BYTES, GRANT_BYTES, Block
 from .refs import SHARED
@@ -21,6 +21,8 @@ PUT_PATIENCE_S = 5.0
 """A driver that puts into a full store is probably the one who holds what is in it: it waits for others this long."""
 RESULT_PATIENCE_S = 600.0
 """A task whose result finds no room waits for the consumers of earlier ones, and says so on stderr."""
+KEEP_CPU_S = 5.0
+"""So long a task that waits for memory keeps its CPU; then another may run, which perhaps uses up what is in the store."""
 
 
 class Grants:
@@ -35,6 +37,7 @@ class Grants:
 
         Raises:
             ObjectStoreFullError: the store cannot hold it.
+            OutOfDiskError: it could, if there were room on the disk for what is in it.
         """
         runtime = self.runtime
         link = runtime.link
@@ -44,13 +47,16 @@ class Grants:
             patience = PUT_PATIENCE_S if runtime.is_driver else RESULT_PATIENCE_S
             link.send(m.WantMemory(slot.number, max(size + 64, GRANT_BYTES), patience))
         try:
-            answer: m.Memory = link.wait_request(slot, why=f"{size} bytes of object store memory")
+            runtime.waits.wait_keeping(slot.waiter, lambda: f"{size} bytes of object store memory", KEEP_CPU_S)
+            answer: m.Memory = link.wait_request(slot)
         except BaseException:
             with runtime.lock:
                 slot.abandoned = True
                 if slot.answer is not None:
                     link.answer(slot.answer)
             raise
+        if not answer.size and answer.disk_full:
+            raise OutOfDiskError(f"cannot store an object of {size} bytes: {answer.reason}")
         if not answer.size:
             raise ObjectStoreFullError(f"cannot store an object of {size} bytes: {answer.reason}")
         try:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from ..wire.config import SystemConfig
+
 
 class InitOptions(Struct, frozen=True, eq=False):
     """The settings of a runtime on this machine, checked.
@@ -18,6 +20,7 @@ class InitOptions(Struct, frozen=True, eq=False):
         namespace: of named actors; "" means one of its own for this job.
         log_to_driver: print the output of workers on the driver's terminal.
         temp_dir: where the session's folder is made; None means the system's place.
+        system: about spilling and memory.
         node_name: shown in the list of nodes; "" means the host's name.
     """
 
@@ -30,3 +33,4 @@ class InitOptions(Struct, frozen=True, eq=False):
     log_to_driver: bool = True
     temp_dir: str | None = None
     node_name: str = ""
+    system: SystemConfig = field(default_factory=SystemConfig)

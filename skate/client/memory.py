@@ -7,11 +7,13 @@ A block lives as long as anything in this process needs it: a reference, a task 
 somebody still holds (an array that was read without a copy). Its end is the end of the `Block` object.
 
 INV-1: `free` and the blocks with `mine` set are disjoint, and together all memory that the node gave.
-INV-2: a block that the node knows (`held`) is freed by the node's word (`Freed`) only; one it does not, at once.
+INV-2: a block that this process has agreed to forget the place of (`offset` 0) is neither `mine` nor in `lent`, and has no view.
+INV-3: a block that the node knows (`held`) is freed by the node's word (`Freed`) only; one it does not, at once.
 """
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import deque
 from typing import Any
@@ -28,7 +30,9 @@ CACHE_BYTES = 1 << 30
 class Block:
     """A packed value in the arena. Ends by itself when nothing needs it."""
 
-    __slots__ = ("__weakref__", "_exporter", "held", "id", "keeps", "memory", "mine", "offset", "recipe", "size")
+    __slots__ = (
+        "__weakref__", "_exporter", "held", "id", "keeps", "memory", "mine", "node", "offset", "recipe", "ref", "size", "used"
+    )  # fmt: skip
 
     def __init__(self, memory: Memory, ident: bytes, offset: int, size: int, mine: bool, held: bool) -> None:
         self.memory = memory
@@ -37,6 +41,11 @@ class Block:
         self.size = size
         self.mine = mine
         self.held = held
+        self.node = 0
+        """The node that has the bytes, if not this one."""
+        self.ref: weakref.ref[Any] | None = None
+        """The reference of a value that was put here, once it is written."""
+        self.used = next(memory.clock)
         self.keeps: Any = None
         """What has to live as long as this does."""
         self.recipe: Any = None
@@ -49,10 +58,20 @@ class Block:
         """A read-only view; it and everything cut from it keep the block alive."""
         exporter: Any = self._exporter() if self._exporter is not None else None
         if exporter is None:
+            assert self.offset, "its place is not known: it has to be asked for"
             exporter = self.memory.arena.exporter(self.offset, self.size, self.mine)
             exporter.block = self
             self._exporter = weakref.ref(exporter)
         return memoryview(exporter).cast("B").toreadonly()
+
+    def is_read(self) -> bool:
+        """Whether somebody has a view of it."""
+        return self._exporter is not None and self._exporter() is not None
+
+    def forget_place(self) -> None:
+        """It may leave memory: who reads it asks for it again. The memory is the node's."""
+        self.offset = 0
+        self.mine = False
 
     def __del__(self) -> None:
         self.memory.ended.append((self.id, self.offset, self.size, self.mine, self.held))
@@ -63,6 +82,8 @@ class Memory:
 
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
+        self.clock = itertools.count()
+        """Counts uses of blocks, to tell which was not used for longest."""
         self.free = Ranges()
         self.ended: deque[tuple[bytes, int, int, bool, bool]] = deque()
         self.lent: dict[bytes, tuple[int, int]] = {}
@@ -90,6 +111,10 @@ class Memory:
         block.held = False
         block.mine = False
 
+    def blocks(self, ident: bytes) -> list[Block]:
+        """The blocks of an id in this process: one that it made, one that it was sent."""
+        return [block for block in (self.own.get(ident), self.foreign.get(ident)) if block is not None]
+
     def freed(self, ident: bytes) -> None:
         """Nobody holds a lent block any more."""
         at = self.lent.pop(ident, None)
@@ -111,7 +136,7 @@ class Memory:
     def close(self) -> None:
         """Let go of the arena; it stays mapped while somebody still reads a view of it."""
         blocks = [*self.own.values(), *self.foreign.values()]
-        viewed = any(block._exporter is not None and block._exporter() is not None for block in blocks)
+        viewed = any(block.is_read() for block in blocks)
         self.arena.close(unmap=not viewed)
 
     def surplus(self, keep: int) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ObjectLostError, OwnerDiedError
 from ..wire import messages as m
-from .errors import pack_error, unpack_error
+from .errors import pack_error, to_raise, unpack_error
 from .memory import Block
 from .pump import Waiter
 from .refs import ERROR, FAR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef, home_of
@@ -95,6 +95,7 @@ class Objects:
         else:
             block = self.write(packed)
             ref = ObjectRef(runtime, block.id, SHARED, block)
+            block.ref = weakref.ref(ref)
         if packed.refs:
             ref._contained = contained = Contained([], None)
             contained.refs = packed.refs
@@ -141,7 +142,14 @@ class Objects:
             return ref._value
         if state == SHARED:
             refs = None if ref._contained is None else self.contained(ref._contained)
-            return deserialize(ref._value.view(), refs)
+            view = self.find(ref._value)
+            if not isinstance(view, m.Value):
+                return deserialize(view, refs)
+            if view.kind == m.LOST:
+                with self._runtime.lock:
+                    self._runtime.rebuild.lost(ref, view.data)
+                return self.load(ref)
+            raise to_raise(unpack_error(view.data))
         if state == ERROR:
             raise self.error_of(ref)
         self.bring(ref)
@@ -149,8 +157,6 @@ class Objects:
 
     def error_of(self, ref: ObjectRef[Any]) -> BaseException:
         """What `get` raises for a reference that has failed, fresh each time."""
-        from .errors import to_raise
-
         error = ref._value
         return to_raise(unpack_error(error) if isinstance(error, bytes) else error)
 
@@ -164,8 +170,6 @@ class Objects:
     def load_value(self, value: m.Value, blocks: list[Block] | None = None) -> Any:
         """The object that a message's value stands for; blocks it reads are added to `blocks`."""
         if value.kind in (m.ERROR, m.LOST):
-            from .errors import to_raise
-
             raise to_raise(unpack_error(value.data))
         refs = None
         if value.refs:
@@ -173,27 +177,48 @@ class Objects:
                 refs = [self.adopt(ident) for ident in value.refs]
         if value.kind == m.INLINE:
             return deserialize(value.data, refs)
-        far: list[Block] = []
-        if self.is_far(value):
-            value = self.localize([value], far)[0]
-            if value.kind != m.SHARED:
-                return self.load_value(value)
         with self._runtime.lock:
             block = self.foreign_block(value, held=False)
         if blocks is not None:
             blocks.append(block)
-        return deserialize(block.view(), refs)
+        return deserialize(self.view(block), refs)
+
+    def view(self, block: Block) -> memoryview:
+        """A view of a block's bytes, which are brought here first if they are not.
+
+        Raises:
+            ObjectLostError: nobody has them any more.
+            ObjectStoreFullError: there was no room for them in time.
+        """
+        found = self.find(block)
+        if isinstance(found, m.Value):
+            raise to_raise(unpack_error(found.data))
+        return found
+
+    def find(self, block: Block) -> memoryview | m.Value:
+        """As `view`, with the error as a value."""
+        runtime = self._runtime
+        while True:
+            with runtime.lock:
+                if block.offset:
+                    block.used = next(block.memory.clock)
+                    return block.view()
+            value = m.Value(m.SHARED, b"", block.id, 0, block.size, None, block.node)
+            found = self.bring_values([value])[0]
+            if isinstance(found, m.Value):
+                return found
 
     # ------------------------------------------------------------ states
 
     def set_value(self, ref: ObjectRef[Any], value: m.Value, given: bool) -> None:
         """A reference gets its value. `given`: the sender has registered this process as a holder of what needs one."""
-        if value.kind == m.ERROR:
+        if value.kind in (m.ERROR, m.LOST):
             if value.refs:
                 ref._contained = Contained(value.refs, None)
             ref._value = value.data
             ref._state = ERROR
-        elif value.kind == m.SHARED and self.is_far(value):
+        elif value.kind == m.SHARED and value.node not in (0, self._runtime.node_no):
+            value.offset = 0  # a place is of no use to others, and may change
             held = Held(self._runtime, value.id) if given else None
             if value.refs:
                 ref._contained = Contained(value.refs, held)
@@ -212,11 +237,19 @@ class Objects:
             ref._state = VALUE
 
     def foreign_block(self, value: m.Value, held: bool) -> Block:
-        """The block that a message names; the same object as long as it lives here."""
+        """The block that a message names; the same object as long as it lives here.
+
+        A place that this process has forgotten is not learnt again from a message of another client, which may be older; the node
+        tells it (`bring_values`).
+        """
         memory = self._runtime.memory
         block = memory.foreign.get(value.id)
         if block is None:
-            block = Block(memory, value.id, value.offset, value.size, mine=False, held=held)
+            here = value.node in (0, self._runtime.node_no)
+            if here and not value.offset:
+                self._runtime.spilling.press()
+            block = Block(memory, value.id, value.offset if here else 0, value.size, mine=False, held=held)
+            block.node = 0 if here else value.node
             memory.foreign[value.id] = block
         elif held:
             if block.held:
@@ -357,8 +390,8 @@ class Objects:
     # ------------------------------------------------------------ bytes on other nodes
 
     def is_far(self, value: m.Value) -> bool:
-        """Whether the bytes of a shared value lie in another node's arena."""
-        return value.node not in (0, self._runtime.node_no)
+        """Whether the node has to be asked for the bytes of a shared value: they are on another node, or on the disk."""
+        return not value.offset or value.node not in (0, self._runtime.node_no)
 
     def _pull(self, value: m.Value, then: Callable[[m.Value], None]) -> None:
         """Have the own node fetch the bytes; `then(value)` with their place here, or an error. Needs the lock."""
@@ -378,33 +411,42 @@ class Objects:
         for then in waiting:
             then(message.value)
 
-    def bring_values(self, values: list[m.Value]) -> list[m.Value]:
-        """The same values with their bytes here, each held once for the caller; or errors in their place."""
-        here: list[m.Value] = list(values)
+    def bring_values(self, values: list[m.Value]) -> list[Block | m.Value]:
+        """The blocks of values, their bytes here, and held; or errors in their place."""
+        here: list[Block | m.Value] = list(values)
         waiter = Waiter(len(values))
 
         def take(at: int, value: m.Value) -> None:
-            if value.kind == m.SHARED:
-                value = m.Value(m.SHARED, b"", value.id, value.offset, value.size, values[at].refs, value.node)
-            here[at] = value
+            here[at] = self._here(value) if value.kind == m.SHARED else value
             waiter.notify()
 
         with self._runtime.lock:
             for at, value in enumerate(values):
                 self._pull(value, partial(take, at))
-        self._runtime.wait_for(waiter, None, lambda: f"the bytes of {len(values)} objects from other nodes")
+        self._runtime.waits.wait_keeping(
+            waiter, lambda: f"the bytes of {len(values)} objects, from other nodes or from disk"
+        )
         return here
+
+    def _here(self, value: m.Value) -> Block:
+        """The node says where the bytes of an object are, and holds them for this process. Needs the lock."""
+        block = self.foreign_block(value, held=True)
+        for each in self._runtime.memory.blocks(value.id):
+            if not each.offset:
+                each.offset = value.offset
+                each.node = 0
+        return block
 
     def localize(self, values: list[m.Value], blocks: list[Block]) -> list[m.Value]:
         """The same values, those of other nodes with their bytes here; what keeps them here is added to `blocks`."""
         far = [at for at, value in enumerate(values) if value.kind == m.SHARED and self.is_far(value)]
         if far:
             values = list(values)
-            for at, value in zip(far, self.bring_values([values[at] for at in far]), strict=True):
-                values[at] = value
-                if value.kind == m.SHARED:
-                    with self._runtime.lock:
-                        blocks.append(self.foreign_block(value, held=True))
+            for at, found in zip(far, self.bring_values([values[at] for at in far]), strict=True):
+                if isinstance(found, Block):
+                    blocks.append(found)
+                else:
+                    values[at] = found
         return values
 
     def bring(self, ref: ObjectRef[Any]) -> None:
@@ -415,7 +457,7 @@ class Objects:
                 self._ask_for(ref).append(waiter.notify)
             else:
                 waiter.notify()
-        self._runtime.wait_for(waiter, None, lambda: f"the bytes of object {ref.hex()} from another node")
+        self._runtime.waits.wait_keeping(waiter, lambda: f"the bytes of object {ref.hex()} from another node")
         self._runtime.waits.await_done(ref)  # they may be lost, and made again
 
     def bring_soon(self, refs: Sequence[ObjectRef[Any]]) -> None:
@@ -442,7 +484,7 @@ class Objects:
         elif value.kind == m.ERROR:
             ref._value, ref._state = value.data, ERROR
         else:
-            block = self.foreign_block(value, held=True)
+            block = self._here(value)
             block.keeps = far.held  # what is inside it is held through its home
             block.recipe = far.recipe
             ref._value = block

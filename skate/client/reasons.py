@@ -41,6 +41,18 @@ def why_task(runtime: ClientRuntime, task: TaskRecord) -> tuple[str, dict[str, f
     return f"{name} runs on worker process {worker.pid}", None
 
 
+def may_retry(task: TaskRecord, death: m.Death) -> bool:
+    """Whether a task that may be retried is, after this death: one for want of memory counts on a budget of its own."""
+    if not death.out_of_memory:
+        return True
+    task.ooms += 1
+    if 0 <= death.oom_retries < task.ooms:
+        return False
+    if task.retries_left > 0:
+        task.retries_left += 1  # this attempt is not one of them
+    return True
+
+
 def crash_error(what: str, death: m.Death, attempts: int) -> WorkerCrashedError:
     """The error of work whose process died."""
     times = "" if attempts == 1 else f" on each of {attempts} attempts"

@@ -91,23 +91,23 @@ class Rebuild:
 
     def lost(self, ref: ObjectRef[Any], error: bytes) -> None:
         """The bytes of a reference cannot be had: make them again, or have its home see to that, or fail. Needs the lock."""
-        if ref._state != FAR:
+        if ref._state not in (FAR, SHARED):
             return  # it is being made again, or has been
-        value = ref._value.value
+        block, node = _bytes_of(ref)
         ident = ref.binary()
         mine = ident[:8] == self.runtime.client_id
-        if mine:
+        if mine and (ref._value.recipe is not None or not error):
             recipe = ref._value.recipe
             if ref._hold is not None:
-                self.runtime.send(m.Lost(ident, value.id))
+                self.runtime.send(m.Lost(ident, block))
             self._reset(ref, PENDING)
-            self._make(ref, recipe, value.node)
-        elif ref._hold is not None:
+            self._make(ref, recipe, node)
+        elif not mine and ref._hold is not None and block != ident:
             self._reset(ref, REMOTE)
             self.runtime.objects.fetching[ident] = ref
-            self.runtime.tell(m.Lost(ident, value.id))
+            self.runtime.tell(m.Lost(ident, block))
         else:
-            ref._value, ref._state = error or ObjectLostError(ident.hex(), self._where(value.node)), ERROR
+            ref._value, ref._state = error or ObjectLostError(ident.hex(), self._where(node)), ERROR
 
     def asked(self, message: m.Rebuild) -> None:
         """The home of an object of this process has heard that its bytes are lost. Needs the lock."""
@@ -115,7 +115,7 @@ class Rebuild:
         ref = objects.known.get(message.id)
         if ref is not None and ref._state == PENDING:
             return  # it is under way, and will be delivered
-        if ref is not None and ref._state == SHARED:
+        if ref is not None and ref._state == SHARED and ref._value.offset:
             self.runtime.send(m.Deliver(message.id, objects.to_value(ref)))  # there is a copy here
             return
         recipe = self.lineage.published.get(message.id)
@@ -128,7 +128,7 @@ class Rebuild:
         idents = {value.id for value in reply.values or ()}
         waits = False
         for _, ref in task.dependencies or ():
-            if ref._state == FAR and ref._value.value.id in idents:
+            if ref._state in (FAR, SHARED) and _bytes_of(ref)[0] in idents:
                 self.lost(ref, reply.data)
             waits |= ref._state < VALUE or ref._state == ERROR
         if not waits and not task.retries_left:
@@ -274,6 +274,12 @@ class Rebuild:
     def _where(self, node: int) -> str:
         reason = self.runtime.links.dead.get(node)
         return f"its bytes were on node {node}, which is gone ({reason})" if reason else "its bytes are lost"
+
+
+def _bytes_of(ref: ObjectRef[Any]) -> tuple[bytes, int]:
+    """The block that has a reference's bytes, and the node that has the block."""
+    value = ref._value.value if ref._state == FAR else ref._value
+    return value.id, value.node
 
 
 def _outputs(task: TaskRecord) -> list[Any]:

@@ -14,7 +14,7 @@ from ..exceptions import RayTaskError, TaskCancelledError
 from ..wire import messages as m
 from .errors import unpack_error
 from .pipe import FarPipe
-from .reasons import crash_error
+from .reasons import crash_error, may_retry
 from .submitter import FAR_BITS, NUMBER_MASK, TaskRecord, far
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Retries:
             self.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
         elif death.intended:
             self.tasks.enqueue(task)
-        elif task.retries_left:
+        elif task.retries_left and may_retry(task, death):
             self._again(task, delay=min(RETRY_DELAY_S * 2**task.attempt, RETRY_DELAY_MAX_S))
         else:
             name = task.function.options.name

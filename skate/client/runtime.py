@@ -38,6 +38,7 @@ from .pump import Pump, Waiter
 from .reasons import why_task
 from .rebuild import Rebuild
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .spilling import Spilling
 from .stream import Stream
 from .streams import Streams
 from .submitter import TaskRecord
@@ -89,6 +90,7 @@ class ClientRuntime:
         self.actors = Actors(self)
         self.streams = Streams(self)
         self.waits = Waits(self)
+        self.spilling = Spilling(self)
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
         self._reserved = 1 << 64
@@ -115,6 +117,8 @@ class ClientRuntime:
             m.Elsewhere: self.tasks.elsewhere,
             m.Pulled: self.objects.pulled,
             m.NodeDied: self.links.node_died,
+            m.Evict: self.spilling.evict,
+            m.Offer: self.spilling.offer,
             m.Refused: self.link.farewell,
             m.Rebuild: self.rebuild.asked,
             m.GroupChanged: self.groups.changed,

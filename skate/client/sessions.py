@@ -118,6 +118,7 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
         "total": total,
         "arena_bytes": store + HEADER_BYTES,
         "session_dir": folder,
+        "system": msgspec.to_builtins(options.system),
         "membership": {
             **msgspec.to_builtins(wish),
             "token": secret,

@@ -48,7 +48,12 @@ def start(options: InitOptions) -> ClientRuntime:
     session_dir = make_session_dir(options.temp_dir)
     mine, theirs = pair()
     settings = msgspec.json.encode(
-        {"total": total, "arena_bytes": store + HEADER_BYTES, "session_dir": session_dir}
+        {
+            "total": total,
+            "arena_bytes": store + HEADER_BYTES,
+            "session_dir": session_dir,
+            "system": options.system,
+        }
     ).decode()
     path = "\n".join(entry or os.getcwd() for entry in sys.path)
     with open_log(session_dir) as log:

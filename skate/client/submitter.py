@@ -64,6 +64,7 @@ class TaskRecord:
         "dependencies",
         "function",
         "missing",
+        "ooms",
         "parent",
         "pins",
         "ref",
@@ -90,6 +91,8 @@ class TaskRecord:
         self.retries_left = 0
         self.cancelled = False
         self.missing = 0
+        self.ooms = 0
+        """How often its worker was killed because memory had run out."""
         self.pins: Any = None
         self.parent: tuple[bytes, int] | None = None
 

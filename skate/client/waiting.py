@@ -78,6 +78,19 @@ class Waits:
             return self._wait_in_worker(waiter, timeout, why)
         return self._wait_telling(waiter, timeout, why)
 
+    def wait_keeping(self, waiter: Waiter, why: Callable[[], str], keep_s: float | None = None) -> None:
+        """Wait for memory. A worker keeps its CPU, for `keep_s` at least: those who would run on it need memory, too, and all
+        would have a part of what they need, and none enough."""
+        pump = self.runtime.pump
+        if pump.wait(waiter, BLOCK_AFTER_S):
+            return
+        if self.runtime.before_block is not None:
+            self.runtime.before_block()
+        if keep_s is None:
+            self._wait_telling(waiter, None, why)
+        elif not pump.wait(waiter, keep_s):
+            self.wait_for(waiter, None, why)
+
     def _wait_in_worker(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
         first = BLOCK_AFTER_S if timeout is None else min(timeout, BLOCK_AFTER_S)
         if self.runtime.pump.wait(waiter, first):

@@ -13,12 +13,21 @@ INV-2: a block's range is in exactly one of: its owner's grant, or (owner gone) 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct, field
 
 from ..store.arena import ALIGN
 from ..store.ranges import Ranges
 from ..wire.messages import SHARED, Value
 
+if TYPE_CHECKING:
+    from .spilling import Spilling
+
+STORE = b"\xff\xff\xff\xffstor"
+"""Who has the memory of objects that have been on the disk, or are to go there: the node itself."""
+SENDER = b"\xff\xff\xff\xffsend"
+"""Who holds an object while it is sent to another node."""
 GONE_MAX = 1 << 16
 """A message that speaks for a client which ended more than so many clients ago does not exist."""
 
@@ -55,6 +64,7 @@ class Directory:
         self.entries: dict[bytes, Entry] = {}
         self.number = b""
         """What the ids of this node's objects begin with, in a cluster."""
+        self.spilling: Spilling | None = None
         self.claims: list[tuple[bytes, int]] = []
         """Objects of other nodes that entries here begin (1) or cease (-1) to contain."""
         self.condemned: set[bytes] = set()
@@ -122,6 +132,8 @@ class Directory:
 
     def _set(self, entry: Entry, ident: bytes, value: Value, effects: Effects) -> None:
         entry.value = value
+        if self.spilling is not None and value.kind == SHARED and value.id == ident:
+            self.spilling.touch(ident)
         children = list(value.refs or ())
         if value.id and value.id != ident:
             children.append(value.id)
@@ -146,6 +158,8 @@ class Directory:
         entry.held += change
         if entry.held <= 0:
             self.condemned.add(ident)
+        elif change > 0 and self.spilling is not None:
+            self.spilling.disturb(ident)
 
     def fetch(self, client: bytes, ident: bytes, effects: Effects) -> None:
         """A client wants the value, now or when it exists."""
@@ -176,8 +190,11 @@ class Directory:
             oldest = next((old for old in self.gone if old not in self.grants), None)
             if oldest is not None:
                 del self.gone[oldest]
+        held: set[bytes] = set()
         for ident, entry in list(self.entries.items()):
             count = entry.holders.pop(client, 0)
+            if count or entry.owner == client:
+                held.add(ident)
             if count:
                 entry.held -= count
                 if entry.held <= 0:
@@ -186,6 +203,8 @@ class Directory:
                 entry.waiting = [other for other in entry.waiting if other != client]
             if entry.owner == client and entry.value is None and not entry.is_actor and entry.known:
                 self._set(entry, ident, lost, effects)
+        if self.spilling is not None:
+            self.spilling.client_gone(client, held)
 
     def take_condemned(self) -> set[bytes]:
         """What is condemned by now. Read all channels empty, then `sweep` it; or put it back with `condemned.update`."""
@@ -221,6 +240,8 @@ class Directory:
             effects.actors.append(ident)
         value = entry.value
         if value is not None and value.kind == SHARED and value.id == ident:
+            if self.spilling is not None and self.spilling.ended(ident, entry):
+                return
             if entry.owner in self.gone:
                 self._free_range(entry.owner, value.offset, aligned(value.size))
             else:
@@ -259,6 +280,18 @@ class Directory:
         self.free.add(offset, size)
         if not grant.total:
             del self.grants[client]
+
+    def release(self, owner: bytes, offset: int, size: int) -> None:
+        """A block is not there any more: its memory is free."""
+        self._free_range(owner, offset, aligned(size))
+
+    def move_grant(self, owner: bytes, to: bytes, offset: int, size: int) -> None:
+        """The memory of a block is another's from now on."""
+        grant = self.grants[owner]
+        grant.remove(offset, aligned(size))
+        if not grant.total:
+            del self.grants[owner]
+        self.grants.setdefault(to, Ranges()).add(offset, aligned(size))
 
     def settle_estate(self, client: bytes) -> None:
         """Nobody reads a dead client's unregistered memory any more: it is free, but for blocks that are still held."""

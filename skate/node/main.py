@@ -19,6 +19,7 @@ import msgspec
 
 from ..store.arena import create
 from ..wire.channel import Channel, pair
+from ..wire.config import SystemConfig
 from ..worker.zygote import fork
 from .membership import Membership
 
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct):
     total: dict[str, float]
     arena_bytes: int
     session_dir: str
+    system: SystemConfig = msgspec.field(default_factory=SystemConfig)
     membership: Membership | None = None
     """Of a standalone node."""
 
@@ -60,7 +62,7 @@ def main() -> None:
     from .service import Node
 
     session = Path(settings.session_dir)
-    node = Node(settings.total, arena_fd, settings.arena_bytes, session, Channel(mine))
+    node = Node(settings.total, arena_fd, settings.arena_bytes, session, Channel(mine), settings.system)
     signal.signal(signal.SIGTERM, _stop)
     clean = False
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .service import Node
 
+HOLDERS_TOLD = 3
 RETRY_S = 0.05
 """How often clients are asked again for memory that somebody waits for."""
 
@@ -65,9 +66,14 @@ class MemoryQueue:
             offset = self.node.directory.grant(first.client.id, first.size)
             if offset is None:
                 self.ask_all()
+                self.node.spills.press(self.wanted())
                 return
             del self._queue[0]
             self.node.send(first.client, m.Memory(first.request, offset, aligned(first.size)))
+
+    def wanted(self) -> int:
+        """How many bytes are waited for."""
+        return sum(aligned(wanted.size) for wanted in self._queue)
 
     def ask_all(self) -> None:
         """Ask every client for the memory that it does not use."""
@@ -95,11 +101,27 @@ class MemoryQueue:
 
     def _refuse(self, wanted: Wanted) -> None:
         room, free = self.node.arena_bytes - HEADER_BYTES, self.node.directory.free.total
+        why, disk = self.node.spills.why_full()
+        remedy = "free some room there" if disk else "drop references that are not needed"
         reason = (
-            f"the object store of {room} bytes is full ({free} are free), and nothing was freed in time; "
-            "drop references that are not needed, or give init() more object_store_memory"
+            f"the object store of {room} bytes is full ({free} are free), and nothing was freed in time: {why}. "
+            f"It is held by {self._holders()}; {remedy}, or give init() more object_store_memory"
         )
-        self.node.send(wanted.client, m.Memory(wanted.request, 0, 0, reason))
+        self.node.send(wanted.client, m.Memory(wanted.request, 0, 0, reason, disk))
+
+    def _holders(self) -> str:
+        """Who has most of the memory."""
+        grants = self.node.directory.grants
+        largest = sorted(grants, key=lambda ident: -grants[ident].total)[:HOLDERS_TOLD]
+        return ", ".join(f"{self._name(ident)} ({grants[ident].total} bytes)" for ident in largest) or "nobody"
+
+    def _name(self, ident: bytes) -> str:
+        client = self.node.clients.get(ident)
+        if client is not None:
+            return f"{'worker' if client.worker else 'driver'} process {client.pid}"
+        if ident in self.node.directory.gone:
+            return "objects of a process that has ended"
+        return "objects that were restored from the disk or fetched from other nodes"
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

@@ -121,6 +121,7 @@ class ObjectShell:
         gone = ident in self.directory.gone
         if gone and not any(ident in worker.serving for worker in self.node.workers.values()):
             self.directory.settle_estate(ident)
+            self.node.spills.logic.settled(ident)
             self.node.memory.serve()
 
     def carry_out(self, effects: Effects) -> None:
@@ -129,7 +130,7 @@ class ObjectShell:
         for to, ident, value in effects.fetched:
             client = node.clients.get(to)
             if client is not None:
-                node.send(client, m.Fetched(ident, value))
+                node.send(client, m.Fetched(ident, value if client.far else node.spills.resolve(to, value)))
         for to, idents in effects.freed.items():
             if node.transfers is not None and to == node.transfers.me:
                 node.transfers.freed(idents)

@@ -114,6 +114,7 @@ class WorkerPool:
         self._read_last(client)
         tail = self.node.output.logs.tail(message.worker)
         death = describe(message, tail, client.leaving)
+        self.node.monitor.explain(message.worker, death)
         self._ended(client, death)
 
     def _start_failed(self, job: str, death: m.Death) -> None:

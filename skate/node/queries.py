@@ -111,12 +111,14 @@ def _named_actors(node: Node, _: Any) -> list[tuple[str, str]]:
     return sorted(node.actors.table.by_name)
 
 
-def _store(node: Node, _: Any) -> dict[str, int]:
-    """Of the object store: its size, what nobody has been given, and how many objects are known."""
+def _store(node: Node, _: Any) -> dict[str, Any]:
+    """Of the object store: its size, what nobody has been given, how many objects are known, and what has been spilled."""
     return {
         "capacity": node.arena_bytes - HEADER_BYTES,
         "free": node.directory.free.total,
         "objects": len(node.directory.entries),
+        **node.spills.state(),
+        "memory_kills": node.monitor.kills,
     }
 
 
@@ -183,6 +185,7 @@ def _validate(node: Node, _: Any) -> bool:
     """Every state machine checks itself; for tests."""
     node.scheduler.validate()
     node.directory.validate()
+    node.spills.logic.validate()
     node.actors.table.validate()
     node.groups.table.validate()
     return True

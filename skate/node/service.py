@@ -25,6 +25,7 @@ from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
 from ..wire.cluster import JobEnded, NodeInfo
+from ..wire.config import SystemConfig
 from .abroad import Abroad
 from .actors import ActorShell, Parked
 from .claims import Claims
@@ -33,12 +34,14 @@ from .directory import Directory
 from .groups import GroupShell
 from .logs import Logs
 from .memory import MemoryQueue
+from .memory_monitor import MemoryMonitor
 from .objects import ObjectShell
 from .output import Output
 from .pool import WorkerPool
 from .queries import answer
 from .resources import Pool, to_units
 from .scheduler import Lease, Scheduler
+from .spills import SpillShell
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -66,7 +69,13 @@ class Node:
     """All services of one node."""
 
     def __init__(
-        self, total: dict[str, float], arena_fd: int, arena_bytes: int, session_dir: Path, zygote: Channel
+        self,
+        total: dict[str, float],
+        arena_fd: int,
+        arena_bytes: int,
+        session_dir: Path,
+        zygote: Channel,
+        system: SystemConfig | None = None,
     ) -> None:
         self.total = total
         self.arena_fd = arena_fd
@@ -89,6 +98,8 @@ class Node:
         self.lost = m.Value(m.ERROR, _lost_error())
         self.parts: list[Part] = [self.pool, self.memory, self.output, self.objects]
         """What has something to do at times."""
+        self.spills = SpillShell(self, (system or SystemConfig()).spill)
+        self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -128,13 +139,17 @@ class Node:
         condemned = self.directory.take_condemned()
         parked = self.actors.take_parked()
         wanted = self.transfers.take_parked() if self.transfers is not None else []
-        events = self.epoll.poll(0 if condemned or parked or wanted or self._deaf else self._timeout(), EVENTS_MAX)
+        leaving, early = self.spills.take_parked()
+        at_once = condemned or parked or wanted or leaving or early or self._deaf
+        events = self.epoll.poll(0 if at_once else self._timeout(), EVENTS_MAX)
         drained = len(events) < EVENTS_MAX
         for fd, mask in events:
             drained &= self._on_event(fd, mask)
         if drained:
             self._after_drain(condemned, parked)
+            self.spills.after_drain(leaving, early)
         else:
+            self.spills.park(leaving, early)
             self.actors.park(parked)
             self.directory.condemned.update(condemned)
         if self.transfers is not None:
@@ -482,13 +497,17 @@ class Node:
         def done(value: m.Value) -> None:
             self.send(client, m.Pulled(message.id, value))
 
-        if self.transfers is None:
+        home = message.id[:4] == self.directory.number  # others may have copies: it is here all the same
+        if message.node in (0, self.node_no) or home:
+            self.spills.on_pull(client, message.id)
+        elif self.transfers is None:
             done(self.lost)
         else:
             self.transfers.pull(client.id, message.id, message.node, message.size, done)
 
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
+        worker.since = time.monotonic()
         client = self.clients[lease.client]
         if client.far:
             self.abroad.lease(client, lease)
@@ -506,6 +525,7 @@ class Node:
         """End everything: the zygote ends all workers when its channel closes."""
         self.pool.zygote.close()
         self.output.logs.close()
+        self.spills.close()
 
 
 def _lost_error() -> bytes:
@@ -545,6 +565,8 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.CreateGroup: node.groups.on_create,
         m.RemoveGroup: node.groups.on_remove,
         m.WatchGroup: node.groups.on_watch,
+        m.Evicted: node.spills.on_evicted,
+        m.Offered: node.spills.on_offered,
     }
 
 

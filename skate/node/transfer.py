@@ -24,7 +24,7 @@ from ..client.errors import pack_error
 from ..exceptions import ObjectLostError, ObjectStoreFullError
 from ..store.arena import Arena
 from ..wire import messages as m
-from .directory import Effects, aligned
+from .directory import SENDER, Effects, aligned
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
 
 TURN_BYTES = 4 << 20
 """What one connection may move in one turn of the loop, so that messages are not kept waiting."""
+SOURCES_MIN = 1024
 MEMORY_PATIENCE_S = 60.0
 MEMORY_RETRY_S = 0.05
 _SIZE_BYTES = 8
 _REFUSED = (1 << 64) - 1
-_SENDER = b"\xff\xff\xff\xffsend"
-"""Who holds an object while it is sent."""
 
 Done = Callable[[m.Value], None]
 
@@ -81,6 +80,9 @@ class Transfers:
         self._pulls: dict[bytes, Pulling] = {}
         self._starved: list[Pulling] = []
         self._parked: list[Sending] = []
+        self.sources: dict[bytes, int] = {}
+        """Where a copy came from that was dropped for want of memory."""
+        node.spills.logic.copier = self.me
         gate.services["transfer"] = self._on_request
         node.parts.append(self)
 
@@ -96,12 +98,28 @@ class Transfers:
         value = entry.value if entry is not None else None
         if value is None or value.kind != m.SHARED or value.id != sending.ident:
             return False
-        self.node.directory.hold(_SENDER, sending.ident, 1, b"")
+        if not value.offset:
+            self.node.spills.need(sending.ident, lambda error: self._restored(sending, error))
+            return True
+        self.node.directory.hold(SENDER, sending.ident, 1, b"")
         sending.offset, sending.end = value.offset, value.offset + value.size
         sending.head = value.size.to_bytes(_SIZE_BYTES, "little")
         fd = sending.sock.fileno()
         self.node.watch(fd, lambda mask: self._on_writable(sending), select.EPOLLOUT)
         return True
+
+    def _restored(self, sending: Sending, error: m.Value | None) -> None:
+        """An object that is to be sent was on the disk, and is in memory now, if there is no error."""
+        if error is not None or not self._start(sending):
+            self._refuse(sending)
+
+    @staticmethod
+    def _refuse(sending: Sending) -> None:
+        try:
+            sending.sock.send(_REFUSED.to_bytes(_SIZE_BYTES, "little"))
+        except OSError:
+            pass  # who asked is gone
+        sending.sock.close()
 
     def take_parked(self) -> list[Sending]:
         """Requests that wait until every channel was read empty."""
@@ -116,11 +134,7 @@ class Transfers:
         """Everything that was sent before these has been read: what is not known now is not here."""
         for sending in parked:
             if not self._start(sending):
-                try:
-                    sending.sock.send(_REFUSED.to_bytes(_SIZE_BYTES, "little"))
-                except OSError:
-                    pass  # who asked is gone
-                sending.sock.close()
+                self._refuse(sending)
 
     def _on_writable(self, sending: Sending) -> bool:
         sock = sending.sock
@@ -144,7 +158,7 @@ class Transfers:
             pass  # who asked is gone
         self.node.unwatch(sock.fileno())
         sock.close()
-        self.node.directory.hold(_SENDER, sending.ident, -1, b"")
+        self.node.directory.hold(SENDER, sending.ident, -1, b"")
         return True
 
     # ------------------------------------------------------------ pulling
@@ -174,6 +188,7 @@ class Transfers:
             if pulling not in self._starved:
                 self._starved.append(pulling)
             node.memory.ask_all()
+            node.spills.press(pulling.size)
             return
         pulling.offset = offset
         try:
@@ -260,6 +275,8 @@ class Transfers:
         ident = pulling.ident
         self.copies[ident] = (pulling.offset, pulling.size)
         directory = self.node.directory
+        self.node.spills.logic.arrived(ident, pulling.offset)
+        self.sources[ident] = pulling.source
         effects = Effects()
         for at, (client, _) in enumerate(pulling.waiting):
             if at == 0:
@@ -287,8 +304,20 @@ class Transfers:
         """Nobody reads these copies any more."""
         for ident in idents:
             at = self.copies.pop(ident, None)
+            self.sources.pop(ident, None)
             if at is not None:
                 self.node.directory.returned(self.me, [(at[0], aligned(at[1]))])
+
+    def dropped(self, ident: bytes) -> None:
+        """A copy has left memory; who needs it pulls it anew."""
+        self.copies.pop(ident, None)
+        if len(self.sources) > 2 * len(self.copies) + SOURCES_MIN:
+            entries = self.node.directory.entries
+            self.sources = {ident: source for ident, source in self.sources.items() if ident in entries}
+
+    def pull_again(self, client: bytes, ident: bytes, size: int, done: Done) -> None:
+        """Bring a copy back that was dropped."""
+        self.pull(client, ident, self.sources.get(ident, 0), size, done)
 
     def node_died(self, number: int) -> None:
         """A node is gone: nothing comes from it."""

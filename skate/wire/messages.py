@@ -20,6 +20,7 @@ from .groups import (
     RemoveGroup as RemoveGroup,
     WatchGroup as WatchGroup,
 )
+from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
 from .work import (
     CANCELLED as CANCELLED,
     DONE as DONE,
@@ -269,6 +270,8 @@ ToNode = (
     | CreateGroup
     | RemoveGroup
     | WatchGroup
+    | Evicted
+    | Offered
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -316,6 +319,8 @@ class Death(Struct, array_like=True):
     intended: bool = False
     pid: int = 0
     out_of_memory: bool = False
+    oom_retries: int = -1
+    """If so, how often a task may be run again for that reason; -1: without end."""
 
 
 class WorkerDied(Struct, array_like=True, tag=3):
@@ -359,6 +364,8 @@ class Memory(Struct, array_like=True, tag=7):
     offset: int
     size: int
     reason: str = ""
+    disk_full: bool = False
+    """Objects could leave memory if there were room on the disk."""
 
 
 class Freed(Struct, array_like=True, tag=8):
@@ -504,6 +511,8 @@ FromNode = (
     | NodeDied
     | Rebuild
     | GroupChanged
+    | Evict
+    | Offer
 )
 
 encode = msgspec.msgpack.Encoder().encode

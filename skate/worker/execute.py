@@ -148,7 +148,7 @@ def arguments(
         parts = caller.parts.pop(task.seq)
         dependencies = [dependency for at in range(task.parts) for dependency in parts[at].dependencies]
         task.refs = [ident for at in range(task.parts) for ident in parts[at].refs] or None
-    if received is not None and dependencies and worker.runtime.node_no:
+    if received is not None and dependencies:  # all at once, what is not here
         here = objects.localize([dependency.value for dependency in dependencies], received.blocks)
         lost = [at for at, value in enumerate(here) if value.kind == m.LOST]
         if lost:

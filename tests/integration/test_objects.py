@@ -112,18 +112,18 @@ def test_an_object_too_large_for_the_store() -> None:
 
 
 def test_a_full_store_is_an_error_and_recovers() -> None:
-    refs = []
+    read = []
     with pytest.raises(ObjectStoreFullError):
         for _ in range(30):
-            refs.append(skate.put(np.ones(40 * MB, np.uint8)))
-    assert 5 <= len(refs) <= 10
-    assert skate.get(refs[0])[5] == 1, "what is in the store stays readable"
-    refs.clear()
+            read.append(skate.get(skate.put(np.ones(40 * MB, np.uint8))))
+    assert 5 <= len(read) <= 10
+    assert read[0][5] == 1, "what is in the store stays readable"
+    read.clear()
     assert skate.get(skate.put(np.ones(200 * MB, np.uint8))).sum() == 200 * MB
 
 
 def test_a_put_waits_for_room() -> None:
-    refs = [skate.put(np.ones(40 * MB, np.uint8)) for _ in range(8)]
+    read = [skate.get(skate.put(np.ones(40 * MB, np.uint8))) for _ in range(8)]
 
     @skate.remote
     def large() -> np.ndarray:
@@ -132,7 +132,7 @@ def test_a_put_waits_for_room() -> None:
     waiting = large.remote()
     ready, _ = skate.wait([waiting], timeout=0.3)
     assert not ready
-    refs.clear()
+    read.clear()
     assert skate.get(waiting, timeout=20)[0] == 1
 
 

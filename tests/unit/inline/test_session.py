@@ -46,7 +46,7 @@ def test_the_context_ends_the_session():
         ({"resources": {"CPU": 1}}, ValueError, "num_cpus"),
         ({"object_store_memory": 0}, ValueError, "above 0"),
         ({"namespace": ""}, TypeError, "namespace"),
-        ({"_system_config": {"a": 1}}, UnsupportedError, "_system_config"),
+        ({"_system_config": {"a": 1}}, ValueError, "min_spilling_size"),
     ],
 )
 def test_wrong_arguments_of_init(arguments, error, text):
