@@ -29,6 +29,7 @@ PURE = (
     "head/labels.py",
     "head/nodes.py",
     "head/policy.py",
+    "wire/labels.py",
     "store/ranges.py",
 )
 """They decide, and get all they know as arguments."""

@@ -17,6 +17,7 @@ from ..client import current
 from ..client.init_options import InitOptions
 from ..exceptions import AuthenticationError, ClusterConnectionError, RaySystemError, UnsupportedError
 from .arity import closest
+from .labels import check_labels
 from .options import check_options
 
 if TYPE_CHECKING:
@@ -91,12 +92,13 @@ def init(
         configure_logging, logging_level, logging_format: set up the logger "skate" in this process.
         log_to_driver: print what tasks and actors print; None is True.
         namespace: where named actors of this program live; None is a namespace of its own.
+        labels: of this node, name to value, for the option `label_selector`.
         _memory: bytes that tasks may ask for with `memory=`.
         object_spilling_directory: the folder or fsspec URL for objects that do not fit into memory; None is the session's folder.
         _system_config: settings of spilling and of the memory monitor, by name: see docs/objects.md. They count for a node that
             this call starts.
         _temp_dir, _node_name: where the session's files go, and the name of this node.
-        labels, local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
+        local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
             runtime_env, enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
             proxy_server_url: known from Ray; they raise `UnsupportedError` when they ask for something.
 
@@ -115,7 +117,7 @@ def init(
         True
     """
     _refuse(
-        labels=labels, job_config=job_config, logging_config=logging_config, runtime_env=runtime_env,
+        job_config=job_config, logging_config=logging_config, runtime_env=runtime_env,
         enable_resource_isolation=enable_resource_isolation, cgroup_path=cgroup_path,
         system_reserved_cpu=system_reserved_cpu, system_reserved_memory=system_reserved_memory,
         proxy_server_url=proxy_server_url, include_dashboard=include_dashboard,
@@ -130,8 +132,9 @@ def init(
 
         warnings.warn("No dashboard is started: dashboard_host and dashboard_port have no effect.", stacklevel=2)
     options = _init_options(
-        num_cpus, num_gpus, resources, object_store_memory, namespace, log_to_driver is not False, hidden
-    )
+        num_cpus, num_gpus, resources, object_store_memory, namespace, log_to_driver is not False, hidden,
+        check_labels("init(labels=...)", labels or {}),
+    )  # fmt: skip
     if configure_logging:
         _configure_logging(logging_level, logging_format)
     with _lock:
@@ -142,7 +145,7 @@ def init(
             hidden.get("_system_config"),
             hidden.get("object_spilling_directory"),
         )
-        asks = bool(resources) or any(value is not None for value in given)
+        asks = bool(resources) or bool(labels) or any(value is not None for value in given)
         return _start(options, mode, ignore_reinit_error, address, asks)
 
 
@@ -250,6 +253,7 @@ def _init_options(
     namespace: str | None,
     log_to_driver: bool,
     hidden: Mapping[str, Any],
+    labels: dict[str, str],
 ) -> InitOptions:
     memory = hidden.get("_memory")
     check_options({"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources, "memory": memory}, "t")
@@ -276,6 +280,7 @@ def _init_options(
         temp_dir=hidden.get("_temp_dir"),
         node_name=hidden.get("_node_name") or "",
         system=read_system_config(hidden.get("_system_config"), hidden.get("object_spilling_directory")),
+        labels=labels,
     )
 
 
@@ -305,7 +310,7 @@ def _find_session(address: str | None, options: InitOptions, asks_for_resources:
     if asks_for_resources:
         raise ValueError(
             f"{origin}={address!r} names a cluster that has its own resources: leave num_cpus, num_gpus, resources, "
-            "object_store_memory, object_spilling_directory and _system_config out."
+            "labels, object_store_memory, object_spilling_directory and _system_config out."
         )
     if address == "auto":
         if not found:

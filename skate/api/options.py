@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 from ..client.specs import DYNAMIC, SPREAD, STREAMING, ActorOptions, MethodOptions, TaskOptions, group_request
 from ..exceptions import UnsupportedError
 from .arity import closest
+from .labels import add_labels, check_fallback, check_selector, parse_strategy
 
 UNIT = 10_000
 """Resources are counted in steps of 1/10000."""
@@ -137,17 +138,13 @@ def _strategy(name: str, value: Any) -> None:
     kind = type(value).__name__
     if kind == "NodeAffinitySchedulingStrategy":
         return
+    if kind == "NodeLabelSchedulingStrategy":
+        parse_strategy(value)
+        return
     if kind == "PlacementGroupSchedulingStrategy":
         _bundle(name, value)
         return
-    if kind == "NodeLabelSchedulingStrategy":
-        raise UnsupportedError(f"{name}={kind}(...) is not supported: skate has no node labels yet.")
-    _fail(
-        name,
-        value,
-        '"DEFAULT", "SPREAD", a NodeAffinitySchedulingStrategy or PlacementGroupSchedulingStrategy',
-        TypeError,
-    )
+    _fail(name, value, '"DEFAULT", "SPREAD" or one of skate.util.scheduling_strategies', TypeError)
 
 
 def _bundle(name: str, value: Any) -> None:
@@ -186,7 +183,6 @@ def _unsupported(what: str, *harmless: Any) -> Check:
 
 
 _NO_GROUPS = "use scheduling_strategy=PlacementGroupSchedulingStrategy(...)"
-_NO_LABELS = "skate has no node labels yet"
 
 _TABLE: dict[str, Option] = {
     "num_cpus": Option("ta", _amount),
@@ -216,9 +212,9 @@ _TABLE: dict[str, Option] = {
     "placement_group": Option("ta", _unsupported(_NO_GROUPS, "default")),
     "placement_group_bundle_index": Option("ta", _unsupported(_NO_GROUPS, -1)),
     "placement_group_capture_child_tasks": Option("ta", _unsupported(_NO_GROUPS, False)),
-    "label_selector": Option("ta", _unsupported(_NO_LABELS, {})),
-    "fallback_strategy": Option("ta", _unsupported(_NO_LABELS, [])),
-    "_labels": Option("ta", _unsupported(_NO_LABELS, {})),
+    "label_selector": Option("ta", check_selector),
+    "fallback_strategy": Option("ta", check_fallback),
+    "_labels": Option("ta", _unsupported("use label_selector for the labels of nodes", {})),
     "object_store_memory": Option("ta", _unsupported("a task cannot reserve room in the object store")),
     "enable_tensor_transport": Option("a", _unsupported("skate has no transport between devices", False)),
     "tensor_transport": Option("m", _unsupported("skate has no transport between devices", "object_store")),
@@ -341,7 +337,7 @@ def build_task_options(options: Mapping[str, Any], name: str, is_generator: bool
     retries = options.get("max_retries")
     return TaskOptions(
         name=options.get("name") or name,
-        resources=_in_group(options, resources),
+        resources=add_labels(_in_group(options, resources), options),
         num_returns=_returns(options.get("num_returns"), is_generator),
         max_retries=default_max_retries() if retries is None else retries,
         retry_exceptions=_retried(options.get("retry_exceptions")),
@@ -371,7 +367,7 @@ def build_actor_options(options: Mapping[str, Any], class_name: str, is_async: b
         get_if_exists=options.get("get_if_exists", False),
         detached=options.get("lifetime") == "detached",
         resources=_in_group(options, resources),
-        placement=_in_group(options, resources or placement),
+        placement=add_labels(_in_group(options, resources or placement), options),
         max_restarts=_default(options, "max_restarts", 0),
         max_task_retries=_default(options, "max_task_retries", 0),
         max_concurrency=concurrency,

@@ -67,7 +67,8 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
 @click.option("--memory", type=int, default=None, help="Bytes that tasks may ask for.")
 @click.option("--object-store-memory", type=int, default=None, help="Bytes of shared memory for objects.")
 @click.option("--resources", default="{}", metavar="JSON", help="Your own resources: '{\"bob\": 5}'.")
-@click.option("--labels", default="{}", metavar="JSON", help="Labels of the node, by name.")
+@click.option("--labels", default="", metavar="K=V,...", help="Labels of the node, or as JSON.")
+@click.option("--labels-file", default="", metavar="FILE", help="A file of such labels, JSON or a `k: v` on each line.")
 @click.option("--node-name", default="", help="What the node is called. [the host's name]")
 @click.option("--temp-dir", default=None, help="Where the session's folder is made.")
 @click.option(

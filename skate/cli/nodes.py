@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from ..api.labels import check_labels
 from ..client import sessions
 from ..client.init_options import InitOptions
 from ..client.system_config import read_system_config
@@ -31,6 +32,7 @@ def start(
     object_store_memory: int | None,
     resources: str,
     labels: str,
+    labels_file: str,
     node_name: str,
     temp_dir: str | None,
     storage: str,
@@ -75,7 +77,7 @@ def start(
         port if port is not None else HEAD_PORT * head,
         head_host,
         head_port,
-        _table("--labels", labels, str),
+        {**(_labels_file(labels_file) if labels_file else {}), **_labels("--labels", labels)},
         store=storage,
     )
     try:
@@ -120,6 +122,32 @@ def _table(option: str, text: str, kinds: Any) -> dict[str, Any]:
     ):
         raise click.UsageError(f'{option} {text!r}: it must be an object such as {{"name": value}}')
     return found
+
+
+def _labels(option: str, text: str, separator: str = "=", between: str = ",") -> dict[str, str]:
+    """Labels as `k=v,k=v` or as JSON, checked."""
+    text = text.strip()
+    if text.startswith("{"):
+        found = _table(option, text, str)
+    else:
+        pairs = [entry.partition(separator) for entry in text.split(between) if entry.strip()]
+        if not all(mark for _, mark, _ in pairs):
+            raise click.UsageError(f"{option} {text!r}: labels are name{separator}value, or a JSON object")
+        found = {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+    try:
+        return check_labels(option, found)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _labels_file(path: str) -> dict[str, str]:
+    try:
+        with open(path) as file:
+            text = file.read()
+    except OSError as error:
+        raise click.UsageError(f"--labels-file {path!r}: {error}") from None
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return _labels("--labels-file", text if text.lstrip().startswith("{") else "\n".join(lines), ":", "\n")
 
 
 def _say_started(session: sessions.Session) -> None:
@@ -186,8 +214,7 @@ def _show(state: dict[str, Any], address: str) -> None:
         where = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
         click.echo(f"  {node['No']:>3}  {node['NodeName']:<16} {where:<21} {node['State']:<8} {', '.join(uses)}")
     for demand in state["demand"]:
-        request = ", ".join(f"{amount:g} {name}" for name, amount in demand["request"].items()) or "nothing"
-        click.echo(f"waiting on node {demand['node']}: {demand['count']} x ({request}): {demand['reason']}")
+        click.echo(f"waiting on node {demand['node']}: {demand['count']} x ({demand['wants']}): {demand['reason']}")
     for failure in state["failures"]:
         click.echo(f"lost: {failure}")
 

@@ -16,12 +16,20 @@ from .arguments import EMPTY_BODY, Code, pack_arguments
 from .objects import Held
 from .refs import ERROR, REMOTE, VALUE, ObjectRef
 from .serialization import serialize
-from .specs import ActorSpec, MethodOptions
+from .specs import ActorOptions, ActorSpec, MethodOptions, in_request
 from .submitter import TaskRecord
 
 if TYPE_CHECKING:
     from .actors import Actors
     from .runtime import ClientRuntime
+
+
+def _needed(options: ActorOptions) -> dict[str, float]:
+    """What an actor needs to be placed: what it holds, if that is anything, and a node with these labels."""
+    if not options.resources:
+        return dict(options.placement)
+    wish = in_request(options.placement)
+    return {**options.resources, **({wish: options.placement[wish]} if wish else {})}
 
 
 class Creation:
@@ -35,7 +43,7 @@ class Creation:
         """See `Runtime.create_actor`."""
         runtime = self.runtime
         options = spec.options
-        needed = dict(options.resources) or dict(options.placement)
+        needed = _needed(options)
         exported = spec.exported
         if exported is None or exported[0] is not runtime:
             exported = spec.exported = (runtime, Code(serialize(spec.cls), runtime))
@@ -82,10 +90,10 @@ class Creation:
     ) -> m.CreateActor:
         options = spec.options
         runtime = self.runtime
-        resources, placement = options.resources, options.resources or options.placement
+        resources, placement = options.resources, _needed(options)
         capture = runtime.tasks.capture
         if group_of(resources)[0]:
-            placement = options.placement
+            placement = dict(options.placement)
         elif capture and not options.node_id:
             resources, placement = request(resources, capture, -1, True), request(placement, capture, -1, True)
         if code.block is not None:

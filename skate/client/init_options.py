@@ -21,6 +21,7 @@ class InitOptions(Struct, frozen=True, eq=False):
         log_to_driver: print the output of workers on the driver's terminal.
         temp_dir: where the session's folder is made; None means the system's place.
         system: about spilling and memory.
+        labels: of the node, name to value.
         node_name: shown in the list of nodes; "" means the host's name.
     """
 
@@ -34,3 +35,4 @@ class InitOptions(Struct, frozen=True, eq=False):
     temp_dir: str | None = None
     node_name: str = ""
     system: SystemConfig = field(default_factory=SystemConfig)
+    labels: Mapping[str, str] = field(default_factory=dict)

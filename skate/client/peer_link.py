@@ -31,7 +31,7 @@ class PeerLink(Link):
         self.handlers = {
             m.Leased: partial(tasks.leased_far, self),
             m.WorkerDied: partial(tasks.retries.worker_died, number=number),
-            m.GiveBack: tasks.asked_back,
+            m.GiveBack: partial(tasks.asked_back, number=number),
             m.CannotStart: tasks.cannot_start,
             m.ActorChanged: runtime.actors.life.changed,
             m.FoundActor: self.answer,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..exceptions import OutOfMemoryError, WorkerCrashedError
 from ..wire import messages as m
 from ..wire.groups import CREATED
+from ..wire.labels import describe
 from .refs import PENDING, REMOTE
 from .submitter import TaskRecord
 
@@ -27,7 +28,7 @@ def why_task(runtime: ClientRuntime, task: TaskRecord) -> tuple[str, dict[str, f
         state, reason = runtime.groups.state_of(shape.resources)
         if state and state != CREATED:
             return f"{name} is queued: its placement group is {state}" + (f", {reason}" if reason else ""), None
-        wants = ", ".join(f"{amount:g} {key}" for key, amount in shape.resources.items()) or "nothing"
+        wants = describe(shape.resources)
         leased = len(shape.workers)
         have = f"{leased} workers run such tasks, all busy" if leased else "no worker is leased for it yet"
         return f"{name} is queued: it needs {wants}; {have}", shape.resources

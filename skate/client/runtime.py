@@ -24,6 +24,7 @@ from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
 from ..wire.cluster import HEAD
 from ..wire.groups import is_own
+from ..wire.labels import describe, in_request, meets, wish_of, without
 from .actor_client import ActorClient
 from .actors import Actors
 from .callbacks import Callbacks
@@ -444,7 +445,13 @@ class ClientRuntime:
                 f"{what} can never run: it must run on node {node_id}, and there is no such node. See skate.nodes(); with "
                 "soft=True it may run elsewhere."
             )
+        wish = in_request(resources)
+        if wish and not any(meets(self.nodes()[0]["Labels"], each) for each in wish_of(wish)):
+            raise TaskUnschedulableError(
+                f"{what} can never run: it needs {describe(resources)}; the only node is not so."
+            )
         total = self.welcome.total
+        resources = without(resources)
         for name, amount in resources.items():
             if is_own(name) and amount > total.get(name, 0.0) + 1e-9:
                 have = ", ".join(f"{key}: {value:.12g}" for key, value in sorted(total.items()))

@@ -24,7 +24,7 @@ from ..wire import messages as m
 from ..wire.channel import Channel, wait_readable
 from . import token
 from .init_options import InitOptions
-from .start import BOOT, START_TIMEOUT_S, allow_files, make_session_dir, open_log, resources
+from .start import BOOT, START_TIMEOUT_S, allow_files, make_session_dir, open_log, own_labels, resources
 
 ANSWER_S = 5.0
 STOP_AFTER_S = 5.0
@@ -123,6 +123,7 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
             **msgspec.to_builtins(wish),
             "token": secret,
             "name": options.node_name,
+            "labels": {**own_labels(options), **wish.labels},
         },
     }
     mine, theirs = socket.socketpair()

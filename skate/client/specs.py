@@ -14,6 +14,19 @@ from msgspec import Struct, field
 from msgspec.structs import astuple
 
 from ..wire import groups
+from ..wire.labels import (
+    EXISTS as EXISTS,
+    IN as IN,
+    MISSING as MISSING,
+    NOT_IN as NOT_IN,
+    Condition as Condition,
+    Wish as Wish,
+    in_request as in_request,
+    meets as meets,
+    request_for as request_for,
+    wish_of as wish_of,
+    without as without,
+)
 
 group_of = groups.group_of
 group_request = groups.request

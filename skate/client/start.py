@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import functools
+import glob
 import os
+import re
 import resource
 import secrets
 import shutil
@@ -53,6 +55,7 @@ def start(options: InitOptions) -> ClientRuntime:
             "arena_bytes": store + HEADER_BYTES,
             "session_dir": session_dir,
             "system": options.system,
+            "labels": {**own_labels(options), **options.labels},
         }
     ).decode()
     path = "\n".join(entry or os.getcwd() for entry in sys.path)
@@ -263,6 +266,21 @@ def resources(options: InitOptions) -> tuple[dict[str, float], int]:
         if amount:
             total[name] = float(amount)
     return total, store
+
+
+def own_labels(options: InitOptions) -> dict[str, str]:
+    """The labels that a node gets by itself: the kind of its GPUs, if it has any and the driver says what they are."""
+    kinds: set[str] = set()
+    for path in glob.glob("/proc/driver/nvidia/gpus/*/information") if options.num_gpus else ():
+        try:
+            with open(path) as file:
+                kinds.update(line.partition(":")[2].strip() for line in file if line.startswith("Model"))
+        except OSError:
+            continue
+    if len(kinds) != 1:
+        return {}
+    kind = re.sub(r"[^-._a-zA-Z0-9]+", "-", kinds.pop().removeprefix("NVIDIA ")).strip("-._")
+    return {"ray.io/accelerator-type": kind, "skate.io/accelerator-type": kind}
 
 
 def _cpus() -> int:

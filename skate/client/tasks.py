@@ -375,12 +375,15 @@ class Tasks:
         for worker in self.submitter.returnable(time.monotonic(), linger):
             self.give_back(worker)
 
-    def asked_back(self, message: m.GiveBack) -> None:
+    def asked_back(self, message: m.GiveBack, number: int = 0) -> None:
         """Others wait: idle workers go back now, and some busy ones when they are done."""
         self.return_idle(-1.0)
         self.generous_until = time.monotonic() + 1.0
-        busy = [w for w in self.submitter.workers.values() if not w.draining]
-        for worker in busy[: message.busy]:
+        workers = [w for w in self.submitter.workers.values() if w.no >> FAR_BITS == number]
+        busy = [w for w in workers if not w.draining]
+        for worker in busy[
+            : max(0, message.busy - (len(workers) - len(busy)))
+        ]:  # it may say so again before they are done
             worker.draining = True
 
     def next_due(self) -> float | None:

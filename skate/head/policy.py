@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..wire import labels
 from ..wire.cluster import ALIVE, NodeInfo
+from ..wire.groups import is_own
 
 SPREAD = "SPREAD"
 """In place of a node's id: the nodes take turns."""
@@ -23,13 +25,34 @@ View = Mapping[int, NodeInfo]
 
 
 def feasible(node: NodeInfo, request: Amounts) -> bool:
-    """Whether a node could ever meet a request."""
+    """Whether a node could ever meet a request; of several wishes about labels, any."""
+    name = labels.in_request(request)
+    if name:
+        if not any(labels.meets(node.labels, wish) for wish in labels.wish_of(name)):
+            return False
+        request = labels.without(request)
     return node.state == ALIVE and all(node.total.get(name, 0) >= units for name, units in request.items())
+
+
+def settle(view: View, request: Amounts) -> Amounts:
+    """The request with one wish about labels: the first that some node could ever meet, or else the first of all."""
+    name = labels.in_request(request)
+    if not name or len(labels.wish_of(name)) < 2:
+        return request
+    bare = labels.without(request)
+    settled = [{**bare, labels.name_of([wish]): request[name]} for wish in labels.wish_of(name)]
+    return next((each for each in settled if any(feasible(node, each) for node in view.values())), settled[0])
+
+
+def belongs(node: NodeInfo, view: View, request: Amounts) -> bool:
+    """Whether a node has the labels that a request asks for, as things are."""
+    name = labels.in_request(settle(view, request))
+    return not name or labels.meets(node.labels, labels.wish_of(name)[0])
 
 
 def room(free: Amounts, request: Amounts) -> int:
     """How many times a request fits into what is free; a request for nothing fits often."""
-    counts = [free.get(name, 0) // units for name, units in request.items() if units > 0]
+    counts = [free.get(name, 0) // units for name, units in labels.without(request).items() if units > 0]
     return max(0, min(counts)) if counts else 1_000
 
 
@@ -39,8 +62,9 @@ def room_now(node: NodeInfo, request: Amounts) -> bool:
 
 
 def fullness(node: NodeInfo) -> float:
-    """The share of a node's most wanted resource that is in use."""
-    used = [1 - node.free.get(name, 0) / units for name, units in node.total.items() if units > 0]
+    """The share of a node's most wanted resource that is in use. What is in use of a bundle is the bundle's affair."""
+    total = node.total.items()
+    used = [1 - node.free.get(name, 0) / units for name, units in total if units > 0 and is_own(name)]
     return max(used, default=0.0)
 
 
@@ -51,6 +75,7 @@ def ranked(view: View, own: int, request: Amounts) -> list[NodeInfo]:
         full = fullness(node)
         return node.no != own, 0.0 if full < PACK_BELOW else full, node.no
 
+    request = settle(view, request)
     return sorted((node for node in view.values() if feasible(node, request)), key=order)
 
 
@@ -65,6 +90,7 @@ def place(view: View, own: int, request: Amounts) -> int | None:
 
 def spread(view: View, request: Amounts, count: int) -> dict[int, int]:
     """How many of `count` each node gets that could ever meet a request, when all are to have the same."""
+    request = settle(view, request)
     nodes = sorted(node.no for node in view.values() if feasible(node, request))
     shares = {no: count // len(nodes) + (at < count % len(nodes)) for at, no in enumerate(nodes)}
     return {no: share for no, share in shares.items() if share}

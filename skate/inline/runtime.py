@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from ..client import current
 from ..client.refs import ERROR, PENDING, ObjectRef, ObjectRefGenerator
 from ..client.serialization import serialize
-from ..client.specs import DYNAMIC, STREAMING, ActorSpec, FunctionSpec, MethodOptions
+from ..client.specs import (
+    DYNAMIC,
+    STREAMING,
+    ActorSpec,
+    FunctionSpec,
+    MethodOptions,
+    in_request,
+    meets,
+    wish_of,
+    without,
+)
 from ..client.waist import TaskContext
 from ..exceptions import GetTimeoutError, NotRunningError, TaskUnschedulableError, UnsupportedError, WorkerCrashedError
 from .actors import InlineActors
@@ -45,6 +55,7 @@ class InlineRuntime:
         self._prefix = os.urandom(8)
         self._numbers = itertools.count(1)
         self.namespace = options.namespace or os.urandom(8).hex()
+        self._labels = dict(options.labels)
         self.total = _resources_of_machine(options)
         self._node_name = options.node_name or os.uname().nodename
         session = f"session_inline_{self._prefix.hex()}"
@@ -130,7 +141,7 @@ class InlineRuntime:
         for attempt in itertools.count():
             context = task_context(
                 self, task_id=task_id, task_name=options.name, function_name=name, attempt=attempt,
-                resources=options.resources,
+                resources=without(options.resources),
             )  # fmt: skip
             outcome = self.run_attempt(function.function, attempt_copy, needed, context)
             failed = isinstance(outcome, Failure)
@@ -400,7 +411,7 @@ class InlineRuntime:
                 "NodeManagerHostname": os.uname().nodename,
                 "NodeName": self._node_name,
                 "Resources": dict(self.total),
-                "Labels": {},
+                "Labels": dict(self._labels),
             }
         ]
 
@@ -423,6 +434,11 @@ class InlineRuntime:
         if node_id and node_id != self.base_context.node_id:
             raise TaskUnschedulableError(
                 f"{what} can never run: it must run on node {node_id}, and there is no such node."
+            )
+        wish = in_request(resources)
+        if wish and not any(meets(self._labels, each) for each in wish_of(wish)):
+            raise TaskUnschedulableError(
+                f"{what} can never run: the node of this session has not the labels that it needs."
             )
         _check_fits(what, resources, self.total, "can never run", "the machine has")
 
@@ -463,7 +479,7 @@ def _is_done(ref: ObjectRef[Any]) -> bool:
 
 
 def _check_fits(what: str, wanted: Mapping[str, float], have: Mapping[str, float], problem: str, who: str) -> None:
-    for name, amount in wanted.items():
+    for name, amount in without(wanted).items():
         if amount > have.get(name, 0.0) + 1e-9:
             listing = ", ".join(f"{key}: {value:g}" for key, value in sorted(have.items()))
             raise TaskUnschedulableError(f"{what} {problem}: it needs {amount:g} {name}; {who} {{{listing}}}.")

@@ -31,6 +31,7 @@ def serve_cluster(node: Node, membership: Membership) -> None:
     gate = node.gate = Gate(node, membership.token, __version__)
     port = gate.listen(membership.host, membership.port)
     hostname = socket.gethostname()
+    node.labels.update(membership.labels)
     total = to_units(node.total)
     info = c.NodeInfo(
         0,
@@ -41,7 +42,7 @@ def serve_cluster(node: Node, membership: Membership) -> None:
         port,
         total,
         dict(total),
-        membership.labels,
+        node.labels,
     )
     head = (membership.host, port) if membership.is_head else (membership.head_host, membership.head_port)
     cluster = node.cluster = Cluster(node, info, head, membership.patience_s)

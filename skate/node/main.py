@@ -36,6 +36,8 @@ class Settings(msgspec.Struct):
     system: SystemConfig = msgspec.field(default_factory=SystemConfig)
     membership: Membership | None = None
     """Of a standalone node."""
+    labels: dict[str, str] = {}
+    """Of one that is in no cluster."""
 
 
 def main() -> None:
@@ -63,6 +65,7 @@ def main() -> None:
 
     session = Path(settings.session_dir)
     node = Node(settings.total, arena_fd, settings.arena_bytes, session, Channel(mine), settings.system)
+    node.labels.update(settings.labels)
     signal.signal(signal.SIGTERM, _stop)
     clean = False
     try:

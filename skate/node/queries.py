@@ -11,6 +11,7 @@ from ..head.actors import State
 from ..store.arena import HEADER_BYTES
 from ..wire.cluster import DEAD, NodeInfo
 from ..wire.groups import is_own
+from ..wire.labels import describe, in_request, without
 from .resources import UNIT, from_units, to_units
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
             "NodeManagerHostname": name,
             "NodeName": name,
             "Resources": node.total,
-            "Labels": {},
+            "Labels": node.labels,
         }
     ]
 
@@ -79,7 +80,13 @@ def _cluster_status(node: Node, _: Any) -> dict[str, Any]:
     return {
         "nodes": [{**_node_info(info), "No": info.no, "Free": _own(info.free), "State": info.state} for info in view],
         "demand": [
-            {"node": info.no, "request": from_units(request), "count": count, "reason": _reason(node, request)}
+            {
+                "node": info.no,
+                "request": from_units(without(request)),
+                "wants": describe(from_units(request)),
+                "count": count,
+                "reason": _reason(node, request),
+            }
             for info in view
             for request, count in info.demand
         ],
@@ -90,7 +97,7 @@ def _cluster_status(node: Node, _: Any) -> dict[str, Any]:
 def _reason(node: Node, request: dict[str, int]) -> str:
     view = node.view.values()
     if not any(policy.feasible(info, request) for info in view):
-        return "no node has that much"
+        return "no node has these labels, and that much" if in_request(request) else "no node has that much"
     return "every node that could is busy"
 
 
@@ -152,7 +159,7 @@ def _why(node: Node, needed: dict[str, float]) -> str:
         return _why_in_cluster(node.view.values(), to_units(needed))
     pool = node.scheduler.pool
     short = []
-    for name, units in to_units(needed).items():
+    for name, units in without(to_units(needed)).items():
         if pool.free.get(name, 0) < units:
             holders = sum(name in lease.amounts for lease in node.scheduler.leases.values())
             free, total = max(0, pool.free.get(name, 0)) / UNIT, pool.total.get(name, 0) / UNIT
@@ -165,7 +172,8 @@ def _why(node: Node, needed: dict[str, float]) -> str:
 def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> str:
     """Which nodes could ever give what is needed, and what they lack now."""
     could = [info for info in view if policy.feasible(info, needed)]
-    wants = ", ".join(f"{units / UNIT:g} {name}" for name, units in needed.items())
+    wants = describe(from_units(needed))
+    needed = without(needed)
     if not could:
         return f"no node of the cluster has {wants}: it waits for one that joins"
     lines = []

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from ..wire.labels import in_request, without
 from .resources import Amounts, Pool, cpu_part, gpu_request
 
 
@@ -62,6 +63,8 @@ class Scheduler:
         self.idle: dict[str, list[int]] = {}
         self.starting: dict[str, int] = {}
         self.actors: list[WaitingActor] = []
+        self.met: set[str] = set()
+        """Of what requests ask of the labels of their node: what this node has."""
         self._order = 0
 
     # ------------------------------------------------------------ events
@@ -168,13 +171,18 @@ class Scheduler:
                 start[actor.job] = start.get(actor.job, 0) + 1
                 waiting.append(actor)
                 continue
-            lease = Lease(idle.pop(), b"", -1, actor.amounts)
+            lease = Lease(idle.pop(), b"", -1, without(actor.amounts))
             self._take(lease)
             placed.append((actor, lease))
         self.actors = waiting
 
     def _fits(self, amounts: Amounts, reserved: Amounts) -> bool:
         """Whether a request fits beside those that workers are being started for. GPU requests start one by one."""
+        wish = in_request(amounts)
+        if wish:
+            if wish not in self.met:
+                return False
+            amounts = without(amounts)
         if not reserved:
             return self.pool.fits(amounts)
         if gpu_request(amounts)[1] and gpu_request(reserved)[1]:
@@ -185,7 +193,7 @@ class Scheduler:
         )
 
     def _grant(self, worker: int, demand: Demand) -> Lease:
-        lease = Lease(worker, demand.client, demand.shape, demand.amounts, demand.depth)
+        lease = Lease(worker, demand.client, demand.shape, without(demand.amounts), demand.depth)
         demand.held += 1
         self._take(lease)
         return lease
@@ -197,18 +205,51 @@ class Scheduler:
 
     def starved(self) -> list[tuple[bytes, int]]:
         """Clients to ask for workers back, and how many busy ones: somebody waits who could be served by them."""
-        hungry = [d for d in self.demands.values() if d.count > d.held and self.pool.feasible(d.amounts)]
+        hungry = [d for d in self.demands.values() if d.count > d.held and self._feasible(d.amounts)]
         waiting = {d.client for d in hungry}
         if not hungry and not self.actors:
             return []
         empty_handed = {d.client for d in hungry if d.held == 0 and not self._holds(d.client)}
+        too_many = self._too_many(hungry)
         out = []
         for client in {lease.client for lease in self.leases.values() if lease.client}:
             others = bool(waiting - {client}) or bool(self.actors)
             busy = 1 if empty_handed - {client} and self._holds(client) > 1 else 0
+            busy = max(busy, too_many.get(client, 0))
             if others or busy:
                 out.append((client, busy))
         return out
+
+    def _too_many(self, hungry: list[Demand]) -> dict[bytes, int]:
+        """How many workers clients have beyond their share of what somebody lacks: half of what they have more."""
+        found: dict[bytes, int] = {}
+        seen: dict[tuple[str, ...], dict[bytes, int]] = {}
+        for demand in hungry:
+            short = tuple(n for n, units in without(demand.amounts).items() if self.pool.free.get(n, 0) < units)
+            if short not in seen:
+                seen[short] = self._holders(short)
+            mine = seen[short].get(demand.client, 0)
+            for client, count in seen[short].items():
+                if count - mine > found.get(client, 0) * 2 + 1:
+                    found[client] = (count - mine) // 2
+        return found
+
+    def _holders(self, names: tuple[str, ...]) -> dict[bytes, int]:
+        """How many leases of each client, lent ones left out, hold any of these resources."""
+        counts: dict[bytes, int] = {}
+        for lease in self.leases.values():
+            if lease.client and not lease.lent and any(name in lease.amounts for name in names):
+                counts[lease.client] = counts.get(lease.client, 0) + 1
+        return counts
+
+    def _feasible(self, amounts: Amounts) -> bool:
+        wish = in_request(amounts)
+        return (not wish or wish in self.met) and self.pool.feasible(without(amounts))
+
+    def asking_labels(self) -> list[Amounts]:
+        """The requests that ask for labels of their node."""
+        actors = [actor.placement for actor in self.actors]
+        return [a for a in (*(demand.amounts for demand in self.demands.values()), *actors) if in_request(a)]
 
     def _holds(self, client: bytes) -> int:
         return sum(lease.client == client and not lease.lent for lease in self.leases.values())

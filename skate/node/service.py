@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .. import __version__
 from ..client.errors import pack_error
 from ..exceptions import OwnerDiedError
+from ..head import policy
 from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
 from ..wire.cluster import JobEnded, NodeInfo
 from ..wire.config import SystemConfig
+from ..wire.labels import in_request
 from .abroad import Abroad
 from .actors import ActorShell, Parked
 from .claims import Claims
@@ -91,6 +93,7 @@ class Node:
         self.memory = MemoryQueue(self)
         self.epoll = select.epoll()
         self.output = Output(self, Logs(session_dir / "logs"))
+        self.labels = {"ray.io/node-id": self.node_id, "skate.io/node-id": self.node_id}
         self.clients: dict[bytes, Client] = {}
         self.by_fd: dict[int, Client] = {}
         self.workers: dict[int, Client] = {}
@@ -476,6 +479,7 @@ class Node:
         self._dirty = True
 
     def _decide(self) -> None:
+        self._look_at_labels()
         if self.cluster is None:
             self.groups.look()
         granted, placed, start = self.scheduler.decide()
@@ -492,6 +496,19 @@ class Node:
                 client.asked_back = now
                 self.send(client, m.GiveBack(busy))
         self.abroad.spill()
+
+    def _look_at_labels(self) -> None:
+        """Which requests ask for a node that is as this one. Others may have joined that are more as they wish."""
+        asking = self.scheduler.asking_labels()
+        if asking:
+            view = self.view or {self.node_no: self.described()}
+            own = view.get(self.node_no) or self.described()
+            self.scheduler.met = {in_request(amounts) for amounts in asking if policy.belongs(own, view, amounts)}
+
+    def described(self) -> NodeInfo:
+        """This node as it looks without a cluster."""
+        pool = self.scheduler.pool
+        return NodeInfo(0, self.node_id, "", "", "", 0, pool.total, pool.free, self.labels)
 
     def _on_pull(self, client: Client, message: m.Pull) -> None:
         def done(value: m.Value) -> None:

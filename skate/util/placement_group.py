@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..api.labels import parse_selector
 from ..api.lifecycle import get_runtime
 from ..client.refs import ObjectRef
 
@@ -164,6 +165,7 @@ def _check_selector(selector: Any) -> dict[str, str]:
         isinstance(name, str) and isinstance(value, str) and value for name, value in selector.items()
     ):
         raise ValueError(f'A label selector must be a dict such as {{"region": "in(us,eu)"}}, not {selector!r}.')
+    parse_selector("bundle_label_selector", selector)
     return dict(selector)
 
 

@@ -47,9 +47,40 @@ class PlacementGroupSchedulingStrategy:
     placement_group_capture_child_tasks: bool | None = None
 
 
+class In:
+    """The label has one of these values."""
+
+    def __init__(self, *values: str) -> None:
+        self.values = values
+
+
+class NotIn:
+    """The label has none of these values, or is not there."""
+
+    def __init__(self, *values: str) -> None:
+        self.values = values
+
+
+class Exists:
+    """The label is there."""
+
+
+class DoesNotExist:
+    """The label is not there."""
+
+
 @dataclass(frozen=True)
 class NodeLabelSchedulingStrategy:
-    """Run on a node with certain labels. The option table refuses it: node labels are not supported."""
+    """Run on a node with certain labels.
+
+    Args:
+        hard: what the node must have: a dict from a label's name to `In(...)`, `NotIn(...)`, `Exists()` or `DoesNotExist()`.
+        soft: what it should have, too, if there is such a node.
+
+    Example:
+        >>> NodeLabelSchedulingStrategy({"region": In("us", "eu")}, soft={"disk": Exists()}).hard["region"].values
+        ('us', 'eu')
+    """
 
     hard: Mapping[str, Any]
     soft: Mapping[str, Any] = field(default_factory=dict)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from .labels import PREFIX as LABELS
+
 PENDING = "PENDING"
 CREATED = "CREATED"
 RESCHEDULING = "RESCHEDULING"
@@ -26,7 +28,10 @@ CAPTURE = "capture"
 
 
 def names(name: str, group: str, index: int) -> list[str]:
-    """What a resource is called in a bundle, and in any bundle of the group; the first only if `index` is not -1."""
+    """What a resource is called in a bundle, and in any bundle of the group; the first only if `index` is not -1. What is
+    asked of the labels of the node stays as it is."""
+    if name.startswith(LABELS):
+        return [name]
     return ([f"{name}{MARK}{index}_{group}"] if index >= 0 else []) + [f"{name}{MARK}{group}"]
 
 
@@ -66,7 +71,7 @@ def plain(resources: Mapping[str, float]) -> dict[str, float]:
         >>> plain(request({"CPU": 1.0}, "ab", 0))
         {'CPU': 1.0}
     """
-    short = {name.split(MARK)[0]: amount for name, amount in resources.items()}
+    short = {name if name.startswith(LABELS) else name.split(MARK)[0]: amount for name, amount in resources.items()}
     return {name: amount for name, amount in short.items() if name not in (BUNDLE, CAPTURE)}
 
 

@@ -331,7 +331,7 @@ class WorkerDied(Struct, array_like=True, tag=3):
 
 
 class GiveBack(Struct, array_like=True, tag=4):
-    """Others wait for workers: return those that are idle at once, and `busy` more when they finish."""
+    """Others wait for workers: return those that are idle at once, and when they finish `busy` more (a level)."""
 
     busy: int = 0
 

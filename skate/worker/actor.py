@@ -17,6 +17,7 @@ from ..client.errors import pack_error
 from ..client.waist import TaskContext
 from ..wire import messages as m
 from ..wire.groups import group_of
+from ..wire.labels import without
 from . import execute
 from .execute import Caller, ExitActor, Function, Received
 
@@ -125,7 +126,7 @@ class ActorHost:
         context.actor_id = self.spec.id.hex()
         context.actor_name = self.spec.name
         context.restarted = self.restarts > 0
-        context.resources = self.spec.resources
+        context.resources = without(self.spec.resources)
         context.actor_ref = self._own_reference
 
     def _own_reference(self) -> tuple[Any, bytes]:

@@ -21,6 +21,7 @@ from ..client.specs import STREAMING
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
 from ..wire.groups import group_of
+from ..wire.labels import without
 from ..wire.stream import StreamChannel
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Function:
         self.max_calls = definition.max_calls
         self.backpressure = definition.backpressure
         self.group = definition.group
-        self.resources = definition.resources
+        self.resources = definition.resources and without(definition.resources)
         group, captures = group_of(definition.resources or {})
         self.capture = group if captures else ""
         """The placement group that what it starts belongs to."""

@@ -285,8 +285,6 @@ NOT_SUPPORTED: list[tuple[str, Any]] = [
     ("placement_group", object()),
     ("placement_group_bundle_index", 1),
     ("placement_group_capture_child_tasks", True),
-    ("label_selector", {"zone": "a"}),
-    ("fallback_strategy", [{"zone": "a"}]),
     ("_labels", {"zone": "a"}),
     ("object_store_memory", 1 << 20),
     ("enable_tensor_transport", True),

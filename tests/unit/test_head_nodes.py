@@ -106,6 +106,12 @@ def test_what_goes_elsewhere_fits_there(view, wanted):
                 assert units == 0 or used[name] <= view[number].free.get(name, 0)
 
 
+def test_a_bundle_in_use_does_not_make_its_node_full():
+    bundle = "CPU_group_0_" + 32 * "a"
+    node = info("1", 1, {"CPU": 7, bundle: 0}, **{"CPU": 8, bundle: 1})
+    assert policy.fullness(node) == 1 / 8
+
+
 def test_work_stays_together_and_then_spreads():
     view = {
         1: info("1", 1, {"CPU": 0}, CPU=4),

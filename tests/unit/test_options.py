@@ -105,9 +105,9 @@ def test_node_affinity():
         ({"scheduling_strategy": "FAST"}, ValueError, "DEFAULT"),
         ({"_generator_backpressure_num_objects": 0}, ValueError, "1 or more"),
         ({"runtime_env": {"pip": ["x"]}}, UnsupportedError, "runtime environments"),
-        ({"label_selector": {"a": "b"}}, UnsupportedError, "labels"),
         ({"scheduling_strategy": PlacementGroupSchedulingStrategy(None)}, TypeError, "a placement group"),
-        ({"scheduling_strategy": NodeLabelSchedulingStrategy({})}, UnsupportedError, "labels"),
+        ({"scheduling_strategy": NodeLabelSchedulingStrategy({"a": "b"})}, TypeError, "Exists"),
+        ({"label_selector": {"a": "!"}}, ValueError, "condition"),
         ({"placement_group": object()}, NotImplementedError, "PlacementGroupSchedulingStrategy"),
     ],
 )

@@ -121,6 +121,35 @@ TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
+def test_who_has_more_of_what_another_lacks_gives_half_of_the_difference_back() -> None:
+    scheduler = make(CPU=8.0, disk=1.0)
+    workers(scheduler, *range(1, 20))
+    one, disk = to_units({"CPU": 1}), to_units({"CPU": 1, "disk": 1})
+    scheduler.want(b"a", JOB, 0, one, 20, 0)
+    scheduler.decide()
+    for _ in range(2):
+        scheduler.release(next(iter(scheduler.leases)))
+        scheduler.want(b"a", JOB, 0, one, len(scheduler.leases), 0)
+    scheduler.want(b"b", JOB, 0, one, 20, 0)
+    scheduler.decide()
+    assert sorted(map(scheduler._holds, (b"a", b"b"))) == [2, 6]
+    assert dict(scheduler.starved())[b"a"] == 2
+    for lease in [lease for lease in scheduler.leases.values() if lease.client == b"a"][:2]:
+        scheduler.release(lease.worker)
+        scheduler.worker_idle(lease.worker, JOB)
+    scheduler.decide()
+    assert [scheduler._holds(client) for client in (b"a", b"b")] == [4, 4]
+    assert not any(busy for _, busy in scheduler.starved()), "nobody has too many"
+    scheduler.validate()
+    scheduler.want(b"b", JOB, 0, one, 4, 0)
+    scheduler.release(next(no for no, lease in scheduler.leases.items() if lease.client == b"a"))
+    scheduler.want(b"a", JOB, 0, one, 3, 0)
+    scheduler.want(b"c", JOB, 0, disk, 1, 0)
+    scheduler.decide()
+    scheduler.want(b"c", JOB, 1, to_units({"disk": 1}), 1, 0)
+    assert not any(busy for _, busy in scheduler.starved()), "others have nothing of what is lacking"
+
+
 def test_deepest_goes_first() -> None:
     scheduler = make(CPU=1.0)
     scheduler.want(b"a", JOB, 0, SHAPES[0], 1, 0)

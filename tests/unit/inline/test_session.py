@@ -39,7 +39,7 @@ def test_the_context_ends_the_session():
         ({"mode": "threads"}, ValueError, "inline"),
         ({"include_dashboard": True}, UnsupportedError, "include_dashboard"),
         ({"runtime_env": {"pip": []}}, UnsupportedError, "runtime_env"),
-        ({"labels": {"a": "b"}}, UnsupportedError, "labels"),
+        ({"labels": {"a": "b c"}}, ValueError, "label a"),
         ({"num_cpu": 1}, TypeError, "num_cpus"),
         ({"num_cpus": 1.5}, ValueError, "whole"),
         ({"num_cpus": -1}, ValueError, "num_cpus"),
