@@ -279,7 +279,7 @@ def test_wrong_init() -> None:
     done = run_script("""
         import skate
         wrong = [{"num_cpus": -1}, {"num_cpu": 1}, {"object_store_memory": "x"}, {"namespace": 3}, {"address": "auto"}]
-        wrong += [{"address": "10.0.0.1:6379"}, {"local_mode": True}, {"mode": "threads"}, {"labels": {"a": "b"}}]
+        wrong += [{"address": "10.0.0.1:6379"}, {"local_mode": True}, {"mode": "threads"}, {"labels": {"a": "b c"}}]
         for options in wrong:
             try:
                 skate.init(**options)
