@@ -89,13 +89,16 @@ class Recipe:
         if self.lineage is not None:
             self.lineage.ended.append(self.size)
 
-    def begin(self, seq: int) -> Rerun:
-        """Another attempt, charged to the task's retries."""
-        if self.retries_left > 0:
-            self.retries_left -= 1
+    def begin(self, seq: int, node: int = 0) -> Rerun:
+        """Another attempt, because of the loss of a node. It is charged to the task's retries."""
+        self._charge(node)
         self.attempt += 1
         self.running = Rerun(seq, self)
         return self.running
+
+    def _charge(self, node: int) -> None:
+        if self.retries_left > 0:
+            self.retries_left -= 1
 
     def ended(self, task: TaskRecord) -> None:
         """The attempt has made its outputs."""
@@ -112,9 +115,8 @@ class Recipe:
             self.lineage.ended.append(self.size)
             self.lineage = None
 
-    @property
-    def why_not(self) -> str:
-        """Why it cannot be run again; "" if it can."""
+    def why_not(self, node: int = 0) -> str:
+        """Why it cannot be run again, because of the loss of a node; "" if it can."""
         if self.refusal:
             return self.refusal
         return (
@@ -122,6 +124,46 @@ class Recipe:
             if self.retries_left
             else "no retries of its task are left (max_retries, or max_task_retries of an actor)"
         )
+
+
+class StreamRecipe(Recipe):
+    """How the items of a stream can be made again: the generator runs once more, for those that are wanted.
+
+    Items are asked for when somebody misses them, one by one, so there may be several reruns for one loss: the first is charged.
+
+    Args:
+        first: the number of the first item's id; the others follow.
+        items: how many ids there are for items.
+    """
+
+    __slots__ = ("_losses", "firsts", "items", "refs")
+
+    def __init__(self, task: TaskRecord, inputs: list[Input], actor: Any, first: int, items: int) -> None:
+        super().__init__(task, [], inputs, actor)
+        self.firsts = [first]
+        self.items = items
+        self.refs: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        """The references here to items that may be lost, by number."""
+        self._losses: set[int] = set()
+        """Nodes whose loss was charged."""
+
+    def _charge(self, node: int) -> None:
+        if not node or node not in self._losses:
+            self._losses.add(node)
+            super()._charge(node)
+
+    def why_not(self, node: int = 0) -> str:
+        return self.refusal if node and node in self._losses else super().why_not(node)
+
+    def also(self, first: int) -> None:
+        """Others know the items by these ids."""
+        if first not in self.firsts:
+            self.firsts.append(first)
+
+    def number(self, ident: bytes) -> int:
+        """Which item an id is."""
+        at = int.from_bytes(ident[8:], "big")
+        return next(at - first for first in self.firsts if 0 <= at - first < self.items)
 
 
 class Lineage:

@@ -56,7 +56,9 @@ class Publisher:
         runtime = self.runtime
         assert stream.public is not None
         self._announce(stream, number + 1)
-        runtime.send(m.Deliver(item_id(stream.public, number), runtime.objects.to_value(ref)))
+        ident = item_id(stream.public, number)
+        runtime.send(m.Deliver(ident, runtime.objects.to_value(ref)))
+        runtime.rebuild.replays.published(ident, number, ref)
         record = stream.record
         if record is not None and record.worker is not None and record.function.options.backpressure:
             runtime.send_credit(record, stream.made)  # how far its readers are is not known here

@@ -24,8 +24,9 @@ from ..exceptions import (
     ObjectReconstructionFailedMaxAttemptsExceededError,
 )
 from ..wire import messages as m
-from .lineage import Input, Lineage, Recipe, Rerun
+from .lineage import Input, Lineage, Recipe, Rerun, StreamRecipe
 from .refs import ERROR, FAR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef
+from .replays import Replays
 from .submitter import Function, TaskRecord
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Rebuild:
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
         self.lineage = Lineage(min(LINEAGE_BYTES_MAX, runtime.welcome.arena_bytes // ARENA_SHARE))
+        self.replays = Replays(runtime, self)
 
     # ------------------------------------------------------------ what is kept
 
@@ -54,16 +56,20 @@ class Rebuild:
             recipe = task.recipe
             recipe.ended(task)
         else:
-            is_call = not isinstance(task.function, Function)
-            actor = weakref.ref(task.pins) if is_call else None
-            recipe = Recipe(task, [ref.binary() for ref in refs], self._inputs(task), actor)
+            recipe = Recipe(task, [ref.binary() for ref in refs], self.inputs(task), self.actor_of(task))
             self.lineage.keep(recipe)
         for ref in shared:
             ref._value.recipe = recipe
             if ref._hold is not None:
                 self.lineage.publish(ref.binary(), recipe)
 
-    def _inputs(self, task: TaskRecord) -> list[Input]:
+    @staticmethod
+    def actor_of(task: TaskRecord) -> weakref.ref[Any] | None:
+        """A weak reference to the actor that has run a call; None for a task."""
+        return None if isinstance(task.function, Function) else weakref.ref(task.pins)
+
+    def inputs(self, task: TaskRecord) -> list[Input]:
+        """What a task was given."""
         given: list[tuple[int | str | None, ObjectRef[Any]]] = list(task.dependencies or ())
         given += [(None, ref) for ref in task.refs or ()]
         return [
@@ -83,10 +89,11 @@ class Rebuild:
     def look(self, refs: Iterable[ObjectRef[Any]]) -> None:
         """Some nodes are gone: whatever of these was there only is made again. Needs the lock."""
         for ref in refs:
-            if self._is_lost(ref):
+            if self.is_lost(ref):
                 self.lost(ref, b"")
 
-    def _is_lost(self, ref: ObjectRef[Any]) -> bool:
+    def is_lost(self, ref: ObjectRef[Any]) -> bool:
+        """Whether its bytes were on a node that is gone."""
         return ref._state == FAR and ref._value.value.node in self.runtime.links.dead
 
     def lost(self, ref: ObjectRef[Any], error: bytes) -> None:
@@ -100,10 +107,10 @@ class Rebuild:
             recipe = ref._value.recipe
             if ref._hold is not None:
                 self.runtime.send(m.Lost(ident, block))
-            self._reset(ref, PENDING)
+            self.reset(ref, PENDING)
             self._make(ref, recipe, node)
         elif not mine and ref._hold is not None and block != ident:
-            self._reset(ref, REMOTE)
+            self.reset(ref, REMOTE)
             self.runtime.objects.fetching[ident] = ref
             self.runtime.tell(m.Lost(ident, block))
         else:
@@ -120,7 +127,7 @@ class Rebuild:
             return
         recipe = self.lineage.published.get(message.id)
         ref = objects.adopt(message.id)
-        self._reset(ref, PENDING)
+        self.reset(ref, PENDING)
         self._make(ref, recipe, message.node)
 
     def missing(self, task: TaskRecord, reply: m.Reply) -> None:
@@ -144,12 +151,12 @@ class Rebuild:
     # ------------------------------------------------------------ making again
 
     def _make(self, ref: ObjectRef[Any], recipe: Recipe | None, node: int) -> None:
-        why = "it was put, or is an item of a stream" if recipe is None else recipe.why_not
-        if recipe is None or (why and not self._under_way(recipe)):
-            self._fail(ref, self._failure(ref.binary(), why, node, recipe))
+        why = "it was put" if recipe is None else recipe.why_not(node)
+        if recipe is None or (why and not self._under_way(recipe, ref.binary())):
+            self.fail(ref, self._failure(ref.binary(), why, node, recipe))
             return
         started: list[Rerun] = []
-        self._attach(ref, self._start(recipe, started))
+        self._attach(ref, self._start(recipe, ref.binary(), node, started))
         for task in started:  # grows while it is gone through
             self._give(task, started)
         for task in reversed(started):
@@ -159,28 +166,40 @@ class Rebuild:
                 self._call_again(task)
 
     @staticmethod
-    def _under_way(recipe: Recipe) -> bool:
+    def _under_way(recipe: Recipe, ident: bytes) -> bool:
+        """Whether a rerun will make an output without being started."""
         task = recipe.running
-        return task is not None and _outputs(task)[0]._state == PENDING
+        if task is None:
+            return False
+        if isinstance(recipe, StreamRecipe):
+            will_make: bool = task.stream.will_make(recipe.number(ident))
+            return will_make
+        return bool(_outputs(task)[0]._state == PENDING)
 
-    def _start(self, recipe: Recipe, started: list[Rerun]) -> Rerun:
-        if self._under_way(recipe):
+    def _start(self, recipe: Recipe, ident: bytes, node: int, started: list[Rerun]) -> Rerun:
+        """The rerun that makes an output; a new one is added to `started`."""
+        if self._under_way(recipe, ident):
             assert recipe.running is not None
             return recipe.running
-        task = recipe.begin(self.runtime.next_id())
+        task = recipe.begin(self.runtime.next_id(), node)
+        task.pins = recipe.actor() if recipe.actor is not None else None
+        started.append(task)
+        if isinstance(recipe, StreamRecipe):
+            self.replays.begin(task, recipe)
+            return task
         refs: list[ObjectRef[Any]] = [ObjectRef(self.runtime, ident) for ident in recipe.outputs]
         for ref in refs:
             ref._task = task
         task.ref = refs[0] if len(refs) == 1 and recipe.function.options.num_returns == 1 else refs
-        task.pins = recipe.actor() if recipe.actor is not None else None
-        started.append(task)
         return task
 
     @staticmethod
     def _attach(ref: ObjectRef[Any], task: Rerun) -> None:
         """The output with a reference's id goes to that one."""
         ref._task = task
-        if type(task.ref) is list:
+        if isinstance(task.recipe, StreamRecipe):
+            task.stream.want(task.recipe.number(ref.binary()), ref)
+        elif type(task.ref) is list:
             task.ref[task.recipe.outputs.index(ref.binary())] = ref
         else:
             task.ref = ref
@@ -200,28 +219,33 @@ class Rebuild:
 
     def _source(self, given: Input, started: list[Rerun]) -> ObjectRef[Any]:
         ref = given.ref() or given.kept or self.runtime.objects.known.get(given.ident)
-        if ref is not None and not self._is_lost(ref):
+        if ref is not None and not self.is_lost(ref):
             return ref
         recipe = given.recipe
         ident = given.ident
-        if recipe is not None and (not recipe.why_not or self._under_way(recipe)):
-            task = self._start(recipe, started)
+        node = 0 if ref is None else ref._value.value.node
+        if recipe is not None and (not recipe.why_not(node) or self._under_way(recipe, ident)):
+            task = self._start(recipe, ident, node, started)
             if ref is not None:
                 if ref._hold is not None:
                     self.runtime.send(m.Lost(ident, ref._value.value.id))
-                self._reset(ref, PENDING)
+                self.reset(ref, PENDING)
+                self._attach(ref, task)
+                return ref
+            if isinstance(recipe, StreamRecipe):
+                ref = ObjectRef(self.runtime, ident)
                 self._attach(ref, task)
                 return ref
             found: ObjectRef[Any] = _outputs(task)[recipe.outputs.index(ident)]
             return found
         if ident[:8] != self.runtime.client_id:  # another process has made it: its home knows, or says that it is lost
             return self.runtime.objects.adopt(ident) if ref is None else ref
-        why = "it was put, and nobody has it any more" if recipe is None else recipe.why_not
+        why = "it was put, and nobody has it any more" if recipe is None else recipe.why_not(node)
         error = self._failure(ident, why, 0, recipe)
         if ref is None:
             return ObjectRef(self.runtime, ident, ERROR, error)
-        self._reset(ref, PENDING)
-        self._fail(ref, error)
+        self.reset(ref, PENDING)
+        self.fail(ref, error)
         return ref
 
     def _call_again(self, task: TaskRecord, first: bool = False) -> None:
@@ -239,7 +263,7 @@ class Rebuild:
 
     # ------------------------------------------------------------ references
 
-    def _reset(self, ref: ObjectRef[Any], state: int) -> None:
+    def reset(self, ref: ObjectRef[Any], state: int) -> None:
         """A reference has no value any more; who would have used it waits for the next."""
         ref._state = state  # before the value: a reader that has seen the old state looks again
         ref._value = None
@@ -253,7 +277,8 @@ class Rebuild:
             for task in [task for task in actor.queue if _uses(task, ref) and not task.missing]:
                 actors.creation.when_ready(task, partial(actors.flush, actor))
 
-    def _fail(self, ref: ObjectRef[Any], error: Exception) -> None:
+    def fail(self, ref: ObjectRef[Any], error: Any) -> None:
+        """It cannot be made again. Needs the lock."""
         ref._value, ref._state = error, ERROR
         ref._task = None
         objects = self.runtime.objects

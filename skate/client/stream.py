@@ -30,19 +30,25 @@ class Stream:
         "anchor",
         "callbacks",
         "completed",
+        "first",
         "holds",
         "items",
         "made",
         "public",
+        "recipe",
         "record",
         "taken",
         "total",
         "unread",
     )
 
-    def __init__(self, completed: Any, record: Any) -> None:
+    def __init__(self, completed: Any, record: Any, first: int = 0) -> None:
         self.completed = completed
         self.record = record
+        self.first = first
+        """Item n has this process's id number `first` + n."""
+        self.recipe: Any = None
+        """How its items are made again, once one of them may be lost."""
         self.abandoned = False
         """Nobody anywhere will take further items."""
         self.unread = False
@@ -68,6 +74,26 @@ class Stream:
         """Somebody does not wait any more. Needs the lock."""
         if callback in self.callbacks:
             self.callbacks.remove(callback)
+
+
+class Replay(Stream):
+    """A generator that runs once more, for items that were lost. The other items are dropped."""
+
+    __slots__ = ("wanted",)
+
+    def __init__(self, completed: Any, record: Any, recipe: Any) -> None:
+        super().__init__(completed, record)
+        self.recipe = recipe
+        self.wanted: dict[int, list[ObjectRef[Any]]] = {}
+        """References that wait for an item, by its number."""
+
+    def will_make(self, number: int) -> bool:
+        """Whether an item is still to come."""
+        return self.total is None and number >= self.made
+
+    def want(self, number: int, ref: ObjectRef[Any]) -> None:
+        """A reference gets this item when it comes."""
+        self.wanted.setdefault(number, []).append(ref)
 
 
 class RemoteStream(Stream):

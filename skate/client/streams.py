@@ -23,7 +23,7 @@ from .refs import ERROR, VALUE, ObjectRef, ObjectRefGenerator
 from .remote_streams import RemoteStreams
 from .serialization import plain_dumps, serialize
 from .specs import MethodOptions
-from .stream import RemoteStream, Stream
+from .stream import ITEMS_MAX, RemoteStream, Replay, Stream
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -38,13 +38,17 @@ class Streams:
         self.remote = RemoteStreams(runtime)
 
     def new(self, record: Any) -> Stream:
-        """The stream of a task that is about to be sent."""
-        return Stream(ObjectRef(self.runtime, self.runtime.next_id()), record)
+        """The stream of a task that is about to be sent. Needs the lock."""
+        runtime = self.runtime
+        return Stream(ObjectRef(runtime, runtime.next_id()), record, runtime.next_ids(ITEMS_MAX))
 
     # ------------------------------------------------------------ from the producer
 
     def item(self, stream: Stream, reply: m.Reply) -> None:
         """An item has come; one that was there before a retry is dropped."""
+        if isinstance(stream, Replay):
+            self.runtime.rebuild.replays.item(stream, reply)
+            return
         values = reply.values or []
         if reply.at < stream.made or stream.total is not None:
             for value in values:
@@ -54,8 +58,10 @@ class Streams:
             if record is not None and record.worker is not None and record.function.options.backpressure:
                 self.runtime.send_credit(record, stream.taken)  # a new attempt begins without credit
             return
-        ref: ObjectRef[Any] = ObjectRef(self.runtime, self.runtime.next_id())
+        ref: ObjectRef[Any] = ObjectRef(self.runtime, stream.first + stream.made)
         self.runtime.objects.set_value(ref, values[0], given=True)
+        if self.runtime.node_no:
+            self.runtime.rebuild.replays.keep(stream, ref)
         self._append(stream, ref)
 
     def _append(self, stream: Stream, ref: ObjectRef[Any]) -> None:
@@ -68,20 +74,26 @@ class Streams:
 
     def end(self, stream: Stream, total: int) -> None:
         """The producer has made its last item."""
+        if isinstance(stream, Replay):
+            self.runtime.rebuild.replays.end(stream, total)
+            return
         self._finish(stream, VALUE, plain_dumps(None))
 
     def fail(self, stream: Stream, error: Any, contained: Contained | None = None) -> None:
         """The producer has failed: one last reference carries the error."""
+        if isinstance(stream, Replay):
+            self.runtime.rebuild.replays.fail(stream, error)
+            return
         if stream.total is not None:
             return
-        ref: ObjectRef[Any] = ObjectRef(self.runtime, self.runtime.next_id(), ERROR, error)
+        ref: ObjectRef[Any] = ObjectRef(self.runtime, stream.first + stream.made, ERROR, error)
         ref._contained = stream.completed._contained = contained
         self._append(stream, ref)
         self._finish(stream, ERROR, error)
 
     def _finish(self, stream: Stream, state: int, value: Any) -> None:
         stream.total = stream.made
-        stream.record = None
+        stream.record = stream.recipe = None
         completed = stream.completed
         completed._value = value
         completed._state = state
@@ -108,6 +120,10 @@ class Streams:
         stream.abandoned = True
         if stream.completed._callbacks or stream.completed._hold is not None:
             return  # somebody waits for the end of the task
+        self._stop(stream, False)
+
+    def stop(self, stream: Stream) -> None:
+        """Nobody needs more of it. Needs the lock."""
         self._stop(stream, False)
 
     def _stop(self, stream: Stream, force: bool) -> None:

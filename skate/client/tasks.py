@@ -513,7 +513,7 @@ class Tasks:
 
     def fail(self, task: TaskRecord, error: Any, contained: Contained | None = None) -> None:
         """The task has failed for good."""
-        if isinstance(task, Rerun):
+        if isinstance(task, Rerun) and task.recipe.running is task:
             task.recipe.running = None
         if task.stream is not None:
             self.runtime.streams.fail(task.stream, error, contained)
