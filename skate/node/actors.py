@@ -68,7 +68,8 @@ class ActorShell:
         self._hosted_by_worker: dict[int, Hosted] = {}
         self._channels: dict[bytes, list[tuple[bytes, int]]] = {}
         """For actors without a process: their callers' ends of channels."""
-        self._parked: list[Parked] = []
+        self.parked: list[Parked] = []
+        """Requests that wait for the end of the round."""
         self.jobs: dict[str, c.JobInfo] = {}
         """In the head's process: what workers of each job start with."""
         self._turn = 0
@@ -144,7 +145,7 @@ class ActorShell:
         elif message.id in self.table.by_id:
             self._connect(client, message, fds)
         else:  # its creation is perhaps still in the creator's channel
-            self._parked.append(Parked(client, message, fds))
+            self.parked.append(Parked(client, message, fds))
 
     def _connect(self, client: Client, message: m.ConnectActor, fds: list[int]) -> None:
         actor = self.table.by_id.get(message.id)
@@ -192,12 +193,12 @@ class ActorShell:
 
     def take_parked(self) -> list[Parked]:
         """Requests that wait for a creation. Read all channels empty, then `connect` them; or `park` them again."""
-        parked, self._parked = self._parked, []
+        parked, self.parked = self.parked, []
         return parked
 
     def park(self, parked: list[Parked]) -> None:
         """Not everything was read: they go on waiting."""
-        self._parked[:0] = parked
+        self.parked[:0] = parked
 
     def connect(self, parked: Iterable[Parked]) -> None:
         """Everything that was sent before these has been read: their actors are known now, or do not exist."""
