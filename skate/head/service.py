@@ -104,7 +104,7 @@ class Head:
             while not channel.closed and (received := channel.receive()) is not None:
                 self._on_message(link, c.decode_to_head(received[0]))
         except ChannelClosed as error:
-            if self.links.get(link.no) is link:
+            if self.links.get(link.no) is link and link.no in self.nodes.heard:
                 self._silenced[link.no] = self.now + BACK_S, f"its connection to the head has ended ({error})"
             self._close(link)
         except Exception:  # one node's nonsense must not end the head for all
