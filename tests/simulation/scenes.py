@@ -47,9 +47,9 @@ class Scene:
         self.until(lambda: bool(found))
         return found[0]
 
-    def tasks(self, count: int, seconds: float, retries: int = -1, cpus: float = 1.0, driver: int = 0) -> list[Any]:
+    def tasks(self, count: int, seconds: float, retries: int = -1, resources: Any = None, driver: int = 0) -> list[Any]:
         """Submit tasks; their references."""
-        spec = FunctionSpec(work, TaskOptions("work", {"CPU": cpus}, max_retries=retries))
+        spec = FunctionSpec(work, TaskOptions("work", resources or {"CPU": 1.0}, max_retries=retries))
         refs: list[Any] = self.do(lambda rt: [rt.submit(spec, (f"t{n}", seconds), {}) for n in range(count)], driver)
         return refs
 

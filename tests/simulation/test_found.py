@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from skate.client.refs import VALUE
+from skate.client.specs import group_request
+
 from .scenes import Scene, staged
 
 
@@ -16,3 +19,33 @@ def test_a_connection_that_ends_after_its_node_was_given_up_keeps_nobody_busy(sc
     before = scene.world.steps
     scene.wait(10.0)
     assert scene.world.steps - before < 1_000
+
+
+@staged
+def test_a_worker_that_is_of_no_use_is_not_leased_again_and_again(scene: Scene) -> None:
+    """The client has work elsewhere only. Its own node gave it a worker, got it back, and gave it again."""
+    scene.start(1, 1)
+    refs = scene.tasks(2, 5.0)
+    near, far = scene.cluster.machines[1].node, scene.cluster.machines[2].node
+    scene.until(lambda: bool(near.node.scheduler.leases) and bool(far.node.scheduler.leases))
+    worker = next(iter(near.zygote.workers.values()))
+    worker.until = scene.world.now + 0.5  # the task here ends sooner than the one there
+    worker.wake()
+    scene.until(lambda: any(ref._state == VALUE for ref in refs))
+    scene.wait(0.2)
+    before = scene.world.steps
+    scene.wait(2.0)
+    assert scene.world.steps - before < 100
+    assert not near.node.scheduler.leases
+
+
+@staged
+def test_who_is_gone_with_a_group_wants_no_workers_in_it(scene: Scene) -> None:
+    scene.start(2)
+    group = scene.do(lambda rt: rt.groups.create([{"CPU": 3.0}], "PACK", "", False, None))
+    scene.tasks(5, 1.0, resources=group_request({"CPU": 1.0}, group, -1))
+    scene.wait(1.0)
+    scene.do(lambda rt: rt.groups.remove(group))
+    scene.wait(1.0)
+    demands = scene.cluster.machines[1].node.node.scheduler.demands
+    assert demands and not any(demand.count for demand in demands.values())

@@ -1,8 +1,8 @@
 """A cluster in one process, in virtual time: a head, nodes and drivers of the real classes, and faults, all drawn from a seed.
 
-The problem: what goes wrong in a cluster depends on what happens at the same moment elsewhere, and cannot be tried out on real
-machines often enough, nor a second time. The idea (FoundationDB's, and TigerBeetle's): everything that the code under test does not
-decide, such as time, delays, deaths and who runs next, is drawn from one number. A history that fails can be lived through again.
+The problem: what goes wrong in a cluster depends on what happens at the same moment elsewhere. It cannot be tried out on real
+machines often enough, nor a second time. The idea (FoundationDB's, and TigerBeetle's): everything that the code under test does
+not decide, such as time, delays, deaths and who runs next, is drawn from one number. What has failed can be lived through again.
 
 Node, head and client run as they are, shells included; only what they ask of the operating system is another's. Workers are small
 classes that speak their protocol. `docs/development.md` says how to run and replay seeds, and how to add a fault.

@@ -47,7 +47,7 @@ class Work:
         return bool(self.ref._state >= VALUE)
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         """How it has failed."""
         if self.ref._state != ERROR:
             return None

@@ -183,7 +183,7 @@ class Worker(Process):
         else:
             if now >= self.tick_at:
                 self._give_back()
-            self.wake(min(self.until, max(self.tick_at, now + TICK_S)))
+            self.wake(self.until if now >= self.tick_at else min(self.until, self.tick_at))
 
     def _hear(self) -> Any:
         if not self.alive:
@@ -197,8 +197,8 @@ class Worker(Process):
             return None
         message = m.decode_from_node(received[0])
         if isinstance(message, m.Serve):
-            sock = self.machine.cluster.net.by_fd[received[1][0]]
-            channel: Any = StreamChannel(sock, message.rest) if message.stream else Channel(sock)  # type: ignore[arg-type]
+            sock: Any = self.machine.cluster.net.by_fd[received[1][0]]
+            channel: Any = StreamChannel(sock, message.rest) if message.stream else Channel(sock)
             caller = Caller(message.caller, channel, message.stream)
             self.epoll.register(sock.fd, select.EPOLLIN)
             explain(sock.end, DATA)
@@ -286,7 +286,6 @@ class Worker(Process):
 
     def _give_back(self) -> None:
         """The task runs long: what was read, or sent by a client of another node, goes back."""
-        self.tick_at = self.world.now + TICK_S
         if self.actor is not None:
             return
         for caller in [caller for caller in self._all() if caller.far]:
