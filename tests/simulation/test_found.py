@@ -49,3 +49,12 @@ def test_who_is_gone_with_a_group_wants_no_workers_in_it(scene: Scene) -> None:
     scene.wait(1.0)
     demands = scene.cluster.machines[1].node.node.scheduler.demands
     assert demands and not any(demand.count for demand in demands.values())
+
+
+@staged
+def test_a_node_that_has_joined_knows_the_cluster(scene: Scene) -> None:
+    """Its starter is told that it is ready, and a driver may ask at once which nodes there are."""
+    first = scene.cluster.start_node(1, 1)
+    second = scene.cluster.start_node(2, 1)
+    assert first.number in first.node.view
+    assert {first.number, second.number} <= set(second.node.view)
