@@ -371,6 +371,7 @@ class Node:
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""
         self.scheduler.client_gone(client.id)
+        self.abroad.forget(client.id)
         self.memory.forget(client)
         self.actors.forget(client)
         self.groups.forget(client)

@@ -63,6 +63,15 @@ class Scene:
         method = MethodOptions("work", max_task_retries=retries)
         return self.do(lambda rt: rt.call(actor, method, ("call", seconds), {}), driver)
 
+    def cut(self, number: int, first: str, seconds: float = 0.5) -> None:
+        """Cut a driver's connection to the head; who hears of it at once, and the other some time later."""
+        link = self.drivers[0].runtime.links._peers[number]  # type: ignore[union-attr]
+        end = self.cluster.net.by_fd[link.channel.fd].end
+        end.lossy = end.peer.lossy = True
+        one, other = (end, end.peer) if first == "driver" else (end.peer, end)
+        one.break_off()
+        self.world.at(self.world.now + seconds, other.break_off)
+
     @property
     def head(self) -> Any:
         """The node in the head's process."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from skate.client.refs import VALUE
 from skate.client.specs import group_request
+from skate.wire.cluster import HEAD
 
 from .scenes import Scene, staged
 
@@ -49,6 +52,28 @@ def test_who_is_gone_with_a_group_wants_no_workers_in_it(scene: Scene) -> None:
     scene.wait(1.0)
     demands = scene.cluster.machines[1].node.node.scheduler.demands
     assert demands and not any(demand.count for demand in demands.values())
+
+
+@pytest.mark.parametrize("first", ["driver", "head"])
+def test_an_actor_outlives_a_connection_of_its_creator_and_no_more(first: str) -> None:
+    """Whoever hears first of the end of a connection: the new one says again what is held, and the old one held nothing else."""
+
+    @staged
+    def history(scene: Scene) -> None:
+        scene.start(1, 1, drivers=(2,))
+        actor = [scene.actor()]
+        scene.until(lambda call=scene.call(actor[0]): call._state == VALUE)  # type: ignore[misc]
+        scene.cut(HEAD, first)
+        scene.wait(8.0)
+        scene.until(lambda call=scene.call(actor[0]): call._state == VALUE)  # type: ignore[misc]
+        known = next(iter(scene.head.actors.table.by_id.values()))
+        assert known.restarts == 0
+        scene.do(lambda rt: actor.clear())
+        scene.until(lambda: known.state == "dead")
+        scene.wait(6.0)
+        assert not scene.head.directory.entries
+
+    history()
 
 
 @staged
