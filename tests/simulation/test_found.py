@@ -77,6 +77,29 @@ def test_an_actor_outlives_a_connection_of_its_creator_and_no_more(first: str) -
 
 
 @staged
+def test_a_key_ends_with_its_lease(scene: Scene) -> None:
+    """A worker that was leased to a client of another node dies before the client has dialled it."""
+    scene.start(1, 1)
+    refs = scene.tasks(2, 1.0)
+    far = scene.cluster.machines[2].node
+    scene.until(lambda: bool(far.node.abroad._keys))
+    next(iter(far.zygote.workers.values())).end(9, "it was killed")
+    scene.until(lambda: all(ref._state == VALUE for ref in refs))
+    assert not far.node.abroad._keys
+
+
+@staged
+def test_nothing_is_remembered_of_a_driver_that_was_told_of_other_nodes(scene: Scene) -> None:
+    scene.start(1, 1)
+    scene.tasks(9, 1.0)
+    node = scene.cluster.machines[1].node.node
+    scene.until(lambda: bool(node.abroad._told))
+    scene.drivers[0].die("it was killed")
+    scene.until(lambda: not node.jobs)
+    assert not node.abroad._told
+
+
+@staged
 def test_a_node_that_has_joined_knows_the_cluster(scene: Scene) -> None:
     """Its starter is told that it is ready, and a driver may ask at once which nodes there are."""
     first = scene.cluster.start_node(1, 1)
