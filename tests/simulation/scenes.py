@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from skate.client.refs import VALUE
 from skate.client.specs import ActorOptions, ActorSpec, FunctionSpec, MethodOptions, TaskOptions
 from skate.testing.simulation.cluster import Cluster, DriverRun
 from skate.testing.simulation.history import stage
@@ -38,6 +39,10 @@ class Scene:
     def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Let time go on until something is so."""
         assert self.world.run(self.world.now + seconds, condition), "it does not happen"
+
+    def succeeds(self, *refs: Any) -> None:
+        """Let time go on until these have values."""
+        self.until(lambda: all(ref._state == VALUE for ref in refs))
 
     def do(self, what: Callable[[Any], Any], driver: int = 0) -> Any:
         """Run something in a driver; its result."""

@@ -62,10 +62,10 @@ def test_an_actor_outlives_a_connection_of_its_creator_and_no_more(first: str) -
     def history(scene: Scene) -> None:
         scene.start(1, 1, drivers=(2,))
         actor = [scene.actor()]
-        scene.until(lambda call=scene.call(actor[0]): call._state == VALUE)  # type: ignore[misc]
+        scene.succeeds(scene.call(actor[0]))
         scene.cut(HEAD, first)
         scene.wait(8.0)
-        scene.until(lambda call=scene.call(actor[0]): call._state == VALUE)  # type: ignore[misc]
+        scene.succeeds(scene.call(actor[0]))
         known = next(iter(scene.head.actors.table.by_id.values()))
         assert known.restarts == 0
         scene.do(lambda rt: actor.clear())
@@ -84,7 +84,7 @@ def test_a_key_ends_with_its_lease(scene: Scene) -> None:
     far = scene.cluster.machines[2].node
     scene.until(lambda: bool(far.node.abroad._keys))
     next(iter(far.zygote.workers.values())).end(9, "it was killed")
-    scene.until(lambda: all(ref._state == VALUE for ref in refs))
+    scene.succeeds(*refs)
     assert not far.node.abroad._keys
 
 
