@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -98,6 +99,7 @@ class Head:
 
     def _on_event(self, link: Link, mask: int) -> bool:
         channel = link.channel
+        self.now = time.monotonic()  # the last round may be long ago: what is read now was said since
         try:
             if mask & select.EPOLLOUT and channel.flush():
                 self.loop.watch(channel.fd, lambda mask: self._on_event(link, mask))
