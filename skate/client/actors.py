@@ -99,7 +99,8 @@ class Actors:
 
         def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
             if sock is None:
-                return  # its node is gone, or it is: the head will say
+                self.life.unreached(actor, restarts)
+                return
             if actor.channel is not None or actor.state != ACTOR_ALIVE or actor.restarts != restarts:
                 sock.close()
                 return

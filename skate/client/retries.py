@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from bisect import insort
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..exceptions import RayTaskError, TaskCancelledError
@@ -31,8 +33,8 @@ class Retries:
     def __init__(self, runtime: ClientRuntime, tasks: Tasks) -> None:
         self.runtime = runtime
         self.tasks = tasks
-        self.waiting: list[tuple[float, int, TaskRecord]] = []
-        """Tasks that are tried again later, the soonest first."""
+        self.waiting: list[tuple[float, int, Callable[[], None]]] = []
+        """What is tried again later, the soonest first."""
 
     def after_exception(self, task: TaskRecord, data: bytes) -> bool:
         """Queue a task again that has raised something it asked to be retried for; False if it is not to be."""
@@ -57,21 +59,27 @@ class Retries:
             if ref._id == old:
                 ref.binary()  # fixes the id, which would follow the new attempt otherwise
         if delay:
-            insort(self.waiting, (time.monotonic() + delay, task.seq, task))
-            self.runtime.pump.nudge()
+            self.later(delay, partial(self._enqueue, task))
         else:
             self.tasks.enqueue(task)
 
+    def _enqueue(self, task: TaskRecord) -> None:
+        if not task.cancelled:
+            self.tasks.enqueue(task)
+
+    def later(self, delay: float, call: Callable[[], None]) -> None:
+        """Try something in `delay` seconds. Needs the lock."""
+        insort(self.waiting, (time.monotonic() + delay, self.runtime.next_id(), call))
+        self.runtime.pump.nudge()
+
     def next_due(self) -> float | None:
-        """Seconds until a task is to be tried again; None when none is."""
+        """Seconds until something is to be tried again; None when nothing is."""
         return max(0.0, self.waiting[0][0] - time.monotonic()) if self.waiting else None
 
     def run_due(self, now: float) -> None:
-        """Queue what is due. Needs the lock."""
+        """Try what is due. Needs the lock."""
         while self.waiting and self.waiting[0][0] <= now:
-            task = self.waiting.pop(0)[2]
-            if not task.cancelled:
-                self.tasks.enqueue(task)
+            self.waiting.pop(0)[2]()
 
     # ------------------------------------------------------------ deaths
 

@@ -58,9 +58,9 @@ class Scene:
         refs: list[Any] = self.do(lambda rt: [rt.submit(spec, (f"t{n}", seconds), {}) for n in range(count)], driver)
         return refs
 
-    def actor(self, restarts: int = -1, driver: int = 0) -> Any:
+    def actor(self, restarts: int = -1, node_id: str = "", driver: int = 0) -> Any:
         """Create an actor; its reference."""
-        spec = ActorSpec(Part, ActorOptions("Part", max_restarts=restarts), {})
+        spec = ActorSpec(Part, ActorOptions("Part", max_restarts=restarts, node_id=node_id), {})
         return self.do(lambda rt: rt.create_actor(spec, (), {}, b"")[0], driver)
 
     def call(self, actor: Any, seconds: float = 1e-3, retries: int = -1, driver: int = 0) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skate.client.refs import VALUE
+from skate.client.refs import PENDING, VALUE
 from skate.client.specs import group_request
 from skate.wire.cluster import HEAD
 
@@ -106,3 +106,16 @@ def test_a_node_that_has_joined_knows_the_cluster(scene: Scene) -> None:
     second = scene.cluster.start_node(2, 1)
     assert first.number in first.node.view
     assert {first.number, second.number} <= set(second.node.view)
+
+
+@staged
+def test_an_actor_that_cannot_be_reached_for_a_while_is_called_all_the_same(scene: Scene) -> None:
+    """Its node and the caller's do not reach each other; the head reaches both, so that it has nothing to say."""
+    scene.start(1, 1, 1, drivers=(2,))
+    actor = scene.actor(node_id=scene.cluster.machines[3].node.node.node_id)
+    route = scene.cluster.routes[frozenset((2, 3))]
+    scene.cluster.part(route, 7.0)
+    call = scene.call(actor)
+    scene.wait(6.0)
+    assert call._state == PENDING
+    scene.succeeds(call)
