@@ -374,8 +374,15 @@ class ActorShell:
         if hosted is None:
             self.apply(self.table.process_died(worker, death))
             return
-        del self.hosted[hosted.spec.id]
+        self._unhost(hosted)
         self._tell_head(c.ActorDied(hosted.spec.id, hosted.restarts, death))
+
+    def _unhost(self, hosted: Hosted) -> None:
+        """An actor is not here any more. If it was all of its job that was here, no worker of the job is needed."""
+        del self.hosted[hosted.spec.id]
+        job = hosted.job.job
+        if job not in self.node.jobs and not any(other.job.job == job for other in self.hosted.values()):
+            self.node.end_job(job)
 
     def group_removed(self, group: bytes) -> None:
         """A placement group is gone: so are its actors."""
@@ -412,7 +419,7 @@ class ActorShell:
             self._end(hosted.worker, message.drain)
         elif not hosted.worker:
             self.node.scheduler.forget_actor(message.id)
-            del self.hosted[message.id]
+            self._unhost(hosted)
 
     def from_node(self, number: int, message: Any) -> None:
         """A node tells what has become of an actor that it was given. What is about an older incarnation is late."""
@@ -507,7 +514,7 @@ class ActorShell:
         """No worker can be started for a job: its actors that wait for one are given up."""
         for hosted in [h for h in self.hosted.values() if h.job.job == job and not h.worker]:
             self.node.scheduler.forget_actor(hosted.spec.id)
-            del self.hosted[hosted.spec.id]
+            self._unhost(hosted)
             self._tell_head(c.CannotPlace(hosted.spec.id, hosted.restarts, reason))
         for actor in [a for a in self.table.by_id.values() if a.job == job and a.state in _WAITING]:
             self.apply(self.table.give_up(actor.id, m.Death(reason)))

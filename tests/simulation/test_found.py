@@ -119,3 +119,20 @@ def test_an_actor_that_cannot_be_reached_for_a_while_is_called_all_the_same(scen
     scene.wait(6.0)
     assert call._state == PENDING
     scene.succeeds(call)
+
+
+@staged
+def test_no_worker_stays_that_was_started_for_an_actor_that_ended_before(scene: Scene) -> None:
+    """Nothing else of its job is on that node, so nobody would tell it when the job ends."""
+    scene.start(1, 1)
+    run = scene.cluster.machines[2].node
+    node = run.node
+    actor = [scene.actor(node_id=node.node_id)]
+    scene.until(lambda: bool(node.actors.hosted))
+    run.zygote.freeze(0.5)  # meanwhile a group takes what the actor needs to be placed
+    scene.do(lambda rt: rt.groups.create([{"CPU": 1.0}] * 2, "STRICT_SPREAD", "", False, None))
+    scene.until(lambda: any(node.scheduler.idle.values()))
+    scene.do(lambda rt: rt.kill(actor.pop(), True))
+    scene.wait(2.0)
+    assert not node.actors.hosted
+    assert not node.workers
