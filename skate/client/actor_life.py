@@ -126,7 +126,7 @@ class ActorLife:
 
     def fail_all(self, actor: ActorClient) -> None:
         """No call of the actor will be answered any more. Needs the lock."""
-        self.actors.dirty.discard(actor)
+        self.actors.dirty.pop(actor, None)
         tasks = [*actor.inflight.values(), *actor.queue]
         actor.inflight = {}
         actor.queue.clear()

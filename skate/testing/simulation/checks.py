@@ -130,7 +130,9 @@ def _of_driver(driver: DriverRun) -> Iterator[str]:
     if tasks.submitter.workers or tasks.dialled or tasks.retries.waiting:
         yield f"workers {list(tasks.submitter.workers)}, {tasks.dialled} being dialled, {len(tasks.retries.waiting)} tasks"
     asked = {
-        shape.no: (shape.asked, shape.elsewhere) for shape in tasks.submitter.by_no if shape.asked or any(shape.elsewhere.values())
+        shape.no: (shape.asked, shape.elsewhere)
+        for shape in tasks.submitter.by_no
+        if shape.asked or any(shape.elsewhere.values())
     }
     if asked:
         yield f"asked for {asked}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 from ...client.runtime import ClientRuntime
@@ -22,7 +21,7 @@ from ...wire import heads, messages as m
 from ...wire.channel import Channel, ChannelClosed, pair
 from ...wire.config import MemoryConfig, SystemConfig
 from .sockets import Epoll, Route, Socket, Sockets
-from .stand_ins import Arena, MemoryStore, Popen
+from .stand_ins import Arena, Folder, MemoryStore, Popen
 from .words import CONTROL, explain
 from .workers import Ledger, Worker, Zygote
 from .world import Process, World
@@ -245,9 +244,9 @@ class Machine:
 class Cluster:
     """All machines, and the head."""
 
-    def __init__(self, world: World, machines: int, folder: Path) -> None:
+    def __init__(self, world: World, machines: int) -> None:
         self.world = world
-        self.folder = folder
+        self.folder: Any = Folder("/simulated")
         self.net = Sockets(world)
         self.store: Any = MemoryStore()
         self.machines = {number: Machine(self, number) for number in range(1, machines + 1)}

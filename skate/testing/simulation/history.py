@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gc
-import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from . import checks
 from .cluster import Cluster, DriverRun
 from .faults import Faults
 from .program import Program
 from .stand_ins import installed
-from .world import World
+from .world import BEGIN_S, World
 
 MACHINES = 3
 SPARE_MACHINES = 1
@@ -45,11 +44,13 @@ class Summary:
 
     def __init__(self, world: World, faults: Faults, programs: list[Program]) -> None:
         self.events = world.steps
-        self.seconds = world.now - 1000.0
+        self.seconds = world.now - BEGIN_S
         self.faults = faults.count
         work = [each for program in programs for each in program.work]
         self.work = len(work)
         self.failed = sum(each.error is not None for each in work)
+        self.mark = world.rng.getrandbits(64)
+        """Of two histories that differ anywhere, this differs."""
 
 
 def run(seed: int, trace: Callable[[str], None] | None = None) -> Summary:
@@ -67,7 +68,10 @@ def run(seed: int, trace: Callable[[str], None] | None = None) -> Summary:
         try:
             return _live(world, cluster)
         except Exception as error:
-            why = str(error) if isinstance(error, AssertionError) else repr(error)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            why = str(error) or f"{where.line} in {where.name}, {where.filename}:{where.lineno}"
+            if not isinstance(error, AssertionError):
+                why = f"{type(error).__name__}: {why}"
             raise SeedFailed(seed, why, world.last(TOLD)) from error
 
 
@@ -77,15 +81,14 @@ def stage(world: World, machines: int = MACHINES + SPARE_MACHINES) -> Iterator[C
     was_enabled = gc.isenabled()
     gc.disable()  # so that references end at the same moment each time
     try:
-        with tempfile.TemporaryDirectory(prefix="skate-sim-") as folder:
-            cluster = Cluster(world, machines, Path(folder))
-            with installed(cluster):
-                try:
-                    yield cluster
-                finally:
-                    with world.running(None):
-                        for process in world.processes:
-                            process.die("it is over")
+        cluster = Cluster(world, machines)
+        with installed(cluster):
+            try:
+                yield cluster
+            finally:
+                with world.running(None):
+                    for process in world.processes:
+                        process.die("it is over")
     finally:
         if was_enabled:
             gc.enable()

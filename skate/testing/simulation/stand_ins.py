@@ -12,6 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -124,6 +125,13 @@ class Arena:
         """See `Arena`."""
 
 
+class Folder(PurePosixPath):
+    """A folder that is not on any disk."""
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        """See `Path`."""
+
+
 class MemoryStore:
     """What the head keeps, and the next head finds."""
 
@@ -206,6 +214,7 @@ def installed(cluster: Cluster) -> Iterator[None]:
             (os, "close", lambda fd: net.close(fd) or close(fd)),
             (os, "dup", lambda fd: net.dup(fd) if fd in net.by_fd else dup(fd)),
             (os, "_exit", _exit),
+            (os, "getpid", lambda: 1),
             (socket, "socket", net.of_fileno),
             (socket, "socketpair", net.socketpair),
             (select, "epoll", lambda: Epoll(net)),
@@ -217,6 +226,7 @@ def installed(cluster: Cluster) -> Iterator[None]:
             (join, "_connect", lambda membership: cluster.reach_head()),
             (head_process, "Gate", Gate),
             (head_process, "create", lambda size: -1),
+            (head_process, "Path", Folder),
             (head_host, "wait_readable", lambda fd, timeout: True),
         ):
             stack.enter_context(mock.patch.object(target, name, value))
