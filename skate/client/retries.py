@@ -17,7 +17,7 @@ from ..wire import messages as m
 from .errors import unpack_error
 from .pipe import FarPipe
 from .reasons import crash_error, may_retry
-from .submitter import FAR_BITS, NUMBER_MASK, TaskRecord, far
+from .submitter import FAR_BITS, NUMBER_MASK, Shape, TaskRecord, far
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RETRY_DELAY_S = 0.02
 RETRY_DELAY_MAX_S = 5.0
+ASK_AGAIN_S = 0.2
+"""The pause before the own node is asked anew where else there is room, when a connection to another was lost."""
 
 
 class Retries:
@@ -85,11 +87,18 @@ class Retries:
 
     def node_lost(self, number: int, reason: str) -> None:
         """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
-        for shape in self.tasks.submitter.by_no:
-            shape.elsewhere.pop(number, None)
+        asked = [shape for shape in self.tasks.submitter.by_no if shape.elsewhere.pop(number, 0)]
+        if asked:
+            self.later(ASK_AGAIN_S, partial(self._ask_again, asked))
         self.tasks.dialled = {each for each in self.tasks.dialled if each >> FAR_BITS != number}
         for worker in [worker for worker in self.tasks.submitter.workers.values() if worker.no >> FAR_BITS == number]:
             self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
+
+    def _ask_again(self, shapes: list[Shape]) -> None:
+        """A node that was asked for workers does not know of it any more. If it lives, nobody else would ask it."""
+        for shape in shapes:
+            if shape.queue:
+                self.tasks.ask_anew(shape)
 
     def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
         """A node says how a leased worker ended."""

@@ -212,6 +212,11 @@ class Tasks:
                 if not wants:
                     del shape.elsewhere[number]
 
+    def ask_anew(self, shape: Shape) -> None:
+        """Have the own node say once more where else there is room."""
+        self.runtime.send(m.WantWorkers(shape.no, 0, shape.resources, self.depth, shape.node_id))
+        self.tell_demand(shape)
+
     def elsewhere(self, message: m.Elsewhere) -> None:
         """The own node says that another has room."""
         shape = self.submitter.by_no[message.shape]

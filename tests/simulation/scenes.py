@@ -52,9 +52,9 @@ class Scene:
         self.until(lambda: bool(found))
         return found[0]
 
-    def tasks(self, count: int, seconds: float, retries: int = -1, resources: Any = None, driver: int = 0) -> list[Any]:
+    def tasks(self, count: int, seconds: float, resources: Any = None, node_id: str = "", driver: int = 0) -> list[Any]:
         """Submit tasks; their references."""
-        spec = FunctionSpec(work, TaskOptions("work", resources or {"CPU": 1.0}, max_retries=retries))
+        spec = FunctionSpec(work, TaskOptions("work", resources or {"CPU": 1.0}, max_retries=-1, node_id=node_id))
         refs: list[Any] = self.do(lambda rt: [rt.submit(spec, (f"t{n}", seconds), {}) for n in range(count)], driver)
         return refs
 
@@ -69,7 +69,7 @@ class Scene:
         return self.do(lambda rt: rt.call(actor, method, ("call", seconds), {}), driver)
 
     def cut(self, number: int, first: str, seconds: float = 0.5) -> None:
-        """Cut a driver's connection to the head; who hears of it at once, and the other some time later."""
+        """Cut the first driver's connection to a node, or the head: one side hears of it at once, the other later."""
         link = self.drivers[0].runtime.links._peers[number]  # type: ignore[union-attr]
         end = self.cluster.net.by_fd[link.channel.fd].end
         end.lossy = end.peer.lossy = True

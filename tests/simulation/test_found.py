@@ -136,3 +136,21 @@ def test_no_worker_stays_that_was_started_for_an_actor_that_ended_before(scene: 
     scene.wait(2.0)
     assert not node.actors.hosted
     assert not node.workers
+
+
+@pytest.mark.parametrize("where", ["SPREAD", ""])
+def test_a_node_that_was_asked_for_workers_and_cut_off_is_asked_again(where: str) -> None:
+    """It lives, and so is not on the lists of the dead; what had been asked of it was forgotten with the connection."""
+
+    @staged
+    def history(scene: Scene) -> None:
+        scene.start(2, 1, drivers=(2, 1))
+        scene.tasks(1, 3.0, resources={"CPU": 2.0}, driver=1)
+        scene.wait(0.5)
+        refs = scene.tasks(1, 0.1, resources={"CPU": 2.0}, node_id=where)
+        node = scene.cluster.machines[1].node.node
+        scene.until(lambda: len(node.scheduler.demands) == 2)
+        scene.cut(1, "head", 0.1)
+        scene.succeeds(*refs)
+
+    history()
