@@ -12,6 +12,7 @@ classes that speak their protocol. `docs/development.md` says how to run and rep
     stand_ins.py  the rest of the machine             faults.py    what goes wrong
     cluster.py    machines, nodes, head, drivers      checks.py    what must hold
     words.py      messages in words                   history.py   one seed from beginning to end
+    blocks.py     large values of workers
 """
 
 from .history import SeedFailed, Summary, run

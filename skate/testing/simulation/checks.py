@@ -36,6 +36,11 @@ def actor_is_alone(cluster: Cluster, worker: Worker) -> None:
     assert alone, f"{worker.name} runs a call as {mine} of actor {actor.id.hex()}; the head has {known}"
 
 
+def something_was_lost(faults: int) -> None:
+    """Arguments are missed only if something has happened to them."""
+    assert faults, "an argument is missed, and nothing accounts for it"
+
+
 def nothing_was_forgotten(head: HeadProcess, drivers: list[DriverRun]) -> None:
     """A head that was started again knows all that drivers were told."""
     table, groups = head.node.actors.table, head.node.groups.table
@@ -90,6 +95,8 @@ def _of_node(run: NodeRun, gone: bool) -> Iterator[str]:
     if node.abroad._keys or any(node.abroad._told.values()):
         yield f"keys {len(node.abroad._keys)}, told {node.abroad._told}"
     if gone:
+        if node.directory.grants:
+            yield f"memory of {[client.hex() for client in node.directory.grants]}"
         if node.workers or node.jobs:
             yield f"workers {list(node.workers)} of jobs {list(node.jobs)}"
         if node.clients or scheduler.demands or scheduler.starting:
@@ -139,5 +146,8 @@ def _of_driver(driver: DriverRun) -> Iterator[str]:
     link = runtime.links._peers.get(HEAD)
     if isinstance(link, HeadLink) and (link._held or link._created or link._requests):
         yield f"it holds {[i.hex() for i in link._held]}, has created {len(link._created)}, asks {len(link._requests)}"
+    runtime.rebuild.lineage.settle()
+    if runtime.rebuild.lineage.used or runtime.rebuild.lineage.published:
+        yield f"{runtime.rebuild.lineage.used} bytes of lineage, {len(runtime.rebuild.lineage.published)} published"
     if runtime.actors.by_id:
         yield f"actors {[ident.hex() for ident in runtime.actors.by_id]}"

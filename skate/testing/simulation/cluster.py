@@ -256,6 +256,7 @@ class Cluster:
         self.ledger = Ledger()
         self.on_head: Callable[[HeadProcess], None] = lambda head: None
         self.on_begun: Callable[[Worker, str], None] = lambda worker, label: None
+        self.on_missed: Callable[[], None] = lambda: None
 
     # ------------------------------------------------------------ machines
 
@@ -289,6 +290,11 @@ class Cluster:
         self.ledger.begin(label)
         self.world.say(lambda: f"{worker.name} begins {label}")
         self.on_begun(worker, label)
+
+    def missed(self, worker: Worker) -> None:
+        """A worker could not get an argument."""
+        self.world.say(lambda: f"{worker.name} misses an argument")
+        self.on_missed()
 
     @property
     def head_node(self) -> HeadProcess | None:

@@ -42,13 +42,10 @@ class SeedFailed(AssertionError):
 class Summary:
     """What one history was made of."""
 
-    def __init__(self, world: World, faults: Faults, programs: list[Program]) -> None:
+    def __init__(self, world: World, faults: Faults) -> None:
         self.events = world.steps
         self.seconds = world.now - BEGIN_S
         self.faults = faults.count
-        work = [each for program in programs for each in program.work]
-        self.work = len(work)
-        self.failed = sum(each.error is not None for each in work)
         self.mark = world.rng.getrandbits(64)
         """Of two histories that differ anywhere, this differs."""
 
@@ -107,13 +104,14 @@ def _live(world: World, cluster: Cluster) -> Summary:
     cluster.on_head = lambda head: checks.nothing_was_forgotten(head, drivers)
     cluster.on_begun = lambda worker, label: checks.actor_is_alone(cluster, worker)
     faults = Faults(cluster, programs, rng)
+    cluster.on_missed = lambda: checks.something_was_lost(faults.count)
     for program in programs:
         for _ in range(rng.randint(3, ACTS_MAX)):
             at = world.now + rng.uniform(0.1, ACTING_S)
             world.at(at, lambda program=program: program.driver.post(program.act))  # type: ignore[misc]
     world.run(world.now + FAULTS_S)
     _end(world, cluster, drivers, programs, faults)
-    return Summary(world, faults, programs)
+    return Summary(world, faults)
 
 
 def _end(world: World, cluster: Cluster, drivers: list[DriverRun], programs: list[Program], faults: Faults) -> None:
@@ -125,8 +123,7 @@ def _end(world: World, cluster: Cluster, drivers: list[DriverRun], programs: lis
         raise AssertionError(f"without an outcome: {_why(programs)}")
     for program in programs:
         if program.driver.alive:
-            for work in program.work:
-                work.check(faults.count)
+            program.close(faults.count)
     _until_quiet(world, cluster, drivers, gone=False)
     for driver in drivers:
         driver.die("its program is over")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ...client.errors import unpack_error
 from ...client.refs import ERROR, VALUE
 from ...client.specs import SPREAD, ActorOptions, ActorSpec, FunctionSpec, MethodOptions, TaskOptions, group_request
+from .workers import LARGE
 
 if TYPE_CHECKING:
     from .cluster import DriverRun
 
+READY = ".ready"
 DURATIONS = (1e-4, 1e-3, 2e-2, 0.3)
 
 
@@ -65,6 +67,8 @@ class Work:
         """Whether nothing that has happened accounts for a failure."""
         if self.needs is not None and not self.needs.must_succeed(faults):
             return False
+        if self.needs is not None and self.needs.label.endswith(LARGE) and faults and self.retries >= 0:
+            return False  # its argument may have been missed, again and again
         if self.owner is not None and (self.owner.ended or (faults > self.owner.restarts >= 0)):
             return False
         return self.retries < 0 or self.retries >= faults
@@ -75,7 +79,7 @@ class Work:
         if error is not None:
             assert not self.must_succeed(faults), f"{self.label} has failed, and nothing accounts for it: {error!r}"
             return
-        if isinstance(self.owner, Group) and self.label.endswith("ready"):
+        if self.label.endswith((LARGE, READY)):
             return
         label, seq = pickle.loads(self.ref._value)
         assert label == self.label, f"{self.label} has the value of {label}"
@@ -148,6 +152,12 @@ class Program:
         for actor in self.actors:
             actor.ref = None
 
+    def close(self, faults: int) -> None:
+        """Every outcome is right; nothing is kept of them."""
+        for work in self.work:
+            work.check(faults)
+        self.driver.post(self.work.clear)
+
     def _label(self, kind: str) -> str:
         self._count += 1
         return f"{self.driver.name}.{kind}{self._count}"
@@ -173,12 +183,21 @@ class Program:
         if spec is None:
             options = TaskOptions("work", resources, max_retries=retries, node_id=node_id)
             spec = self._specs[key] = FunctionSpec(work, options)
-        needs = rng.choice(self.work) if self.work and rng.random() < 0.2 else None
+        needs = self._needed()
         duration = rng.choice(DURATIONS)
+        large = retries < 0 and rng.random() < 0.5
         for _ in range(rng.randint(1, 12)):
-            label = self._label("task")
+            label = self._label("task") + (LARGE if large else "")
             arguments = (label, duration) if needs is None else (label, duration, needs.ref)
             self._note(label, runtime.submit(spec, arguments, {}), retries, needs, group)
+
+    def _needed(self) -> Work | None:
+        """What tasks get as an argument, if anything: rather something large."""
+        rng = self.rng
+        if not self.work or rng.random() < 0.5:
+            return None
+        large = [work for work in self.work if work.label.endswith(LARGE)]
+        return rng.choice(large or self.work)
 
     # ------------------------------------------------------------ actors
 
@@ -227,7 +246,7 @@ class Program:
         group = Group(runtime.groups.create(bundles, strategy, "", False, None))
         self.groups.append(group)
         self._note(self._label("ready"), runtime.groups.ready(group.ident, None), -1, None, group)
-        self.work[-1].label += ".ready"
+        self.work[-1].label += READY
 
     def _remove(self, runtime: Any) -> None:
         if self.groups:

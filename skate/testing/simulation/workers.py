@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...wire import forks, messages as m
 from ...wire.channel import Channel, ChannelClosed
 from ...wire.stream import StreamChannel
+from .blocks import Blocks
 from .sockets import Epoll
 from .words import CONTROL, DATA, explain
 from .world import Process
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 TICK_S = 0.01
 """A task that runs for longer gives back what waits behind it."""
+NEVER = 1e12
+LARGE = ".large"
+"""The label of a task ends so whose value is large."""
 LEFT = 0
 KILLED = 9
 
@@ -131,6 +135,7 @@ class Worker(Process):
         self.actor: m.BeActor | None = None
         self.ready = False
         self.draining = False
+        self.blocks = Blocks(self.machine, self._tell)
         self.machine.progress[number] = 0
         sock.give(self)
         with self.world.running(self):
@@ -209,7 +214,12 @@ class Worker(Process):
 
     def _on_message(self, message: Any) -> None:
         if isinstance(message, m.Begin):
+            self.blocks.welcome = message.welcome
             self._tell(m.Ready())
+        elif isinstance(message, m.Memory):
+            self.blocks.on_memory(message)
+        elif isinstance(message, m.Freed):
+            self.blocks.on_freed(message)
         elif isinstance(message, m.BeActor):
             self.actor = message
             self.world.after(1e-4, 2e-2, lambda: self.post(self._constructed))
@@ -261,6 +271,11 @@ class Worker(Process):
         if task.no not in caller.defined:
             caller.replies.append(m.Reply(task.seq, m.NOT_STARTED))
             return
+        missing = self.blocks.missing(task)
+        if missing is not None:
+            self.machine.cluster.missed(self)
+            caller.replies.append(missing)
+            return
         label, duration = pickle.loads(task.body)[0][:2]
         if self.pending:
             self.machine.progress[self.number] = task.seq
@@ -272,9 +287,18 @@ class Worker(Process):
 
     def _finish(self) -> None:
         assert self.running is not None
+        caller, task, label, _ = self.running
+        if label.endswith(LARGE):
+            self.until = NEVER
+            self.blocks.make(caller.id, lambda value: self._answer(m.Reply(task.seq, m.DONE_VALUES, b"", [value])))
+        else:
+            self._answer(m.Reply(task.seq, m.DONE, pickle.dumps((label, task.seq))))
+
+    def _answer(self, reply: m.Reply) -> None:
+        assert self.running is not None
         caller, task, label, duration = self.running
         self.running = None
-        caller.replies.append(m.Reply(task.seq, m.DONE, pickle.dumps((label, task.seq))))
+        caller.replies.append(reply)
         caller.spent_us += int(duration * 1e6)
         caller.ran += 1
         once = caller.defined[task.no].at_most_once or self.actor is not None
