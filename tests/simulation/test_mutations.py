@@ -86,9 +86,9 @@ def what_was_taken_back_is_lost(patch: Any) -> None:
 
 
 MUTANTS: dict[Callable[[Any], None], int] = {
-    a_fenced_node_goes_on: 6,
+    a_fenced_node_goes_on: 10,
     a_lease_is_kept_when_its_worker_dies: 0,
-    a_task_that_ran_is_run_again_without_a_retry: 58,
+    a_task_that_ran_is_run_again_without_a_retry: 87,
     the_head_does_not_write_what_becomes_of_actors: 21,
     a_death_of_an_older_incarnation_counts: 80,
     what_a_dead_client_held_stays_held: 6,
