@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
 
+REACH_AGAIN_S = 0.2
+"""The pause before an actor is dialled again that could not be reached."""
+
+
 class ActorLife:
     """Follows the states of the actors that one client calls."""
 
@@ -82,6 +86,17 @@ class ActorLife:
         self._interrupted(actor)
         self.actors.connect(actor)
 
+    def unreached(self, actor: ActorClient, restarts: int) -> None:
+        """No connection could be made. If its node is gone, or it is, the head will say; if not, it is tried again. Needs the
+        lock."""
+
+        def again() -> None:
+            same = actor.restarts == restarts and self.actors.by_id.get(actor.id) is actor
+            if same and actor.channel is None and actor.state == ACTOR_ALIVE:
+                self.actors.connect(actor)
+
+        self.runtime.tasks.retries.later(REACH_AGAIN_S, again)
+
     def _interrupted(self, actor: ActorClient) -> None:
         """The process is gone and another will come: calls that it had not read wait for that one."""
         channel = actor.channel
@@ -111,7 +126,7 @@ class ActorLife:
 
     def fail_all(self, actor: ActorClient) -> None:
         """No call of the actor will be answered any more. Needs the lock."""
-        self.actors.dirty.discard(actor)
+        self.actors.dirty.pop(actor, None)
         tasks = [*actor.inflight.values(), *actor.queue]
         actor.inflight = {}
         actor.queue.clear()

@@ -36,7 +36,7 @@ class Actors:
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
         self.by_id: dict[bytes, ActorClient] = {}
-        self.dirty: set[ActorClient] = set()
+        self.dirty: dict[ActorClient, None] = {}
         self._buffer, self._view = packet_buffer()
         self.creation = Creation(runtime, self)
         self.life = ActorLife(runtime, self)
@@ -99,7 +99,8 @@ class Actors:
 
         def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
             if sock is None:
-                return  # its node is gone, or it is: the head will say
+                self.life.unreached(actor, restarts)
+                return
             if actor.channel is not None or actor.state != ACTOR_ALIVE or actor.restarts != restarts:
                 sock.close()
                 return
@@ -161,7 +162,7 @@ class Actors:
                 if len(actor.inflight) > BATCH_CALLS:
                     runtime.pump.nudge_turn = True
             else:
-                self.dirty.add(actor)
+                self.dirty[actor] = None
         if runtime.pump.nudge_turn:
             runtime.pump.nudge_turn = False
             runtime.pump.try_turn()
@@ -172,7 +173,7 @@ class Actors:
 
     def flush(self, actor: ActorClient) -> None:
         """Send what may be sent, in order. Needs the lock."""
-        self.dirty.discard(actor)
+        self.dirty.pop(actor, None)
         channel = actor.channel
         queue = actor.queue
         if actor.state == ACTOR_KILLED:
@@ -232,7 +233,7 @@ class Actors:
     def flush_dirty(self) -> None:
         """Send what was collected. Needs the lock."""
         while self.dirty:
-            self.flush(self.dirty.pop())
+            self.flush(self.dirty.popitem()[0])
 
     # ------------------------------------------------------------ answers
 

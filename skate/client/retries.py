@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from bisect import insort
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..exceptions import RayTaskError, TaskCancelledError
@@ -15,7 +17,7 @@ from ..wire import messages as m
 from .errors import unpack_error
 from .pipe import FarPipe
 from .reasons import crash_error, may_retry
-from .submitter import FAR_BITS, NUMBER_MASK, TaskRecord, far
+from .submitter import FAR_BITS, NUMBER_MASK, Shape, TaskRecord, far
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 RETRY_DELAY_S = 0.02
 RETRY_DELAY_MAX_S = 5.0
+ASK_AGAIN_S = 0.2
+"""The pause before the own node is asked anew where else there is room, when a connection to another was lost."""
 
 
 class Retries:
@@ -31,8 +35,8 @@ class Retries:
     def __init__(self, runtime: ClientRuntime, tasks: Tasks) -> None:
         self.runtime = runtime
         self.tasks = tasks
-        self.waiting: list[tuple[float, int, TaskRecord]] = []
-        """Tasks that are tried again later, the soonest first."""
+        self.waiting: list[tuple[float, int, Callable[[], None]]] = []
+        """What is tried again later, the soonest first."""
 
     def after_exception(self, task: TaskRecord, data: bytes) -> bool:
         """Queue a task again that has raised something it asked to be retried for; False if it is not to be."""
@@ -57,31 +61,44 @@ class Retries:
             if ref._id == old:
                 ref.binary()  # fixes the id, which would follow the new attempt otherwise
         if delay:
-            insort(self.waiting, (time.monotonic() + delay, task.seq, task))
-            self.runtime.pump.nudge()
+            self.later(delay, partial(self._enqueue, task))
         else:
             self.tasks.enqueue(task)
 
+    def _enqueue(self, task: TaskRecord) -> None:
+        if not task.cancelled:
+            self.tasks.enqueue(task)
+
+    def later(self, delay: float, call: Callable[[], None]) -> None:
+        """Try something in `delay` seconds. Needs the lock."""
+        insort(self.waiting, (time.monotonic() + delay, self.runtime.next_id(), call))
+        self.runtime.pump.nudge()
+
     def next_due(self) -> float | None:
-        """Seconds until a task is to be tried again; None when none is."""
+        """Seconds until something is to be tried again; None when nothing is."""
         return max(0.0, self.waiting[0][0] - time.monotonic()) if self.waiting else None
 
     def run_due(self, now: float) -> None:
-        """Queue what is due. Needs the lock."""
+        """Try what is due. Needs the lock."""
         while self.waiting and self.waiting[0][0] <= now:
-            task = self.waiting.pop(0)[2]
-            if not task.cancelled:
-                self.tasks.enqueue(task)
+            self.waiting.pop(0)[2]()
 
     # ------------------------------------------------------------ deaths
 
     def node_lost(self, number: int, reason: str) -> None:
         """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
-        for shape in self.tasks.submitter.by_no:
-            shape.elsewhere.pop(number, None)
+        asked = [shape for shape in self.tasks.submitter.by_no if shape.elsewhere.pop(number, 0)]
+        if asked:
+            self.later(ASK_AGAIN_S, partial(self._ask_again, asked))
         self.tasks.dialled = {each for each in self.tasks.dialled if each >> FAR_BITS != number}
         for worker in [worker for worker in self.tasks.submitter.workers.values() if worker.no >> FAR_BITS == number]:
             self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
+
+    def _ask_again(self, shapes: list[Shape]) -> None:
+        """A node that was asked for workers does not know of it any more. If it lives, nobody else would ask it."""
+        for shape in shapes:
+            if shape.queue:
+                self.tasks.ask_anew(shape)
 
     def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
         """A node says how a leased worker ended."""

@@ -212,6 +212,11 @@ class Tasks:
                 if not wants:
                     del shape.elsewhere[number]
 
+    def ask_anew(self, shape: Shape) -> None:
+        """Have the own node say once more where else there is room."""
+        self.runtime.send(m.WantWorkers(shape.no, 0, shape.resources, self.depth, shape.node_id))
+        self.tell_demand(shape)
+
     def elsewhere(self, message: m.Elsewhere) -> None:
         """The own node says that another has room."""
         shape = self.submitter.by_no[message.shape]
@@ -357,7 +362,22 @@ class Tasks:
         self.drop_lease(worker)
         if shape.asked > shape.wants():  # or the node would lease it to us again, and others would starve
             self.tell_demand(shape)
+        if not shape.queue:
+            self._keep_to(shape, worker.no >> FAR_BITS)
         link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
+
+    def _keep_to(self, shape: Shape, number: int) -> None:
+        """Nothing waits: a node is to give no more than it has. What other nodes do counts in `wants`, but not there."""
+        kept = sum(no >> FAR_BITS == number for no in shape.workers)
+        message = m.WantWorkers(shape.no, kept, shape.resources, self.depth, shape.node_id)
+        if not number and shape.asked > kept:
+            shape.asked = kept
+            self.runtime.send(message)
+        elif shape.elsewhere.get(number, 0) > kept:
+            self.runtime.links.to(number).send(message)
+            shape.elsewhere[number] = kept
+            if not kept:
+                del shape.elsewhere[number]
 
     def tell_demand(self, shape: Shape) -> None:
         """Tell the node how many workers this shape can use now. Needs the lock."""
@@ -532,6 +552,8 @@ class Tasks:
         shape.queue.clear()
         for task in waiting:
             self.fail(task, error)
+        if shape.asked > shape.wants():
+            self.tell_demand(shape)
 
     def cannot_start(self, reason: str) -> None:
         """No worker can be had: what waits for one fails."""

@@ -176,9 +176,12 @@ class Groups:
                 for at in indices:
                     group.nodes[at] = UNPLACED
             return [Return(group, no, indices) for no, indices in asked.items()]
+        commits: list[Effect] = [Commit(group, no) for no in asked]
+        if UNPLACED in group.nodes:  # another node was lost meanwhile: what was there is for the next attempt
+            return commits
         group.state, group.reason = CREATED, ""
         self.unsettled.pop(group.spec.id, None)
-        return [*(Commit(group, no) for no in asked), Tell(group)]
+        return [*commits, Tell(group)]
 
     # ------------------------------------------------------------ losses and ends
 

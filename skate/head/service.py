@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -98,13 +99,14 @@ class Head:
 
     def _on_event(self, link: Link, mask: int) -> bool:
         channel = link.channel
+        self.now = time.monotonic()  # the last round may be long ago: what is read now was said since
         try:
             if mask & select.EPOLLOUT and channel.flush():
                 self.loop.watch(channel.fd, lambda mask: self._on_event(link, mask))
             while not channel.closed and (received := channel.receive()) is not None:
                 self._on_message(link, c.decode_to_head(received[0]))
         except ChannelClosed as error:
-            if self.links.get(link.no) is link:
+            if self.links.get(link.no) is link and link.no in self.nodes.heard:
                 self._silenced[link.no] = self.now + BACK_S, f"its connection to the head has ended ({error})"
             self._close(link)
         except Exception:  # one node's nonsense must not end the head for all

@@ -63,6 +63,11 @@ class Abroad:
             node.close_client(client)
             return
         old = node.clients.get(hello.client)
+        if (
+            old is not None and old is not client
+        ):  # the end of its last connection is still on the way: what it had there ends all the same
+            node.drop_channel(old)
+            node.forget(old)
         client.id = hello.client
         client.hello = hello
         client.pid = hello.pid
@@ -70,10 +75,8 @@ class Abroad:
         client.log_to_driver = hello.log_to_driver and hello.is_driver
         node.clients[client.id] = client
         node.directory.gone.pop(client.id, None)  # it is connected anew: what it holds from now on counts
-        if hello.job and (hello.is_driver or hello.job not in node.jobs):
+        if hello.job and (hello.is_driver or node.jobs.get(hello.job) in (None, old)):
             node.jobs[hello.job] = client
-        if old is not None and old is not client:
-            node.drop_channel(old)
         if node.head is not None and hello.is_driver:
             node.head.driver_here(hello.job)
 
@@ -86,8 +89,6 @@ class Abroad:
         if int.from_bytes(client.id[:4], "big") == HEAD:
             self._old_heads.append(client)
             return
-        for key in [key for key in self._told if key[0] == client.id]:
-            del self._told[key]
         if node.jobs.get(client.job) is client:
             del node.jobs[client.job]
             other = next((c for c in node.clients.values() if c.far and c.job == client.job), None)
@@ -207,6 +208,12 @@ class Abroad:
             if self._told.get((client, shape, number), 0) < count:
                 self._told[client, shape, number] = count
                 node.send(node.clients[client], m.Elsewhere(shape, number, count))
+
+    def forget(self, client: bytes) -> None:
+        """A client has ended: nothing is told to it any more."""
+        self._directed = {key for key in self._directed if key[0] != client}
+        for key in [key for key in self._told if key[0] == client]:
+            del self._told[key]
 
     def demand_met(self, client: bytes, shape: int) -> None:
         """A client wants no workers of a shape any more: it has told the other nodes so itself."""

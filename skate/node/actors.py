@@ -68,7 +68,8 @@ class ActorShell:
         self._hosted_by_worker: dict[int, Hosted] = {}
         self._channels: dict[bytes, list[tuple[bytes, int]]] = {}
         """For actors without a process: their callers' ends of channels."""
-        self._parked: list[Parked] = []
+        self.parked: list[Parked] = []
+        """Requests that wait for the end of the round."""
         self.jobs: dict[str, c.JobInfo] = {}
         """In the head's process: what workers of each job start with."""
         self._turn = 0
@@ -144,7 +145,7 @@ class ActorShell:
         elif message.id in self.table.by_id:
             self._connect(client, message, fds)
         else:  # its creation is perhaps still in the creator's channel
-            self._parked.append(Parked(client, message, fds))
+            self.parked.append(Parked(client, message, fds))
 
     def _connect(self, client: Client, message: m.ConnectActor, fds: list[int]) -> None:
         actor = self.table.by_id.get(message.id)
@@ -192,12 +193,12 @@ class ActorShell:
 
     def take_parked(self) -> list[Parked]:
         """Requests that wait for a creation. Read all channels empty, then `connect` them; or `park` them again."""
-        parked, self._parked = self._parked, []
+        parked, self.parked = self.parked, []
         return parked
 
     def park(self, parked: list[Parked]) -> None:
         """Not everything was read: they go on waiting."""
-        self._parked[:0] = parked
+        self.parked[:0] = parked
 
     def connect(self, parked: Iterable[Parked]) -> None:
         """Everything that was sent before these has been read: their actors are known now, or do not exist."""
@@ -373,8 +374,15 @@ class ActorShell:
         if hosted is None:
             self.apply(self.table.process_died(worker, death))
             return
-        del self.hosted[hosted.spec.id]
+        self._unhost(hosted)
         self._tell_head(c.ActorDied(hosted.spec.id, hosted.restarts, death))
+
+    def _unhost(self, hosted: Hosted) -> None:
+        """An actor is not here any more. If it was all of its job that was here, no worker of the job is needed."""
+        del self.hosted[hosted.spec.id]
+        job = hosted.job.job
+        if job not in self.node.jobs and not any(other.job.job == job for other in self.hosted.values()):
+            self.node.end_job(job)
 
     def group_removed(self, group: bytes) -> None:
         """A placement group is gone: so are its actors."""
@@ -411,7 +419,7 @@ class ActorShell:
             self._end(hosted.worker, message.drain)
         elif not hosted.worker:
             self.node.scheduler.forget_actor(message.id)
-            del self.hosted[message.id]
+            self._unhost(hosted)
 
     def from_node(self, number: int, message: Any) -> None:
         """A node tells what has become of an actor that it was given. What is about an older incarnation is late."""
@@ -506,7 +514,7 @@ class ActorShell:
         """No worker can be started for a job: its actors that wait for one are given up."""
         for hosted in [h for h in self.hosted.values() if h.job.job == job and not h.worker]:
             self.node.scheduler.forget_actor(hosted.spec.id)
-            del self.hosted[hosted.spec.id]
+            self._unhost(hosted)
             self._tell_head(c.CannotPlace(hosted.spec.id, hosted.restarts, reason))
         for actor in [a for a in self.table.by_id.values() if a.job == job and a.state in _WAITING]:
             self.apply(self.table.give_up(actor.id, m.Death(reason)))

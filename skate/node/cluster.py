@@ -69,7 +69,7 @@ class Cluster:
     # ------------------------------------------------------------ joining
 
     def join(self, sock: socket.socket, rest: bytes, timeout_s: float = 10.0) -> None:
-        """Join the cluster whose head is at the other end. Returns when the head has said yes.
+        """Join the cluster whose head is at the other end. Returns when the head has said yes, and which nodes there are.
 
         Raises:
             ConnectionError: it has said no, or nothing.
@@ -80,7 +80,7 @@ class Cluster:
         until = time.monotonic() + timeout_s
         poll = select.poll()
         poll.register(channel.fd, select.POLLIN)
-        while not self.info.no:
+        while self.info.no not in self.view:
             left = until - time.monotonic()
             if left <= 0:
                 raise ConnectionError("the head has not answered")

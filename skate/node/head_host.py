@@ -57,16 +57,16 @@ class HeadHost:
             return
         self._starts.append(now)
         mine, theirs = pair()
-        path = "\n".join(entry or os.getcwd() for entry in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BOOT, str(theirs.fileno()), path],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
+        self._process = self._spawn(theirs.fileno())
         theirs.close()
         self._channel = Channel(mine)
         self._channel.send(heads.encode(self._settings))
         self.node.watch(self._channel.fd, self._on_event)
+
+    def _spawn(self, fd: int) -> subprocess.Popen[bytes]:
+        path = "\n".join(entry or os.getcwd() for entry in sys.path)
+        command = [sys.executable, "-c", BOOT, str(fd), path]
+        return subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
 
     def _on_event(self, mask: int) -> bool:
         channel = self._channel

@@ -111,7 +111,11 @@ class ObjectShell:
         return max(0.0, min(self._grace.values()) - now) if self._grace else None
 
     def forget(self, client: Client) -> None:
-        """A client has ended: it holds nothing, and delivers nothing."""
+        """A client has ended: it holds nothing, and delivers nothing. For one of another node that may be only so because its
+        connection is cut: it has a moment to say again what it holds."""
+        if client.far:
+            for entry in self.directory.entries.values():
+                entry.abroad |= client.id in entry.holders
         effects = Effects()
         self.directory.client_gone(client.id, self.node.lost, effects)
         self.carry_out(effects)

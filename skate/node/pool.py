@@ -156,6 +156,7 @@ class WorkerPool:
         self.node.clients.pop(client.id, None)
         lease = self.node.scheduler.leases.get(worker)
         self.node.scheduler.release(worker)
+        self.node.abroad.released(worker)
         if lease is not None and lease.client:
             owner = self.node.clients.get(lease.client)
             if owner is not None:

@@ -139,12 +139,12 @@ class Node:
 
     def round(self) -> None:
         """Wait for something to do, and do it."""
+        timeout = self.next_due()
         condemned = self.directory.take_condemned()
         parked = self.actors.take_parked()
         wanted = self.transfers.take_parked() if self.transfers is not None else []
         leaving, early = self.spills.take_parked()
-        at_once = condemned or parked or wanted or leaving or early or self._deaf
-        events = self.epoll.poll(0 if at_once else self._timeout(), EVENTS_MAX)
+        events = self.epoll.poll(timeout, EVENTS_MAX)
         drained = len(events) < EVENTS_MAX
         for fd, mask in events:
             drained &= self._on_event(fd, mask)
@@ -174,7 +174,11 @@ class Node:
         if condemned:
             self.objects.end(condemned)
 
-    def _timeout(self) -> float:
+    def next_due(self) -> float:
+        """Seconds until a round has something to do, if nothing comes; -1: never."""
+        sending = self.transfers is not None and self.transfers.parked
+        if self.directory.condemned or self.actors.parked or sending or self.spills.parked or self._deaf:
+            return 0.0
         now = time.monotonic()
         due = [part.next_due(now) for part in self.parts]
         return min((seconds for seconds in due if seconds is not None), default=-1.0)
@@ -367,6 +371,7 @@ class Node:
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""
         self.scheduler.client_gone(client.id)
+        self.abroad.forget(client.id)
         self.memory.forget(client)
         self.actors.forget(client)
         self.groups.forget(client)

@@ -137,7 +137,7 @@ class Spilling:
         """Objects with bytes here, the least recently used first."""
         self._busy: dict[bytes, float] = {}
         self._deleted: list[tuple[int, int]] = []
-        self._agreed: list[bytes] = []
+        self.agreed: list[bytes] = []
         self._round = 0
         self._file = 0
         directory.spilling = self
@@ -245,7 +245,7 @@ class Spilling:
         for client in row.asked:
             moves.ask.setdefault(client, []).append(ident)
         if not row.asked:
-            self._agreed.append(ident)
+            self.agreed.append(ident)
         return value.size
 
     def _is_near(self, client: bytes) -> bool:
@@ -296,16 +296,16 @@ class Spilling:
             if self.rows.get(ident) is row:
                 del self.rows[ident]
         elif not row.asked:
-            self._agreed.append(ident)
+            self.agreed.append(ident)
 
     def take_agreed(self) -> list[bytes]:
         """Objects whose place nobody knows any more: read all channels empty, then `leave`, or `put_back`."""
-        agreed, self._agreed = self._agreed, []
+        agreed, self.agreed = self.agreed, []
         return agreed
 
     def put_back(self, agreed: list[bytes]) -> None:
         """Not all channels were read empty: another time."""
-        self._agreed[:0] = agreed
+        self.agreed[:0] = agreed
 
     def leave(self, agreed: Iterable[bytes], now: float) -> Moves:
         """Everything that was sent before these were agreed on has been read."""

@@ -269,6 +269,11 @@ class SpillShell:
     def _pulled(self, client: Client, ident: bytes, value: m.Value) -> None:
         self.node.send(client, m.Pulled(ident, value))
 
+    @property
+    def parked(self) -> bool:
+        """Whether `take_parked` would give anything."""
+        return bool(self._early or self.logic.agreed)
+
     def take_parked(self) -> tuple[list[bytes], list[tuple[Client, bytes]]]:
         """What waits until every channel was read empty: objects that are to leave, and those that are not known yet."""
         early, self._early = self._early, []

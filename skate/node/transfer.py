@@ -79,7 +79,8 @@ class Transfers:
         self.copies: dict[bytes, tuple[int, int]] = {}
         self._pulls: dict[bytes, Pulling] = {}
         self._starved: list[Pulling] = []
-        self._parked: list[Sending] = []
+        self.parked: list[Sending] = []
+        """Requests that wait for the end of the round."""
         self.sources: dict[bytes, int] = {}
         """Where a copy came from that was dropped for want of memory."""
         node.spills.logic.copier = self.me
@@ -91,7 +92,7 @@ class Transfers:
     def _on_request(self, purpose: str, payload: bytes, sock: socket.socket, rest: bytes, address: str) -> None:
         sending = Sending(sock, payload)
         if not self._start(sending):
-            self._parked.append(sending)  # its registration is perhaps still in a client's channel
+            self.parked.append(sending)  # its registration is perhaps still in a client's channel
 
     def _start(self, sending: Sending) -> bool:
         entry = self.node.directory.entries.get(sending.ident)
@@ -123,12 +124,12 @@ class Transfers:
 
     def take_parked(self) -> list[Sending]:
         """Requests that wait until every channel was read empty."""
-        parked, self._parked = self._parked, []
+        parked, self.parked = self.parked, []
         return parked
 
     def park(self, parked: list[Sending]) -> None:
         """Not everything was read: they go on waiting."""
-        self._parked[:0] = parked
+        self.parked[:0] = parked
 
     def after_drain(self, parked: list[Sending]) -> None:
         """Everything that was sent before these has been read: what is not known now is not here."""

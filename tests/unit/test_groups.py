@@ -199,6 +199,26 @@ TestGroups = GroupsMachine.TestCase
 TestGroups.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
+def test_a_group_is_whole_only_when_what_was_lost_during_an_attempt_has_a_place_too() -> None:
+    table, nodes = Groups(), view(1, 1, 1)
+    group = Group(g.CreateGroup(b"g" * 16, [{}] * 3, "SPREAD", "", "space", False), "job", [{CPU: 1}] * 3)
+    table.create(group, nodes)
+    for no in (1, 2, 3):
+        table.answered(group.spec.id, no, group.attempt, True)
+    nodes = view(0, 0, 0, 1)
+    table.node_died(3)
+    assert [effect.node for effect in table.look(nodes) if isinstance(effect, Reserve)] == [4]
+    table.node_died(2)
+    effects = table.answered(group.spec.id, 4, group.attempt, True)
+    table.validate()
+    assert [type(effect) for effect in effects] == [Commit]
+    assert group.state == g.RESCHEDULING
+    assert [effect.node for effect in table.look(view(0, 0, 0, 0, 1)) if isinstance(effect, Reserve)] == [5]
+    table.answered(group.spec.id, 5, group.attempt, True)
+    table.validate()
+    assert group.state == g.CREATED and sorted(group.nodes) == [1, 4, 5]
+
+
 def test_devices_of_a_bundle() -> None:
     pool = Pool({"CPU": 4.0, "GPU": 3.0})
     assert pool.reserve(b"\xab", 0, to_units({"GPU": 2})) and pool.reserve(b"\xab", 1, to_units({"GPU": 1}))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import select
+import socket
+import time
+from typing import Any
+
+import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from skate.head import policy
 from skate.head.nodes import DEAD_AFTER_S, Nodes
+from skate.head.service import Head
+from skate.testing.simulation.stand_ins import MemoryStore
+from skate.wire import cluster as c
 from skate.wire.cluster import ALIVE, DEAD, NodeInfo
+from skate.wire.stream import StreamChannel
 
 
 def info(ident: str = "a", no: int = 0, free: dict[str, int] | None = None, **total: int) -> NodeInfo:
@@ -123,3 +133,42 @@ def test_work_stays_together_and_then_spreads():
     assert policy.place(view, 1, {"CPU": 1}) == 3
     assert policy.elsewhere(view, 1, [({"CPU": 1}, 10)]) == [(0, 3, 4), (0, 2, 1)]
     assert policy.elsewhere(view, 1, [({"GPU": 1}, 1)]) == []
+
+
+class Loop:
+    """The loop of a head: what there is to read is read when the test says so."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+
+    def watch(self, fd: int, handler: Any, mask: int = select.EPOLLIN) -> None:
+        self.handlers[fd] = handler
+
+    def unwatch(self, fd: int) -> None:
+        self.handlers.pop(fd, None)
+
+
+def test_what_a_node_has_said_while_the_head_was_stopped_counts_as_said_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    loop = Loop()
+    died: list[int] = []
+    head = Head(loop, MemoryStore(), lambda no, _: died.append(no), lambda _: None, lambda *_: None, lambda *_: None)
+    mine, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    node = StreamChannel(mine)
+    head.accept("node", b"", theirs, b"", "")
+    node.send(c.encode(c.Join(info(), 1)))
+    (read,) = loop.handlers.values()
+    read(select.EPOLLIN)
+    head.on_time(now)
+    node.send(c.encode(c.Beat()))
+    now += 2 * DEAD_AFTER_S  # the process did not run
+    read(select.EPOLLIN)
+    head.on_time(now)
+    assert not died
+    now += 2 * DEAD_AFTER_S
+    head.on_time(now)
+    assert died == [1], "silence is the end all the same"
+    head.close("")
+    node.close()
