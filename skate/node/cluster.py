@@ -54,6 +54,7 @@ class Cluster:
         self._report_at = 0.0
         self._beat_at = 0.0
         self._reported: c.Report | None = None
+        self._load: c.Load | None = None
         self._total: dict[str, int] | None = None
         """What the head was told that this node has."""
         self._gone_at = 0.0
@@ -141,7 +142,7 @@ class Cluster:
         if not self._gone_at:
             self._gone_at = self._proof_at = now
         self._asked_at = 0.0
-        self._reported = None
+        self._reported = self._load = None
         self._retry_at = now
 
     def on_moved(self, purpose: str, payload: bytes, sock: socket.socket, rest: bytes, address: str) -> None:
@@ -208,6 +209,8 @@ class Cluster:
             self.view[info.no] = info
             if info.state == c.DEAD and (old is None or old.state != c.DEAD):
                 self._died(info.no, info.reason)
+            elif info.no == self.info.no and info.drain is not None:
+                self.node.drain.ordered(info.drain)
         self.node.decide_again()
 
     def _died(self, no: int, reason: str) -> None:
@@ -222,7 +225,7 @@ class Cluster:
     # ------------------------------------------------------------ what the head is told
 
     def send_to_head(self, message: Any) -> None:
-        """Tell the head something about an actor. If there is no head now, it hears it when this node is back."""
+        """Tell the head something. If there is no head now, it hears of actors when this node is back, and not of the rest."""
         self._send(message)
 
     def _send(self, message: Any) -> None:
@@ -250,6 +253,12 @@ class Cluster:
             self._reported = report
             self._send(report)
 
+    def _say_load(self) -> None:
+        load = self.node.load()
+        if load != self._load:
+            self._load = load
+            self._send(load)
+
     # ------------------------------------------------------------ time
 
     def on_time(self, now: float) -> None:
@@ -269,6 +278,7 @@ class Cluster:
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
             self._send(c.Beat())
+            self._say_load()
             silence = now - self._heard_at if self._heard_at else 0.0
             if self.host is not None and silence > STUCK_S:
                 self.host.kill(f"it has said nothing for {silence:.1f} s")
@@ -299,8 +309,8 @@ class Cluster:
             due.append(self._report_at)
         return max(0.0, min(due) - now)
 
-    def leave(self, reason: str) -> None:
+    def leave(self) -> None:
         """Tell the head that this node ends. On the head's machine, the head ends too."""
-        self._send(c.Leave(reason))
+        self._send(self.node.drain.farewell or c.Leave("it was stopped"))
         if self.host is not None:
             self.host.close()

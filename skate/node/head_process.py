@@ -25,6 +25,7 @@ from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
 from .gate import Gate
+from .moves import ActorMoves
 from .service import Node
 
 FIRST_WORD_S = 60.0
@@ -81,7 +82,7 @@ class HeadProcess:
         """Drivers whose connection has ended, and until when they may be back."""
         self._move_at = 0.0
         self._moved = False
-        node.parts.extend((self.members, self))
+        node.parts.extend((self.members, self, ActorMoves(node)))
         self._restore(time.monotonic())
         node.watch(channel.fd, self._on_event)
 
@@ -164,6 +165,26 @@ class HeadProcess:
     def _joined(self, no: int, message: c.Join) -> None:
         self.node.groups.node_joined(no, message.bundles)
         self.node.actors.node_joined(no, message.actors)
+
+    def drain(self, name: str, order: c.DrainOrder) -> c.NodeInfo:
+        """Have a node take nothing new, and end when nothing is left on it.
+
+        Args:
+            name: its number, its name, or the beginning of its id.
+
+        Raises:
+            ValueError: there is no such node, or it cannot be drained; the message says why.
+        """
+        found = self.members.nodes.called(name)
+        if not found:
+            raise ValueError(f"there is no node {name!r} that lives: see `skate status`")
+        if len(found) > 1:
+            raise ValueError(f"{name!r} may be any of the nodes {', '.join(str(each.no) for each in found)}")
+        info = found[0]
+        if (info.host, info.port) == (self.settings.host, self.settings.port):
+            raise ValueError(f"node {info.no} has the head and cannot be drained: `skate stop` there ends the cluster")
+        self.members.drain(info.no, order)
+        return info
 
     def send_to(self, no: int, message: Any) -> None:
         """Tell a node something about an actor."""

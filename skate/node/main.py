@@ -104,7 +104,7 @@ def _join(node: Node, membership: Membership, starter: socket.socket) -> bool:
 
 def _leave(node: Node) -> None:
     if node.cluster is not None:
-        node.cluster.leave("it was stopped")
+        node.cluster.leave()
     if node.gate is not None:
         node.gate.close()
 

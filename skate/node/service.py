@@ -25,7 +25,7 @@ from ..head import policy
 from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
-from ..wire.cluster import JobEnded, NodeInfo
+from ..wire.cluster import JobEnded, Load, NodeInfo
 from ..wire.config import SystemConfig
 from ..wire.labels import in_request
 from .abroad import Abroad
@@ -33,6 +33,7 @@ from .actors import ActorShell, Parked
 from .claims import Claims
 from .client import Client
 from .directory import Directory
+from .drain import Drain
 from .groups import GroupShell
 from .logs import Logs
 from .memory import MemoryQueue
@@ -116,6 +117,7 @@ class Node:
         self.transfers: Transfers | None = None
         self.abroad = Abroad(self)
         self.claims = Claims(self)
+        self.drain = Drain(self)
         self.standalone = False
         """It outlives its drivers."""
         self._handlers = _handlers(self)
@@ -504,6 +506,12 @@ class Node:
             view = self.view or {self.node_no: self.described()}
             own = view.get(self.node_no) or self.described()
             self.scheduler.met = {in_request(amounts) for amounts in asking if policy.belongs(own, view, amounts)}
+
+    def load(self) -> Load:
+        """What is worth knowing of this node and cannot be seen from what is free."""
+        capacity = self.arena_bytes - HEADER_BYTES
+        used = capacity - self.directory.free.total
+        return Load(used, capacity, self.spills.logic.disk_bytes, self.drain.waits)
 
     def described(self) -> NodeInfo:
         """This node as it looks without a cluster."""

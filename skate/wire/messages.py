@@ -429,6 +429,7 @@ class Stop(Struct, array_like=True, tag=16):
     """To a worker: end; with `drain`, after what has been sent to it."""
 
     drain: bool = False
+    reason: str = ""
 
 
 class Begin(Struct, array_like=True, tag=17):
