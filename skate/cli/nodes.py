@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from ..api.labels import check_labels
-from ..client import sessions
+from ..client import asking, sessions
 from ..client.init_options import InitOptions
 from ..client.system_config import read_system_config
 from ..exceptions import RayError
@@ -192,7 +192,7 @@ def status(address: str | None, temp_dir: str | None, as_json: bool) -> None:
         where = f" of the cluster at {address}" if address else ""
         raise click.ClickException(f"no node{where} runs here: start one with `skate start --head`")
     try:
-        state = sessions.ask(found[0], "cluster_status")
+        state = asking.ask(found[0], "cluster_status")
     except ConnectionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:

@@ -38,7 +38,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the node says when it is over
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    settings = _first(channel)
+    try:
+        settings = _first(channel)
+    except ChannelClosed:
+        sys.exit(1)  # the node could not become one
     try:
         store = open_store(settings.store)
         head = HeadProcess(channel, settings, store)

@@ -12,6 +12,7 @@ from ..wire.dial import dial
 from .cluster import Cluster
 from .gate import Gate
 from .head_host import HeadHost
+from .head_spawn import Spawned
 from .membership import Membership
 from .resources import to_units
 from .transfer import Transfers
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from .service import Node
 
 
-def serve_cluster(node: Node, membership: Membership) -> None:
+def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -> None:
     """Make a node a member of its cluster. Afterwards `node.cluster.info` has its number and port.
+
+    Args:
+        node: it is new.
+        membership: what it is to be.
+        spawned: of a node with a head, the process for it.
 
     Raises:
         OSError: the port cannot be had, or the head does not answer.
@@ -54,7 +60,7 @@ def serve_cluster(node: Node, membership: Membership) -> None:
         settings = heads.HeadSettings(
             str(node.session_dir), store, membership.forget, membership.token, membership.host, port
         )
-        host = cluster.host = HeadHost(node, settings)
+        host = cluster.host = HeadHost(node, settings, spawned)
         gate.services["node"] = gate.services["head"] = host.accept
         try:
             cluster.join(host.connect("node", b""), b"")
@@ -78,7 +84,9 @@ def _listen(gate: Gate, membership: Membership) -> int:
         return gate.listen(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConnectionError(f"port {port} of {host} is in use already: stop what runs there, or choose another") from None
+            raise ConnectionError(
+                f"port {port} of {host} is in use already: stop what runs there, or choose another"
+            ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise ConnectionError(f"this machine has no address {host} to listen on") from None
         raise ConnectionError(f"cannot listen on {host}:{port}: {error.strerror}") from None

@@ -1,8 +1,8 @@
 """Actors that leave a node which is being drained: in the head's process, which decides where actors live.
 
-An actor that may be restarted, and that another node could run, is moved. Its callers are told to hold their calls back; when they
-have had time to hear so, the actor ends after what has been sent to it, and is started elsewhere. No call is lost by that, and no
-restart is charged. What cannot be moved stays until it ends, or until the node does.
+An actor that may be restarted, and that another node could run, is moved. Its callers are told to hold their calls back; when
+they have had time to hear so, the actor ends after what has been sent to it, and is started elsewhere. No call is lost by that,
+and no restart is charged. What cannot be moved stays until it ends, or until the node does.
 """
 
 from __future__ import annotations

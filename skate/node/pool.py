@@ -117,7 +117,11 @@ class WorkerPool:
         death = describe(message, tail, client.leaving)
         self.node.monitor.explain(message.worker, death)
         cluster = self.node.cluster
-        if cluster is not None and not death.intended and (death.out_of_memory or message.worker not in self.asked_to_end):
+        if (
+            cluster is not None
+            and not death.intended
+            and (death.out_of_memory or message.worker not in self.asked_to_end)
+        ):
             cluster.send_to_head(WorkerLost(death.pid, self.node.actors.name_of(message.worker), death.reason))
         self._ended(client, death)
 

@@ -60,7 +60,9 @@ def _node(info: NodeInfo, load: Load | None) -> dict[str, Any]:
         **node_info(info),
         "No": info.no,
         "Free": own(info.free),
-        "Store": None if load is None else {"used": load.store_used, "total": load.store_total, "spilled": load.spilled},
+        "Store": None
+        if load is None
+        else {"used": load.store_used, "total": load.store_total, "spilled": load.spilled},
         "Drain": None
         if info.drain is None or info.state == DEAD
         else {
@@ -120,7 +122,10 @@ def why_waiting(node: Node, request: dict[str, int]) -> str:
         return _why_group(node, group, request)
     if any(policy.feasible(info, request) for info in view):
         return "every node that could is busy"
-    for state, words in ((DRAINING, "which is being drained"), (AWAY, "which is away since the head was started again")):
+    for state, words in (
+        (DRAINING, "which is being drained"),
+        (AWAY, "which is away since the head was started again"),
+    ):
         could = [str(info.no) for info in view if info.state == state and policy.has(info, request)]
         if could:
             return f"only node {' or '.join(could)} could, {words}"

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 import skate
-from skate.client import sessions
-from skate.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, TaskUnschedulableError
+from skate.client import asking, sessions
+from skate.exceptions import ActorDiedError, ActorUnavailableError
 from skate.testing import eventually
 from skate.util.placement_group import placement_group
 from skate.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -27,12 +27,12 @@ LARGE = 1_000_000
 def drain(nodes: Nodes, name: str, deadline_s: float = 0.0, reason: str = "a test") -> Any:
     head = nodes.started[0]
     argument = {"node": name, "reason": reason, "deadline_s": deadline_s}
-    return sessions.ask_at(head.host, head.port, "drain", argument, of_head=True)
+    return asking.ask_at(head.host, head.port, "drain", argument, of_head=True)
 
 
 def state_of(nodes: Nodes, node: sessions.Session) -> dict[str, Any]:
     head = nodes.started[0]
-    status = sessions.ask_at(head.host, head.port, "cluster_status", of_head=True)
+    status = asking.ask_at(head.host, head.port, "cluster_status", of_head=True)
     found: dict[str, Any] = next(each for each in status["nodes"] if each["NodeID"] == node.node_id)
     return {**found, "failures": [each["text"] for each in status["failures"]]}
 
@@ -92,7 +92,7 @@ def test_what_runs_ends_and_nothing_new_begins(nodes: Nodes, tmp_path: Path) -> 
     assert set(skate.get([where.remote() for _ in range(6)], timeout=20)) == {head}
     waiting = where.options(**on("there")).remote()
     assert skate.wait([waiting, running], timeout=0.3)[0] == []
-    status = sessions.ask(nodes.started[0], "cluster_status")
+    status = asking.ask(nodes.started[0], "cluster_status")
     assert "only node 2 could, which is being drained" in str(status["demand"])
     Path(go).touch()
     assert skate.get(running, timeout=20) == going.node_id
