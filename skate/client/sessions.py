@@ -202,12 +202,12 @@ def _hand_over(mine: socket.socket, settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def stop(sessions: list[Session], force: bool = False) -> list[Session]:
+def stop(sessions: list[Session], force: bool = False, grace_s: float = STOP_AFTER_S) -> list[Session]:
     """End nodes, heads last; returns those that had to be killed."""
     ordered = sorted(sessions, key=lambda session: session.is_head)
     for session in ordered:
         _signal(session, signal.SIGKILL if force else signal.SIGTERM)
-    until = time.monotonic() + STOP_AFTER_S
+    until = time.monotonic() + grace_s
     killed = []
     for session in ordered:
         while began(session.pid) == session.began and time.monotonic() < until:

@@ -169,11 +169,13 @@ class HeadProcess:
         self.node.groups.node_joined(no, message.bundles)
         self.node.actors.node_joined(no, message.actors)
 
-    def drain(self, name: str, order: c.DrainOrder) -> c.NodeInfo:
+    def drain(self, name: str, order: c.DrainOrder, only_if_idle: bool) -> c.NodeInfo:
         """Have a node take nothing new, and end when nothing is left on it.
 
         Args:
             name: its number, its name, or the beginning of its id.
+            order: why, and for how long.
+            only_if_idle: not if something of it is in use.
 
         Raises:
             ValueError: there is no such node, or it cannot be drained; the message says why.
@@ -186,6 +188,8 @@ class HeadProcess:
         info = found[0]
         if (info.host, info.port) == (self.settings.host, self.settings.port):
             raise ValueError(f"node {info.no} has the head and cannot be drained: `skate stop` there ends the cluster")
+        if only_if_idle and (info.free != info.total or info.demand):
+            raise ValueError(f"node {info.no} is not idle")
         self.members.drain(info.no, order)
         return info
 

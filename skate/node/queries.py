@@ -168,7 +168,7 @@ def _drain(node: Node, argument: Any) -> dict[str, Any]:
     if node.head is None:
         raise ValueError("only the head can have a node drained")
     order = DrainOrder(str(argument["reason"]), max(0.0, float(argument["deadline_s"])))
-    info = node.head.drain(str(argument["node"]), order)
+    info = node.head.drain(str(argument["node"]), order, bool(argument.get("only_if_idle")))
     return {"node": info.no, "name": info.name, "id": info.id, "state": info.state}
 
 
