@@ -115,13 +115,13 @@ class Nodes:
                 return found
         return []
 
-    def lost(self, no: int, reason: str, drained: bool = False) -> bool:
+    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0) -> bool:
         """A node is dead from now on; False when it was already."""
         if self.heard.pop(no, None) is None:
             return False
         self.loads.pop(no, None)
         info = self.by_no[no]
-        info.state, info.reason, info.drained = DEAD, reason, drained
+        info.state, info.reason, info.drained, info.heir = DEAD, reason, drained, heir
         info.free, info.demand = {}, []
         self._changed[no] = None
         dead = [number for number in self.by_no if number not in self.heard]

@@ -157,7 +157,7 @@ class Head:
         elif isinstance(message, c.Beat):
             self.nodes.beat(link.no, self.now)
         elif isinstance(message, c.Leave):
-            self.lost(link.no, message.reason, message.drained)
+            self.lost(link.no, message.reason, message.drained, message.heir)
             self._close(link)
         elif isinstance(message, c.Load):
             self.nodes.loads[link.no] = message
@@ -203,9 +203,9 @@ class Head:
         print(f"node {no} is drained: {order.reason}", file=sys.stderr, flush=True)
         self.tell_changes()
 
-    def lost(self, no: int, reason: str, drained: bool = False) -> None:
+    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0) -> None:
         """A node is dead, or (drained) has ended in order."""
-        if no and self.nodes.lost(no, reason, drained):
+        if no and self.nodes.lost(no, reason, drained, heir):
             print(f"node {no} {'has ended' if drained else 'is lost'}: {reason}", file=sys.stderr, flush=True)
             if not drained:
                 self.note(f"node {no} ({self.nodes.by_no[no].name}) was lost: {reason}")

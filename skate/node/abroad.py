@@ -224,6 +224,6 @@ class Abroad:
                 if int.from_bytes(client.id[:4], "big") == number:
                     node.close_client(client)
             else:
-                node.send(client, m.NodeDied(number, reason))
+                node.send(client, m.NodeDied(number, reason, node.view[number].heir if number in node.view else 0))
         for key in [key for key in self._told if key[2] == number]:
             del self._told[key]

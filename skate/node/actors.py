@@ -446,7 +446,7 @@ class ActorShell:
         elif isinstance(message, c.ActorIsReady):
             self.apply(self.table.ready(key, message.error))
         elif isinstance(message, c.ActorDied) and key:
-            self.apply(self.table.process_died(key, message.death))
+            self.apply(self.table.process_died(key, message.death, self._is_draining(number)))
         elif isinstance(message, c.CannotPlace):
             self.apply(self.table.give_up(message.id, m.Death(message.reason)))
 
@@ -487,13 +487,17 @@ class ActorShell:
 
     def node_died(self, number: int, reason: str) -> None:
         """A node is gone, and its actors with it: those that may go on elsewhere."""
-        info = self.node.view.get(number)
-        drained = info is not None and info.drain is not None
+        drained = self._is_draining(number)
         for key in [key for key in self.table.by_worker if key >> NODE_BITS == number]:
             self.apply(self.table.process_died(key, m.Death(f"its node is gone: {reason}"), drained))
         for actor in list(self.table.by_id.values()):
             if actor.node == number and not actor.worker and actor.state in _WAITING:
                 self._place_somewhere(actor)
+
+    def _is_draining(self, number: int) -> bool:
+        """Whether a node has to go, or had to: what that does to its actors is not their fault."""
+        info = self.node.view.get(number)
+        return info is not None and info.drain is not None
 
     def view_changed(self) -> None:
         """There may be room now for actors that wait on a node that has none."""

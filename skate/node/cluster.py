@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 from ..head.nodes import DEAD_AFTER_S
 from ..head.service import BEAT_S, SPREAD_S
 from ..wire import cluster as c
-from ..wire.channel import ChannelClosed
+from ..wire.channel import ChannelClosed, wait_writable
 from ..wire.stream import StreamChannel
 from .gate import Then, was_answered
 from .head_host import HeadHost
+from .status import load_of
 
 if TYPE_CHECKING:
     from .service import Node
@@ -64,6 +65,7 @@ class Cluster:
         self._asked_at = 0.0
         """When the head was asked to let this node in again; 0: it has, or was not asked."""
         self._dialing = False
+        self._departed = False
         self._wanted: list[tuple[str, bytes, Then]] = []
         """Connections to the head that are wanted while there is none."""
 
@@ -254,7 +256,7 @@ class Cluster:
             self._send(report)
 
     def _say_load(self) -> None:
-        load = self.node.load()
+        load = load_of(self.node)
         if load != self._load:
             self._load = load
             self._send(load)
@@ -263,6 +265,8 @@ class Cluster:
 
     def on_time(self, now: float) -> None:
         """Report, beat, notice a head that is silent, and look for one that is gone."""
+        if self._departed:
+            return
         if self.connected:
             self._gone_at = 0.0
             self._while_connected(now)
@@ -300,6 +304,8 @@ class Cluster:
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
+        if self._departed:
+            return None
         if not self.connected:
             return RETRY_S
         due = [self._beat_at]
@@ -308,6 +314,22 @@ class Cluster:
         if self.node.scheduler.pool.free != (self._reported.free if self._reported else None):
             due.append(self._report_at)
         return max(0.0, min(due) - now)
+
+    def depart(self, farewell: c.Leave) -> None:
+        """Leave the cluster before this node ends, and hear nothing of it any more."""
+        self._departed = True
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        try:
+            done = channel.send(c.encode(farewell))
+            while not done:
+                wait_writable(channel.fd)
+                done = channel.flush()
+        except ChannelClosed:
+            pass  # the head sees that this node is gone
+        self.node.unwatch(channel.fd)
+        channel.close()
 
     def leave(self) -> None:
         """Tell the head that this node ends. On the head's machine, the head ends too."""

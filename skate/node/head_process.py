@@ -151,6 +151,7 @@ class HeadProcess:
     def _died(self, no: int, reason: str) -> None:
         node = self.node
         node.groups.apply(node.groups.table.node_died(no))
+        node.groups.look()  # the others may have room, and nothing else need ever change
         node.actors.node_died(no, reason)
         node.abroad.node_died(no, reason)
         node.claims.node_died(no)

@@ -55,6 +55,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     gate.services["data"] = node.abroad.on_data
     node.standalone = membership.daemon
     gate.services["moved"] = cluster.on_moved
+    gate.services["heir"] = node.heirs.on_connected
     if membership.is_head:
         store = membership.store or str(node.session_dir / "head.db")
         settings = heads.HeadSettings(

@@ -51,6 +51,8 @@ class ObjectShell:
 
     def on_hold(self, client: Client, message: m.Hold) -> None:
         """An object is held once more, or once less."""
+        if self.node.drain.handover.given:
+            self.node.drain.handover.forward(message.holder or client.id, message.id, message.change)
         self.directory.hold(client.id, message.id, message.change, message.holder)
         entry = self.directory.entries.get(message.id)
         if entry is not None and (not message.change or (client.far and client.id != entry.owner)):
@@ -58,12 +60,16 @@ class ObjectShell:
 
     def on_fetch(self, client: Client, message: m.Fetch) -> None:
         """A client wants a value."""
+        if self.node.drain.handover.given:
+            return  # it asks the heir when it hears of it
         effects = Effects()
         self.directory.fetch(client.id, message.id, effects)
         self.carry_out(effects)
 
     def on_lost(self, client: Client, message: m.Lost) -> None:
         """The bytes of an object's value cannot be had."""
+        if self.node.drain.handover.given:
+            return  # as above
         effects = Effects()
         self.directory.lost(client.id, message.id, message.block, self.node.lost, effects)
         self.carry_out(effects)

@@ -25,7 +25,7 @@ from ..head import policy
 from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
-from ..wire.cluster import JobEnded, Load, NodeInfo
+from ..wire.cluster import JobEnded, NodeInfo
 from ..wire.config import SystemConfig
 from ..wire.labels import in_request
 from .abroad import Abroad
@@ -35,6 +35,7 @@ from .client import Client
 from .directory import Directory
 from .drain import Drain
 from .groups import GroupShell
+from .heirs import Heirs
 from .logs import Logs
 from .memory import MemoryQueue
 from .memory_monitor import MemoryMonitor
@@ -118,6 +119,7 @@ class Node:
         self.abroad = Abroad(self)
         self.claims = Claims(self)
         self.drain = Drain(self)
+        self.heirs = Heirs(self)
         self.standalone = False
         """It outlives its drivers."""
         self._handlers = _handlers(self)
@@ -293,6 +295,9 @@ class Node:
             reason = f"this node runs skate {__version__}, the driver {hello.version}: install the same version in both"
             self.send(client, m.Refused(reason))
             return
+        if self.drain.order is not None:
+            self.send(client, m.Refused("this node is being drained: attach to another"))
+            return
         client.hello = hello
         client.pid = hello.pid
         client.job = os.urandom(4).hex()
@@ -314,6 +319,7 @@ class Node:
             self.total,
             client.worker,
             self.node_no,
+            self.heirs.all(),
         )
 
     def hello_of(self, job: str) -> m.Hello | None:
@@ -507,28 +513,10 @@ class Node:
             own = view.get(self.node_no) or self.described()
             self.scheduler.met = {in_request(amounts) for amounts in asking if policy.belongs(own, view, amounts)}
 
-    def load(self) -> Load:
-        """What is worth knowing of this node and cannot be seen from what is free."""
-        capacity = self.arena_bytes - HEADER_BYTES
-        used = capacity - self.directory.free.total
-        return Load(used, capacity, self.spills.logic.disk_bytes, self.drain.waits)
-
     def described(self) -> NodeInfo:
         """This node as it looks without a cluster."""
         pool = self.scheduler.pool
         return NodeInfo(0, self.node_id, "", "", "", 0, pool.total, pool.free, self.labels)
-
-    def _on_pull(self, client: Client, message: m.Pull) -> None:
-        def done(value: m.Value) -> None:
-            self.send(client, m.Pulled(message.id, value))
-
-        home = message.id[:4] == self.directory.number  # others may have copies: it is here all the same
-        if message.node in (0, self.node_no) or home:
-            self.spills.on_pull(client, message.id)
-        elif self.transfers is None:
-            done(self.lost)
-        else:
-            self.transfers.pull(client.id, message.id, message.node, message.size, done)
 
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
@@ -586,7 +574,7 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Flushed: node._on_flushed,
         m.Ready: node._on_ready,
         m.Dial: node.abroad.on_dial,
-        m.Pull: node._on_pull,
+        m.Pull: node.heirs.on_pull,
         m.CreateGroup: node.groups.on_create,
         m.RemoveGroup: node.groups.on_remove,
         m.WatchGroup: node.groups.on_watch,

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..head import policy
+from ..store.arena import HEADER_BYTES
 from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, Load, NodeInfo
 from ..wire.groups import CREATED, group_of, plain
 from ..wire.labels import describe, in_request, without
@@ -23,7 +24,7 @@ def cluster_status(node: Node) -> dict[str, Any]:
     """The state of the cluster, as plain data."""
     head = node.head
     view = node.view
-    loads = head.members.nodes.loads if head is not None else {node.node_no: node.load()}
+    loads = head.members.nodes.loads if head is not None else {node.node_no: load_of(node)}
     return {
         "head": _head(node),
         "nodes": [_node(info, loads.get(info.no)) for info in view.values()],
@@ -31,6 +32,13 @@ def cluster_status(node: Node) -> dict[str, Any]:
         "groups": [_group(group) for group in node.groups.show() if group["state"] != CREATED],
         "failures": _failures(node),
     }
+
+
+def load_of(node: Node) -> Load:
+    """What is worth knowing of a node and cannot be seen from what is free."""
+    capacity = node.arena_bytes - HEADER_BYTES
+    used = capacity - node.directory.free.total
+    return Load(used, capacity, node.spills.logic.disk_bytes, node.drain.waits)
 
 
 def _head(node: Node) -> str:

@@ -52,6 +52,8 @@ class NodeInfo(Struct, array_like=True):
     drain: DrainOrder | None = None
     drained: bool = False
     """Of a dead node: it was empty when it ended."""
+    heir: int = 0
+    """Of such a node: which node answers for its objects."""
 
 
 class JobInfo(Struct, array_like=True):
@@ -109,6 +111,8 @@ class Leave(Struct, array_like=True, tag=3):
     reason: str
     drained: bool = False
     """It was told to be drained, and is empty."""
+    heir: int = 0
+    """The node that answers for its objects; 0: it had none."""
 
 
 class Load(Struct, array_like=True, tag=20):

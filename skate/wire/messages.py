@@ -290,6 +290,8 @@ class Welcome(Struct, array_like=True, tag=0):
     worker: int = 0
     node_no: int = 0
     """The number of this node in its cluster; 0: it is in none."""
+    heirs: dict[int, int] = {}
+    """Nodes that are gone, and those that answer for their objects."""
 
 
 class Refused(Struct, array_like=True, tag=1):
@@ -473,10 +475,11 @@ class Pulled(Struct, array_like=True, tag=21):
 
 
 class NodeDied(Struct, array_like=True, tag=22):
-    """A node of the cluster is gone, with all that was on it."""
+    """A node of the cluster is gone, with all that was on it; or without, if another answers for its objects."""
 
     node: int
     reason: str
+    heir: int = 0
 
 
 class Rebuild(Struct, array_like=True, tag=23):

@@ -14,12 +14,13 @@ import pytest
 
 import skate
 from skate.client import asking, sessions
-from skate.exceptions import ActorDiedError, ActorUnavailableError
+from skate.client.init_options import InitOptions
+from skate.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError
 from skate.testing import eventually
 from skate.util.placement_group import placement_group
 from skate.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from .conftest import Nodes, on
+from .conftest import HOST, STORE_BYTES, Nodes, on
 
 LARGE = 1_000_000
 
@@ -211,3 +212,89 @@ def test_what_cannot_be_drained_says_so(nodes: Nodes) -> None:
         drain(nodes, "7")
     with pytest.raises(ValueError, match="may be any of the nodes 1, 2"):
         drain(nodes, head.name)
+
+
+@skate.remote
+def pack(number: int) -> list[Any]:
+    """References of a worker to objects of its node, inside a value that is large itself."""
+    return [skate.put(np.full(LARGE, number, np.uint8)), skate.put(number), np.zeros(LARGE, np.uint8)]
+
+
+@skate.remote
+def total(array: Any) -> int:
+    return int(array.sum())
+
+
+def add_large(nodes: Nodes) -> sessions.Session:
+    """A node with more room for objects than others: the first to be chosen as an heir."""
+    head = nodes.started[0]
+    options = InitOptions(num_cpus=1, object_store_memory=2 * STORE_BYTES)
+    nodes.started.append(sessions.start_node(options, sessions.Wish(False, HOST, 0, head.host, head.port)))
+    return nodes.started[-1]
+
+
+def test_objects_of_a_drained_node_live_on_another_and_end_there(nodes: Nodes) -> None:
+    nodes.add(1)
+    going, heir = nodes.add(2, there=1), add_large(nodes)
+    skate.init(address=nodes.address)
+    once = {**on("there"), "max_retries": 0}
+    results = [large.options(**once).remote(number) for number in range(4)]
+    packs = skate.get([pack.options(**once).remote(number) for number in range(3)], timeout=20)
+    outer = [pack.options(**once).remote(number) for number in range(3)]
+    skate.wait([*results, *outer], num_returns=7, timeout=20)
+    for node in (going, heir):  # what an heir has inherited is handed on in its turn
+        drain(nodes, str(node.node_no))
+        eventually(lambda node=node: is_drained(nodes, node), 20)
+        assert int(skate.get(results.pop(), timeout=20)[-1]) == len(results)
+    assert [int(skate.get(ref, timeout=20)[-1]) for ref in results] == [0, 1]
+    for number in range(3):
+        inner, small = packs[number][:2]
+        assert int(skate.get(inner, timeout=20)[0]) == number and skate.get(small, timeout=20) == number
+        inner, small = skate.get(outer[number], timeout=20)[:2]
+        assert skate.get(total.remote(inner), timeout=20) == number * LARGE and skate.get(small, timeout=20) == number
+    head = nodes.started[0]
+    assert asking.ask(head, "store")["objects"] > 10
+    del results, packs, outer, inner, small
+    eventually(lambda: asking.ask(head, "store")["objects"] == 0, 15, "objects end where they were inherited")
+    assert asking.ask(head, "validate")
+
+
+def test_an_heir_that_is_lost_takes_along_only_what_cannot_be_made_again(nodes: Nodes) -> None:
+    nodes.add(1)
+    going, heir = nodes.add(1, there=1), add_large(nodes)
+    skate.init(address=nodes.address)
+    made = large.remote(0)
+    placed = large.options(**on("there")).remote(7)
+    put = skate.get(pack.options(**on("there")).remote(3), timeout=20)[0]
+    skate.wait([made, placed], num_returns=2, timeout=20)
+    drain(nodes, str(going.node_no))
+    eventually(lambda: is_drained(nodes, going), 20)
+    nodes.kill(heir)
+    eventually(lambda: state_of(nodes, heir)["State"] == "dead", 10)
+    nodes.add(1, there=1)
+    assert int(skate.get(placed, timeout=20)[0]) == 7
+    with pytest.raises(ObjectLostError):
+        skate.get(put, timeout=20)
+
+
+def test_readers_lose_nothing_while_a_node_is_drained(nodes: Nodes) -> None:
+    """References are passed on and dropped all the time, and everybody pulls from the node that goes."""
+    nodes.add(2)
+    going = nodes.add(2, there=1)
+    skate.init(address=nodes.address)
+    refs = [ref for ref, _, _ in skate.get([pack.options(**on("there")).remote(n) for n in range(8)], timeout=20)]
+    drain(nodes, str(going.node_no))
+    rounds = 0
+    while not is_drained(nodes, going):
+        number = rounds % len(refs)
+        rounds += 1
+        assert skate.get(total.remote(refs[number]), timeout=20) == number * LARGE
+        if rounds > len(refs):
+            refs[number] = skate.get(hand_back.remote([refs[number]]), timeout=20)[0]
+    assert rounds > 1
+    assert [int(skate.get(ref, timeout=20)[0]) for ref in refs] == list(range(8))
+
+
+@skate.remote
+def hand_back(refs: list[Any]) -> list[Any]:
+    return refs
