@@ -75,6 +75,8 @@ class WantWorkers(Struct, array_like=True, tag=1):
     resources: dict[str, float] | None = None
     depth: int = 0
     node_id: str = ""
+    node_soft: bool = False
+    """Another will do when that one is gone, or is being drained."""
 
 
 class ReturnWorker(Struct, array_like=True, tag=2):

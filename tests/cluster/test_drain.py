@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,10 @@ import pytest
 import skate
 from skate.client import asking, sessions
 from skate.client.init_options import InitOptions
-from skate.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError
+from skate.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, TaskUnschedulableError
 from skate.testing import eventually
 from skate.util.placement_group import placement_group
-from skate.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from skate.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from .conftest import HOST, STORE_BYTES, Nodes, on
 
@@ -91,6 +93,10 @@ def test_what_runs_ends_and_nothing_new_begins(nodes: Nodes, tmp_path: Path) -> 
     assert state_of(nodes, going)["Drain"]["reason"] == "for maintenance"
     head = nodes.started[0].node_id
     assert set(skate.get([where.remote() for _ in range(6)], timeout=20)) == {head}
+    soft, hard = (NodeAffinitySchedulingStrategy(going.node_id, soft=soft) for soft in (True, False))
+    assert skate.get(where.options(scheduling_strategy=soft).remote(), timeout=20) == head
+    with pytest.raises(TaskUnschedulableError, match="is being drained"):
+        where.options(scheduling_strategy=hard).remote()
     waiting = where.options(**on("there")).remote()
     assert skate.wait([waiting, running], timeout=0.3)[0] == []
     status = asking.ask(nodes.started[0], "cluster_status")
@@ -106,7 +112,7 @@ def test_an_actor_that_may_restart_is_moved_and_no_call_fails(nodes: Nodes) -> N
     nodes.add(2)
     going = nodes.add(2)
     skate.init(address=nodes.address)
-    strategy = skate.util.scheduling_strategies.NodeAffinitySchedulingStrategy(going.node_id, soft=True)
+    strategy = NodeAffinitySchedulingStrategy(going.node_id, soft=True)
     keeper = Keeper.options(max_restarts=1, scheduling_strategy=strategy).remote()
     assert skate.get(keeper.place.remote(), timeout=20)[0] == going.node_id
     calls = [keeper.place.remote(0.3), *(keeper.place.remote() for _ in range(5))]
@@ -293,6 +299,30 @@ def test_readers_lose_nothing_while_a_node_is_drained(nodes: Nodes) -> None:
             refs[number] = skate.get(hand_back.remote([refs[number]]), timeout=20)[0]
     assert rounds > 1
     assert [int(skate.get(ref, timeout=20)[0]) for ref in refs] == list(range(8))
+
+
+def test_programs_keep_a_node_that_is_drained_and_new_ones_are_refused(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.add(1)
+    going = nodes.add(1)
+    program = f"""
+import sys, skate
+skate.init(address="{going.host}:{going.port}")
+ref = skate.put(b"x" * {LARGE})
+print(skate.get_runtime_context().get_node_id(), flush=True)
+sys.stdin.read()
+assert len(skate.get(ref)) == {LARGE}
+"""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as driver:
+        assert driver.stdout is not None and driver.stdout.readline().strip() == going.node_id
+        drain(nodes, str(going.node_no))
+        waits = eventually(lambda: state_of(nodes, going)["Drain"]["waits_for"], 5)
+        assert waits == ["1 driver"]
+        with pytest.raises(ConnectionError, match="is being drained"):
+            skate.init(address=f"{going.host}:{going.port}")
+        driver.communicate(timeout=20)
+    assert driver.returncode == 0
+    eventually(lambda: is_drained(nodes, going), 10)
 
 
 @skate.remote
