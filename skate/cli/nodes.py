@@ -46,23 +46,11 @@ def start(
     **of_ray: Any,
 ) -> None:
     """Start a node, and say how others join it."""
-    notes, refused = take(of_ray)
-    if refused:
-        raise click.UsageError("; ".join(refused))
+    notes = _notes(include_dashboard, dashboard_host, dashboard_port, of_ray)
     if head == (address is not None):
         raise click.UsageError("say --head to start a cluster, or --address HOST:PORT to join one")
-    if include_dashboard:
-        raise click.UsageError(
-            "--include-dashboard=True: there is no dashboard yet; leave it out, and see `skate status`"
-        )
-    if dashboard_host is not None or dashboard_port is not None:
-        notes.append("--dashboard-host and --dashboard-port have no effect: no dashboard is started")
-    if storage and not head:
-        raise click.UsageError("--storage is for the head: others have nothing to keep")
-    if "@" in storage and "://" in storage:
-        raise click.UsageError("--storage has a password that others can see here: set SKATE_STORAGE instead")
+    _check_storage(storage, head)
     head_host, head_port = host_and_port(address) if address else ("", 0)
-    host = node_ip_address or own_address(head_host)
     try:
         system = read_system_config(_table("--system-config", system_config, object), object_spilling_directory)
     except (TypeError, ValueError) as error:
@@ -79,27 +67,52 @@ def start(
     )
     wish = sessions.Wish(
         head,
-        host,
+        node_ip_address or own_address(head_host),
         port if port is not None else HEAD_PORT * head,
         head_host,
         head_port,
         {**(_labels_file(labels_file) if labels_file else {}), **_labels("--labels", labels)},
         store=storage,
     )
-    if head:
-        _refuse_second_head(wish, temp_dir)
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
-    try:
-        session = sessions.start_node(options, wish)
-    except (RayError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    session = _start(options, wish, notes)
     if as_json:
         click.echo(json.dumps({**msgspec.to_builtins(session), "address": session.address}))
     else:
         _say_started(session)
     if block:
         sys.exit(_wait(session))
+
+
+def _notes(
+    include_dashboard: bool | None, dashboard_host: str | None, dashboard_port: int | None, of_ray: dict[str, Any]
+) -> list[str]:
+    """What is to be said about options without effect; what cannot be had is an error."""
+    notes, refused = take(of_ray)
+    if include_dashboard:
+        refused.append("--include-dashboard=True: there is no dashboard yet; leave it out, and see `skate status`")
+    if refused:
+        raise click.UsageError("; ".join(refused))
+    if dashboard_host is not None or dashboard_port is not None:
+        notes.append("--dashboard-host and --dashboard-port have no effect: no dashboard is started")
+    return notes
+
+
+def _check_storage(storage: str, head: bool) -> None:
+    if storage and not head:
+        raise click.UsageError("--storage is for the head: others have nothing to keep")
+    if "@" in storage and "://" in storage:
+        raise click.UsageError("--storage has a password that others can see here: set SKATE_STORAGE instead")
+
+
+def _start(options: InitOptions, wish: sessions.Wish, notes: list[str]) -> sessions.Session:
+    if wish.is_head:
+        _refuse_second_head(wish, options.temp_dir)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    try:
+        return sessions.start_node(options, wish)
+    except (RayError, OSError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _refuse_second_head(wish: sessions.Wish, temp_dir: str | None) -> None:

@@ -52,6 +52,7 @@ class Handover:
         self._channel: StreamChannel | None = None
         self._there: set[bytes] = set()
         self._asked: set[bytes] = set()
+        self._todo: list[tuple[bytes, int]] = []
         self._failed: dict[int, str] = {}
         """Nodes that could not do it, and why."""
         self._try_at = 0.0
@@ -59,12 +60,12 @@ class Handover:
     # ------------------------------------------------------------ what there is to give
 
     def objects(self) -> dict[bytes, m.Value]:
-        """All objects that somebody holds and this node answers for, with their values."""
+        """All objects that this node answers for and somebody holds, or may hold whose word is on its way; with their values."""
         directory = self.node.directory
         return {
             ident: entry.value
             for ident, entry in directory.entries.items()
-            if entry.held > 0
+            if (entry.held > 0 or entry.abroad)
             and entry.known
             and not entry.is_actor
             and entry.value is not None
@@ -108,9 +109,9 @@ class Handover:
         head = node.cluster.head
 
         def worth(info: NodeInfo) -> tuple[bool, bool, int, bool]:
-            """One without CPUs ends with its driver; a large store has room; the head's node is not drained itself."""
-            store = info.total.get("object_store_memory", 0)
-            return info.no not in self._failed, bool(info.total.get("CPU")), store, (info.host, info.port) == head
+            """One without CPUs may end with its driver; a large store has room; the head's node is not drained itself."""
+            store, has_head = info.total.get("object_store_memory", 0), (info.host, info.port) == head
+            return info.no not in self._failed, bool(info.total.get("CPU")) or has_head, store, has_head
 
         best = max(others, key=worth)
         self.heir = best.no
@@ -128,17 +129,20 @@ class Handover:
 
     def _copy(self) -> None:
         """Ask for what is not there yet; when all is, give it."""
-        blocks = self._blocks()
-        missing = [ident for ident in blocks if ident not in self._there and ident not in self._asked]
-        new = missing[: max(0, COPIES_MAX - len(self._asked))]
-        if new:
-            self._asked.update(new)
-            self._send(h.Bring([(ident, blocks[ident]) for ident in new]))
         info = self.node.view.get(self.heir)
         if info is None or info.state != ALIVE:
             self._give_up("it is gone, or is drained itself")
-        elif not missing and not self._asked:
-            self._give()
+            return
+        if not self._asked and not self._todo:
+            self._todo = [block for block in self._blocks().items() if block[0] not in self._there]
+            if not self._todo:
+                self._give()
+                return
+        room = COPIES_MAX - len(self._asked)
+        if room > 0 and self._todo:
+            new, self._todo = self._todo[-room:], self._todo[:-room]
+            self._asked.update(ident for ident, _ in new)
+            self._send(h.Bring(new))
 
     def _give(self) -> None:
         node = self.node
@@ -189,7 +193,8 @@ class Handover:
             return
         self._asked.difference_update(message.ids, message.failed)
         self._there.update(message.ids)
-        if message.failed and self.stage is Stage.COPYING and set(message.failed) & self._blocks().keys():
+        wanted = self.objects() if message.failed else {}
+        if self.stage is Stage.COPYING and any(ident in wanted for ident in message.failed):
             self._give_up(message.reason)
         elif self.stage is Stage.COPYING:
             self._copy()
@@ -207,6 +212,7 @@ class Handover:
         self.stage, self.given = Stage.IDLE, False
         self._there.clear()
         self._asked.clear()
+        self._todo.clear()
 
 
 def _holders(entry: Entry) -> dict[bytes, int]:
