@@ -45,6 +45,11 @@ class Drain:
         self._look_at = 0.0
         self._departed_at = 0.0
 
+    @property
+    def departed(self) -> bool:
+        """Whether the head was told that this node is empty, and who its heir is."""
+        return self._departed_at > 0
+
     def ordered(self, order: DrainOrder) -> None:
         """The head says that this node is to be drained; it may say so again."""
         if order == self.order:
@@ -63,7 +68,7 @@ class Drain:
         if self.farewell is not None or now < self._look_at:
             return
         self._look_at = now + LOOK_S
-        if self._departed_at:
+        if self.departed:
             self._linger(now)
             return
         self.waits = self._left(now)

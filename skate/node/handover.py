@@ -3,10 +3,10 @@
     IDLE --chosen and dialled--> COPYING --all bytes are there--> GIVING --the heir answers for them--> GIVEN
 
 While bytes are copied this node is their home as before. It gives all objects with their holders at one moment, and from then on
-passes on what it hears of holds, in order, until everybody has heard who the heir is. If the heir ends before it has inherited,
-another is chosen.
+passes on what it hears of holds, in order, until everybody has heard who the heir is. It goes on counting itself: if the heir ends
+before the head was told of it, another is chosen.
 
-INV-1: `given` is set from the moment at which the objects were given; no hold is counted here after that.
+INV-1: `given` is set from the moment at which the objects were given: every hold that is counted after that is passed on.
 """
 
 from __future__ import annotations
@@ -200,13 +200,13 @@ class Handover:
             self._copy()
 
     def _give_up(self, reason: str) -> None:
-        """This heir will not do. What was given to one that has not said that it has inherited is here still."""
+        """This heir will not do. What was given to one is here still, until the head was told who the heir is."""
         channel, self._channel = self._channel, None
         if channel is not None:
             self.node.unwatch(channel.fd)
             channel.close()
-        if self.stage is Stage.GIVEN:
-            return  # those who hold something will hear that the heir has died, as of any node
+        if self.node.drain.departed:
+            return  # those who hold something hear that the heir has died, as of any node
         self._failed[self.heir] = reason
         self.heir = 0
         self.stage, self.given = Stage.IDLE, False

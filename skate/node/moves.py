@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .service import Node
 
 LOOK_S = 0.1
-HOLD_BACK_S = 0.5
+HOLD_BACK_S = 1.0
 """Callers have heard that an actor is moved, and what they had sent before has arrived."""
 
 

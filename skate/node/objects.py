@@ -60,16 +60,12 @@ class ObjectShell:
 
     def on_fetch(self, client: Client, message: m.Fetch) -> None:
         """A client wants a value."""
-        if self.node.drain.handover.given:
-            return  # it asks the heir when it hears of it
         effects = Effects()
         self.directory.fetch(client.id, message.id, effects)
         self.carry_out(effects)
 
     def on_lost(self, client: Client, message: m.Lost) -> None:
         """The bytes of an object's value cannot be had."""
-        if self.node.drain.handover.given:
-            return  # as above
         effects = Effects()
         self.directory.lost(client.id, message.id, message.block, self.node.lost, effects)
         self.carry_out(effects)
