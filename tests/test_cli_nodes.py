@@ -167,7 +167,7 @@ sys.stdin.read()
     assert reasons["64 CPU"] == "infeasible: no node has that much; the most is 1 CPU"
     assert reasons["1 CPU, 1 bob"] == "infeasible: no node has that much; the most is 0 bob"
     labelled = next(reason for wants, reason in reasons.items() if "zone" in wants)
-    assert labelled == "waits for labels: no node with room for it has them"
+    assert labelled == "waits for labels: no node has these labels, and that much"
     assert [(g["name"], g["state"]) for g in state["groups"]] == [("three", "PENDING")]
     assert "could ever give" in state["groups"][0]["reason"]
     assert "waiting on node 1: 1 x (64 CPU): infeasible" in text and "placement group three is PENDING" in text

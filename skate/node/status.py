@@ -141,7 +141,7 @@ def why_waiting(node: Node, request: dict[str, int]) -> str:
     bare = without(request)
     fits = [info for info in alive if policy.has(info, bare)]
     if in_request(request) and (fits or not bare):
-        return "waits for labels: no node with room for it has them"
+        return "waits for labels: no node has these labels, and that much"
     most = {name: max((info.total.get(name, 0) for info in alive), default=0) for name in bare}
     short = [f"{most[name] / UNIT:g} {name}" for name, units in bare.items() if most[name] < units]
     if short:
