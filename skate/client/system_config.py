@@ -54,8 +54,10 @@ def read_system_config(given: Any, directory: Any = None) -> SystemConfig:
     unknown = sorted(str(name) for name in settings if name not in known_names())
     if unknown:
         close = difflib.get_close_matches(unknown[0], known_names(), 1, 0.4)
-        meant = f"did you mean {close[0]}? There are" if close else "there are"
-        raise ValueError(f"_system_config has no setting {', '.join(unknown)}; {meant} {', '.join(known_names())}.")
+        meant = f": did you mean {close[0]}?" if close else "."
+        raise ValueError(
+            f"_system_config has no setting {', '.join(unknown)}; there are {', '.join(known_names())}{meant}"
+        )
     for name, value in settings.items():
         if name in _SETTINGS:
             part, field, kind, least, most = _SETTINGS[name]
