@@ -3,8 +3,8 @@
     IDLE --chosen and dialled--> COPYING --all bytes are there--> GIVING --the heir answers for them--> GIVEN
 
 While bytes are copied this node is their home as before. It gives all objects with their holders at one moment, and from then on
-passes on what it hears of holds, in order, until everybody has heard who the heir is. It goes on counting itself: if the heir ends
-before the head was told of it, another is chosen.
+passes on what it hears of holds, in order, until everybody has heard who the heir is. It goes on counting itself: if the heir
+ends before the head was told of it, another is chosen.
 
 INV-1: `given` is set from the moment at which the objects were given: every hold that is counted after that is passed on.
 """
