@@ -172,7 +172,7 @@ def _start(
 
             runtime = start(options)
         else:
-            from ..client.sessions import connect
+            from ..client.asking import connect
             from ..client.start import attach
 
             runtime = attach(connect(session), options)

@@ -10,17 +10,20 @@ A command that runs the user's program returns a `Program` instead of running it
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..version import __version__
+from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:
     from .run import Program
 
 EXIT_USAGE = 2
 """The command line is wrong; the program did not run."""
+COMPLETE_VARIABLE = "_SKATE_COMPLETE"
 
 
 class NoProgram(click.ClickException):
@@ -57,6 +60,13 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
         raise NoProgram(str(error)) from None
 
 
+def _with_ray_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of Ray's that there are for scripts which have them; `--help` does not show them."""
+    for name, flag in RAY_FLAGS.items():
+        command = click.option(name, default=None, is_flag=flag.is_flag, hidden=True, help=flag.why)(command)
+    return command
+
+
 @cli.command("start")
 @click.option("--head", is_flag=True, help="Start a cluster: be its head.")
 @click.option("--address", default=None, metavar="HOST:PORT", help="Join the cluster whose head is there.")
@@ -75,9 +85,9 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
     "--storage", default="", metavar="WHERE", help="Where a head keeps its state: a file, or redis://HOST:PORT."
 )
 @click.option("--block", is_flag=True, help="Stay until the node ends.")
-@click.option("--include-dashboard", type=bool, default=None, help="Not supported yet but for False.")
-@click.option("--dashboard-host", default=None, help="Not supported yet.")
-@click.option("--dashboard-port", type=int, default=None, help="Not supported yet.")
+@click.option("--include-dashboard", type=bool, default=None, help="False, as there is no dashboard yet.")
+@click.option("--dashboard-host", default=None, help="Without effect: there is no dashboard yet.")
+@click.option("--dashboard-port", type=int, default=None, help="Without effect: there is no dashboard yet.")
 @click.option(
     "--system-config", default="{}", metavar="JSON", help="Settings of spilling and the memory monitor, by name."
 )
@@ -85,6 +95,8 @@ def run_command(is_module: bool, script: str, args: tuple[str, ...]) -> Program:
     "--object-spilling-directory", default=None, metavar="DIR", help="Where objects go that do not fit in memory."
 )
 @click.option("--disable-usage-stats", is_flag=True, help="Without effect: there are none.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_with_ray_flags
 def start_command(**options: Any) -> None:
     """Start a node on this machine: the head of a new cluster, or a member of one."""
     from .nodes import start
@@ -94,29 +106,91 @@ def start_command(**options: Any) -> None:
 
 @cli.command("stop")
 @click.option("-f", "--force", is_flag=True, help="Kill them at once.")
+@click.option(
+    "-g",
+    "--grace-period",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long they may take to end before they are killed.",
+)
 @click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
-def stop_command(force: bool, temp_dir: str | None) -> None:
-    """End all nodes that you have started on this machine."""
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stop_command(force: bool, grace_period: float, temp_dir: str | None, as_json: bool) -> None:
+    """End all nodes that you have started on this machine, and nobody else's."""
     from .nodes import stop
 
-    stop(force, temp_dir)
+    stop(force, grace_period, temp_dir, as_json)
 
 
 @cli.command("status")
-@click.option("--address", default=None, metavar="HOST:PORT", help="Of which cluster, if several run here.")
+@click.option(
+    "--address", default=None, metavar="HOST:PORT", help="Of which cluster. [the one that runs on this machine]"
+)
+@click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
+@click.option("-v", "--verbose", is_flag=True, help="Also ids, labels, and nodes that have ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status_command(address: str | None, temp_dir: str | None, verbose: bool, as_json: bool) -> None:
+    """Show the nodes of the cluster, what is in use, what waits and why, and what failed.
+
+    With --address, also from a machine that is in no cluster, if it knows the token.
+    """
+    from .status import status
+
+    status(address, temp_dir, verbose, as_json)
+
+
+@cli.command("drain-node")
+@click.argument("node", required=False)
+@click.option("--node-id", default=None, help="The same as NODE.")
+@click.option("--reason", default="", metavar="TEXT", help="Why, for whoever looks. [maintenance]")
+@click.option("--reason-message", default="", metavar="TEXT", help="More about it.")
+@click.option(
+    "--deadline-s",
+    "--deadline-remaining-seconds",
+    "deadline_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="When the node ends whatever is left on it. [never]",
+)
+@click.option(
+    "--address", default=None, metavar="HOST:PORT", help="Of which cluster. [the one that runs on this machine]"
+)
 @click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status_command(address: str | None, temp_dir: str | None, as_json: bool) -> None:
-    """Show the nodes of the cluster, what is free, what waits and why, and what was lost."""
-    from .nodes import status
+def drain_command(**options: Any) -> None:
+    """Empty a node, and end it: NODE is its number, its name, or the beginning of its id.
 
-    status(address, temp_dir, as_json)
+    It gets no new work; what runs there ends; actors that may be restarted go on elsewhere. `skate status` shows what it
+    waits for.
+    """
+    from .status import drain_node
+
+    drain_node(**options)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print what makes SHELL complete commands and options of skate.
+
+    For bash: eval "$(skate completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "skate", COMPLETE_VARIABLE).source())
 
 
 def main() -> None:
     """The entry point: parse, then run the user's program outside of click."""
     try:
-        program: Program | int | None = cli.main(prog_name="skate", standalone_mode=False)
+        program: Program | int | None = cli.main(
+            prog_name="skate", complete_var=COMPLETE_VARIABLE, standalone_mode=False
+        )
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

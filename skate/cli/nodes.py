@@ -1,4 +1,4 @@
-"""`skate start`, `skate stop` and `skate status`."""
+"""`skate start` and `skate stop`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from ..client import sessions
 from ..client.init_options import InitOptions
 from ..client.system_config import read_system_config
 from ..exceptions import RayError
+from .ray_flags import take
 
 HEAD_PORT = 6379
-MEGABYTE = 1e6
-_IN_BYTES = ("memory", "object_store_memory")
 
 
 def start(
@@ -39,24 +38,19 @@ def start(
     block: bool,
     disable_usage_stats: bool,
     include_dashboard: bool | None,
+    dashboard_host: str | None,
+    dashboard_port: int | None,
     system_config: str,
     object_spilling_directory: str | None,
-    **unsupported: Any,
+    as_json: bool,
+    **of_ray: Any,
 ) -> None:
     """Start a node, and say how others join it."""
+    notes = _notes(include_dashboard, dashboard_host, dashboard_port, of_ray)
     if head == (address is not None):
         raise click.UsageError("say --head to start a cluster, or --address HOST:PORT to join one")
-    if include_dashboard:
-        raise click.UsageError("--include-dashboard=True is not supported yet")
-    if storage and not head:
-        raise click.UsageError("--storage is for the head: others have nothing to keep")
-    if "@" in storage and "://" in storage:
-        raise click.UsageError("--storage has a password that others can see here: set SKATE_STORAGE instead")
-    for name, value in unsupported.items():
-        if value is not None:
-            raise click.UsageError(f"--{name.replace('_', '-')} is not supported yet: leave it out")
-    head_host, head_port = _host_and_port(address) if address else ("", 0)
-    host = node_ip_address or own_address(head_host)
+    _check_storage(storage, head)
+    head_host, head_port = host_and_port(address) if address else ("", 0)
     try:
         system = read_system_config(_table("--system-config", system_config, object), object_spilling_directory)
     except (TypeError, ValueError) as error:
@@ -73,20 +67,61 @@ def start(
     )
     wish = sessions.Wish(
         head,
-        host,
+        node_ip_address or own_address(head_host),
         port if port is not None else HEAD_PORT * head,
         head_host,
         head_port,
         {**(_labels_file(labels_file) if labels_file else {}), **_labels("--labels", labels)},
         store=storage,
     )
-    try:
-        session = sessions.start_node(options, wish)
-    except (RayError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-    _say_started(session)
+    session = _start(options, wish, notes)
+    if as_json:
+        click.echo(json.dumps({**msgspec.to_builtins(session), "address": session.address}))
+    else:
+        _say_started(session)
     if block:
         sys.exit(_wait(session))
+
+
+def _notes(
+    include_dashboard: bool | None, dashboard_host: str | None, dashboard_port: int | None, of_ray: dict[str, Any]
+) -> list[str]:
+    """What is to be said about options without effect; what cannot be had is an error."""
+    notes, refused = take(of_ray)
+    if include_dashboard:
+        refused.append("--include-dashboard=True: there is no dashboard yet; leave it out, and see `skate status`")
+    if refused:
+        raise click.UsageError("; ".join(refused))
+    if dashboard_host is not None or dashboard_port is not None:
+        notes.append("--dashboard-host and --dashboard-port have no effect: no dashboard is started")
+    return notes
+
+
+def _check_storage(storage: str, head: bool) -> None:
+    if storage and not head:
+        raise click.UsageError("--storage is for the head: others have nothing to keep")
+    if "@" in storage and "://" in storage:
+        raise click.UsageError("--storage has a password that others can see here: set SKATE_STORAGE instead")
+
+
+def _start(options: InitOptions, wish: sessions.Wish, notes: list[str]) -> sessions.Session:
+    if wish.is_head:
+        _refuse_second_head(wish, options.temp_dir)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    try:
+        return sessions.start_node(options, wish)
+    except (RayError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _refuse_second_head(wish: sessions.Wish, temp_dir: str | None) -> None:
+    for other in sessions.running(temp_dir):
+        if wish.port and (other.host, other.port) == (wish.host, wish.port):
+            raise click.ClickException(
+                f"{'a head' if other.is_head else 'a node'} runs at {other.host}:{other.port} already, pid {other.pid}: "
+                "join it with --address, stop it with `skate stop`, or choose another --port"
+            )
 
 
 def own_address(towards: str) -> str:
@@ -102,7 +137,8 @@ def own_address(towards: str) -> str:
         return found
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
+def host_and_port(address: str) -> tuple[str, int]:
+    """An address, as numbers."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise click.UsageError(f"--address {address!r}: an address is HOST:PORT")
@@ -176,50 +212,13 @@ def _wait(session: sessions.Session) -> int:
     return 1
 
 
-def stop(force: bool, temp_dir: str | None) -> None:
+def stop(force: bool, grace_period: float, temp_dir: str | None, as_json: bool) -> None:
     """End all nodes of this user on this machine."""
     found = sessions.running(temp_dir)
-    killed = sessions.stop(found, force)
+    killed = sessions.stop(found, force, grace_period)
+    if as_json:
+        click.echo(json.dumps({"stopped": [s.node_id for s in found], "killed": [s.node_id for s in killed]}))
+        return
     click.echo(f"{len(found)} node{'s' * (len(found) != 1)} stopped" if found else "no node runs here")
     if killed and not force:
         click.echo(f"{len(killed)} did not end when asked, and were killed", err=True)
-
-
-def status(address: str | None, temp_dir: str | None, as_json: bool) -> None:
-    """Show what a cluster has and does."""
-    found = [s for s in sessions.running(temp_dir) if address is None or address in (s.address, f"{s.host}:{s.port}")]
-    if not found:
-        where = f" of the cluster at {address}" if address else ""
-        raise click.ClickException(f"no node{where} runs here: start one with `skate start --head`")
-    try:
-        state = sessions.ask(found[0], "cluster_status")
-    except ConnectionError as error:
-        raise click.ClickException(str(error)) from None
-    if as_json:
-        click.echo(msgspec.json.encode(state).decode())
-    else:
-        _show(state, found[0].address)
-
-
-def _show(state: dict[str, Any], address: str) -> None:
-    alive = [node for node in state["nodes"] if node["Alive"]]
-    click.echo(f"cluster {address}: {len(alive)} node{'s' * (len(alive) != 1)} alive")
-    for node in state["nodes"]:
-        if not node["Alive"]:
-            continue
-        uses = []
-        for name, total in sorted(node["Resources"].items()):
-            if not name.startswith("node:") and name != "object_store_memory":
-                uses.append(_use(name, total - node["Free"].get(name, 0.0), total))
-        where = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-        click.echo(f"  {node['No']:>3}  {node['NodeName']:<16} {where:<21} {node['State']:<8} {', '.join(uses)}")
-    for demand in state["demand"]:
-        click.echo(f"waiting on node {demand['node']}: {demand['count']} x ({demand['wants']}): {demand['reason']}")
-    for failure in state["failures"]:
-        click.echo(f"lost: {failure}")
-
-
-def _use(name: str, used: float, total: float) -> str:
-    if name in _IN_BYTES:
-        return f"{max(0.0, used) / MEGABYTE:.0f}/{total / MEGABYTE:.0f} MB {name}"
-    return f"{max(0.0, used):g}/{total:g} {name}"

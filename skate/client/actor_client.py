@@ -18,6 +18,8 @@ METHODS_MAX = 256
 """Methods with their options that are remembered per actor; one that comes again after that gets a new number."""
 ACTOR_PENDING = "pending"
 ACTOR_ALIVE = "alive"
+ACTOR_MOVING = "moving"
+"""Its node is drained: what was sent will be answered, and what comes waits for the next process."""
 ACTOR_RESTARTING = "restarting"
 ACTOR_DEAD = "dead"
 ACTOR_KILLED = "killed"

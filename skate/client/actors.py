@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import NotRunningError, PendingCallsLimitExceeded, RayTaskError, TaskCancelledError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer, pair
-from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
+from .actor_client import (
+    ACTOR_ALIVE,
+    ACTOR_DEAD,
+    ACTOR_KILLED,
+    ACTOR_MOVING,
+    ACTOR_PENDING,
+    ACTOR_RESTARTING,
+    ActorClient,
+)
 from .actor_life import ActorLife
 from .arguments import EMPTY_BODY, define, pack_arguments, packets, wire_task
 from .creation import Creation
@@ -176,7 +184,7 @@ class Actors:
         self.dirty.pop(actor, None)
         channel = actor.channel
         queue = actor.queue
-        if actor.state == ACTOR_KILLED:
+        if actor.state in (ACTOR_KILLED, ACTOR_MOVING):
             return
         while queue and channel is not None and not channel.backlog and actor.creating is None:
             tasks: list[TaskRecord] = []
@@ -348,7 +356,7 @@ class Actors:
         name = f"{actor.class_name or 'actor'}.{task.function.options.name}"
         if task.missing:
             return f"{name} waits for {task.missing} of its arguments", None
-        if actor.state in (ACTOR_PENDING, ACTOR_RESTARTING):
+        if actor.state in (ACTOR_PENDING, ACTOR_RESTARTING, ACTOR_MOVING):
             return f"{name} waits: its actor is {actor.state}", actor.placement
         before = list(actor.inflight).index(task.seq) if task.seq in actor.inflight else len(actor.inflight)
         if before:

@@ -39,6 +39,8 @@ class Links:
         self._dials: dict[int, Then] = {}
         self.dead: dict[int, str] = {}
         """Nodes that are gone, and why."""
+        self.heirs = dict(runtime.welcome.heirs)
+        """Nodes that were drained, and the nodes that have their objects now."""
 
     @property
     def clustered(self) -> bool:
@@ -54,6 +56,9 @@ class Links:
         """The link to a node. Needs the lock."""
         if number in (0, self.number):
             return self.own
+        number = self.heir(number)
+        if number == self.number:
+            return self.own
         link = self._peers.get(number)
         if link is None:
             kind = HeadLink if number == HEAD else PeerLink
@@ -63,6 +68,16 @@ class Links:
             else:
                 self.dial(number, "client", b"", link.connected)
         return link
+
+    def heir(self, number: int) -> int:
+        """Who answers for the objects of a node: itself, or the one that has inherited them."""
+        while number in self.heirs:
+            number = self.heirs[number]
+        return number
+
+    def death(self, number: int) -> str | None:
+        """Why what was on a node is gone; None: it is there, or on another that has inherited it."""
+        return self.dead.get(self.heir(number))
 
     def tell(self, message: Any) -> None:
         """Send something about an object to its home. Needs the lock."""
@@ -102,10 +117,20 @@ class Links:
 
     def node_died(self, message: m.NodeDied) -> None:
         """A node is gone for good. Needs the lock."""
-        self.dead[message.node] = message.reason
         link = self._peers.get(message.node)
+        fetching = self.runtime.objects.fetched_from(message.node)
+        if message.heir:
+            self.heirs[message.node] = message.heir
+        else:
+            self.dead[message.node] = message.reason
         if link is not None:
             link.fail(message.reason)
+        if message.heir:
+            unsent = link.take_unsent() if link is not None else []
+            for each in (*unsent, *map(m.Fetch, fetching)):
+                self.tell(each)
+            if link is not None:
+                self.to(message.heir)  # it has to hear when this process ends
 
     def leave_to_parent(self) -> None:
         """In a forked child: close the sockets, and touch nothing that the parent shares, as its epoll."""

@@ -492,11 +492,15 @@ class Objects:
         for notify in readers:
             notify()
 
+    def fetched_from(self, number: int) -> list[bytes]:
+        """What is asked of a node, as the home of an object or as its heir."""
+        heir = self._runtime.links.heir
+        return [ident for ident in self.fetching if heir(home_of(ident)) == number]
+
     def node_lost(self, number: int, reason: str) -> None:
         """What was asked of a node will not be answered. Needs the lock."""
-        for ident, ref in list(self.fetching.items()):
-            if home_of(ident) == number:
-                del self.fetching[ident]
-                error = OwnerDiedError(ident.hex(), f"the node that answers for it is gone: {reason}")
-                ref._value, ref._state = error, ERROR
-                self.finish(ref)
+        for ident in self.fetched_from(number):
+            ref = self.fetching.pop(ident)
+            error = OwnerDiedError(ident.hex(), f"the node that answers for it is gone: {reason}")
+            ref._value, ref._state = error, ERROR
+            self.finish(ref)

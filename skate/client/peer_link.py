@@ -79,6 +79,11 @@ class PeerLink(Link):
         except ChannelClosed as error:
             self.fail(f"the connection to node {self.number} has ended: {error}")
 
+    def take_unsent(self) -> list[Any]:
+        """What is about objects, and was to be sent to a node that another has inherited from."""
+        outbox, self._outbox = self._outbox, []
+        return [message for message in outbox if isinstance(message, m.Hold)]
+
     def _ended(self) -> None:
         self.fail(f"the connection to node {self.number} has ended")
 

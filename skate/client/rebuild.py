@@ -93,8 +93,8 @@ class Rebuild:
                 self.lost(ref, b"")
 
     def is_lost(self, ref: ObjectRef[Any]) -> bool:
-        """Whether its bytes were on a node that is gone."""
-        return ref._state == FAR and ref._value.value.node in self.runtime.links.dead
+        """Whether its bytes were on a node that is gone, and nobody has inherited them."""
+        return ref._state == FAR and self.runtime.links.death(ref._value.value.node) is not None
 
     def lost(self, ref: ObjectRef[Any], error: bytes) -> None:
         """The bytes of a reference cannot be had: make them again, or have its home see to that, or fail. Needs the lock."""
@@ -297,7 +297,7 @@ class Rebuild:
         return kind(ident.hex(), f"{self._where(node)}, and it is not made again: {why}")
 
     def _where(self, node: int) -> str:
-        reason = self.runtime.links.dead.get(node)
+        reason = self.runtime.links.death(node)
         return f"its bytes were on node {node}, which is gone ({reason})" if reason else "its bytes are lost"
 
 

@@ -18,15 +18,12 @@ from typing import Any
 
 import msgspec
 
-from ..exceptions import RaySystemError
+from ..exceptions import AuthenticationError, RaySystemError
 from ..store.arena import HEADER_BYTES
-from ..wire import messages as m
-from ..wire.channel import Channel, wait_readable
 from . import token
 from .init_options import InitOptions
-from .start import BOOT, START_TIMEOUT_S, allow_files, make_session_dir, open_log, own_labels, resources
+from .machine import BOOT, START_TIMEOUT_S, allow_files, make_session_dir, open_log, own_labels, resources
 
-ANSWER_S = 5.0
 STOP_AFTER_S = 5.0
 """How long a node may take to end when it is asked to."""
 
@@ -149,6 +146,7 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
         mine.close()
     if "error" in ready:
         process.wait()
+        _remove(folder)
         raise RaySystemError(ready["error"])
     session = Session(
         process.pid,
@@ -181,8 +179,6 @@ def _token(wish: Wish) -> str:
         secret = token.make()
         token.write(token.default_path(), secret)
     if secret is None:
-        from ..exceptions import AuthenticationError
-
         raise AuthenticationError(
             f"there is no token to join a cluster with: copy {token.default_path()} from the head's machine, or set SKATE_TOKEN"
         )
@@ -206,48 +202,12 @@ def _hand_over(mine: socket.socket, settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def connect(session: Session) -> socket.socket:
-    """A channel to a node's socket.
-
-    Raises:
-        ConnectionError: it does not answer.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    try:
-        sock.connect(os.path.join(session.folder, "node.sock"))
-    except OSError as error:
-        sock.close()
-        raise ConnectionError(f"node {session.node_id[:8]} of {session.address} does not answer: {error}") from None
-    return sock
-
-
-def ask(session: Session, what: str) -> Any:
-    """Ask a node a question about state.
-
-    Raises:
-        ConnectionError: it does not answer.
-    """
-    channel = Channel(connect(session))
-    try:
-        channel.send(m.encode(m.Ask(1, what)))
-        while (received := channel.receive()) is None:
-            if not wait_readable(channel.fd, ANSWER_S):
-                raise ConnectionError(f"node {session.node_id[:8]} has not answered in {ANSWER_S:g} s")
-        answer = m.decode_from_node(received[0])
-        assert isinstance(answer, m.Answer)
-        if answer.error:
-            raise ConnectionError(answer.error)
-        return answer.value
-    finally:
-        channel.close()
-
-
-def stop(sessions: list[Session], force: bool = False) -> list[Session]:
+def stop(sessions: list[Session], force: bool = False, grace_s: float = STOP_AFTER_S) -> list[Session]:
     """End nodes, heads last; returns those that had to be killed."""
     ordered = sorted(sessions, key=lambda session: session.is_head)
     for session in ordered:
         _signal(session, signal.SIGKILL if force else signal.SIGTERM)
-    until = time.monotonic() + STOP_AFTER_S
+    until = time.monotonic() + grace_s
     killed = []
     for session in ordered:
         while began(session.pid) == session.began and time.monotonic() < until:

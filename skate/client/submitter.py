@@ -119,13 +119,26 @@ class LeasedWorker:
 class Shape:
     """Tasks that ask for the same resources on the same node: they share a queue and workers."""
 
-    __slots__ = ("asked", "elsewhere", "failed", "idle", "key", "no", "node_id", "queue", "resources", "workers")
+    __slots__ = (
+        "asked",
+        "elsewhere",
+        "failed",
+        "idle",
+        "key",
+        "no",
+        "node_id",
+        "node_soft",
+        "queue",
+        "resources",
+        "workers",
+    )
 
-    def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str) -> None:
+    def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str, node_soft: bool) -> None:
         self.no = no
         self.key = key
         self.resources = resources
         self.node_id = node_id
+        self.node_soft = node_soft
         self.queue: deque[TaskRecord] = deque()
         self.workers: dict[int, LeasedWorker] = {}
         self.idle: list[LeasedWorker] = []
@@ -150,12 +163,12 @@ class Submitter:
 
     # ------------------------------------------------------------ shapes and leases
 
-    def shape(self, resources: dict[str, float], node_id: str = "") -> Shape:
+    def shape(self, resources: dict[str, float], node_id: str = "", node_soft: bool = False) -> Shape:
         """The shape of a resource request, made when new."""
-        key = (tuple(sorted(resources.items())), node_id)
+        key = (tuple(sorted(resources.items())), node_id, node_soft)
         found = self.shapes.get(key)
         if found is None:
-            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id)
+            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id, node_soft)
             self.by_no.append(found)
         return found
 

@@ -5,6 +5,7 @@ Each setting may stand in `_system_config`, or else in the environment, as `SKAT
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -52,7 +53,11 @@ def read_system_config(given: Any, directory: Any = None) -> SystemConfig:
     settings = _from_environment() | dict(given or {})
     unknown = sorted(str(name) for name in settings if name not in known_names())
     if unknown:
-        raise ValueError(f"_system_config has no setting {', '.join(unknown)}; there are {', '.join(known_names())}.")
+        close = difflib.get_close_matches(unknown[0], known_names(), 1, 0.4)
+        meant = f": did you mean {close[0]}?" if close else "."
+        raise ValueError(
+            f"_system_config has no setting {', '.join(unknown)}; there are {', '.join(known_names())}{meant}"
+        )
     for name, value in settings.items():
         if name in _SETTINGS:
             part, field, kind, least, most = _SETTINGS[name]

@@ -77,7 +77,7 @@ class Tasks:
         if function is None:
             with runtime.lock:
                 self._functions += 1
-                shape = self.submitter.shape(dict(options.resources), options.node_id)
+                shape = self.submitter.shape(dict(options.resources), options.node_id, options.node_soft)
                 runtime.groups.watch(shape)
                 function = Function(exported.code, options, shape, self._functions)
                 exported.add(key, function)
@@ -202,7 +202,7 @@ class Tasks:
         self._demand(shape, wants)
 
     def _demand(self, shape: Shape, wants: int) -> None:
-        message = m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id)
+        message = m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id, shape.node_soft)
         self.runtime.send(message)
         for number, count in list(shape.elsewhere.items()):
             if wants < count:
@@ -224,7 +224,7 @@ class Tasks:
         if shape.elsewhere.get(message.node, 0) == count:
             return
         shape.elsewhere[message.node] = count
-        wanted = m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id)
+        wanted = m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id, shape.node_soft)
         self.runtime.links.to(message.node).send(wanted)
 
     def fill(self, shape: Shape) -> None:

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from ..wire.cluster import MOVED
 from ..wire.messages import INLINE, CreateActor, Death, Value
 
 DEAD_ACTORS_MAX = 10_000
@@ -52,6 +53,10 @@ class Actor(Struct, eq=False):
     kill_wanted: bool = False
     ends: bool = False
     why_killed: str = ""
+    moving: bool = False
+    """Its node is drained: it ends there after what has been sent to it, and is started elsewhere."""
+    moves: int = 0
+    """How many of its restarts were not its own fault, and are not charged to it."""
 
 
 class Place(Struct, eq=False):
@@ -133,6 +138,7 @@ class Actors:
         """A worker was found."""
         actor = self.by_id[ident]
         actor.state = State.STARTING
+        actor.moving = False
         actor.worker = worker
         actor.pid = pid
         self.by_worker[worker] = actor
@@ -151,17 +157,30 @@ class Actors:
         actor.state = State.ALIVE
         return [Tell(actor)]
 
-    def process_died(self, worker: int, death: Death) -> list[Effect]:
-        """The actor's process has ended."""
+    def may_restart(self, actor: Actor) -> bool:
+        """Whether it is started again when its process dies by no will of anybody's."""
+        left = actor.spec.max_restarts
+        wanted = not (actor.kill_wanted or actor.released or actor.ends)
+        return wanted and (left < 0 or actor.restarts - actor.moves < left)
+
+    def move(self, ident: bytes) -> list[Effect]:
+        """Its node is drained. Callers hold their calls back from now on; when they have heard so, it is to be ended."""
+        actor = self.by_id[ident]
+        actor.moving = True
+        return [Tell(actor)]
+
+    def process_died(self, worker: int, death: Death, drained: bool = False) -> list[Effect]:
+        """The actor's process has ended; `drained`: with a node that had to go, so that no restart is charged."""
         actor = self.by_worker.pop(worker, None)
         if actor is None:
             return []
         actor.death = death if not actor.why_killed else Death(actor.why_killed, intended=True)
         actor.worker = actor.pid = 0
-        left = actor.spec.max_restarts
-        may = left < 0 or actor.restarts < left
-        if may and not actor.kill_wanted and not death.intended and not actor.released:
+        moved = actor.moving and death.reason == MOVED
+        actor.moving = False
+        if self.may_restart(actor) and (moved or not death.intended):
             actor.restarts += 1
+            actor.moves += moved or drained
             actor.state = State.RESTARTING
             self._homeless[actor.id] = actor
             return [Tell(actor), Place(actor)]

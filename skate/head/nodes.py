@@ -11,7 +11,7 @@ INV-2: `heard` has exactly the living nodes.
 
 from __future__ import annotations
 
-from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, NodeInfo
+from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, DrainOrder, Load, NodeInfo
 
 DEAD_AFTER_S = 3.0
 """A node from which nothing was heard for so long is dead."""
@@ -28,9 +28,9 @@ class Nodes:
     def __init__(self) -> None:
         self.by_no: dict[int, NodeInfo] = {}
         self.heard: dict[int, float] = {}
+        self.loads: dict[int, Load] = {}
+        """What living nodes last said of themselves, for whoever asks."""
         self._last = 0
-        self._draining: set[int] = set()
-        """Of nodes that are away: those that were draining."""
         self._changed: dict[int, None] = {}
 
     def join(self, info: NodeInfo, now: float) -> int:
@@ -49,7 +49,6 @@ class Nodes:
             self.by_no[info.no] = info
             self._last = max(self._last, info.no)
             if info.state != DEAD:
-                self._draining.update([info.no] if info.state == DRAINING else [])
                 info.state = AWAY
                 self.heard[info.no] = now + REJOIN_S - DEAD_AFTER_S
 
@@ -58,7 +57,8 @@ class Nodes:
         known = self.by_no.get(info.no)
         if known is None or info.no not in self.heard or known.id != info.id:
             return False
-        info.state = DRAINING if known.state == DRAINING or info.no in self._draining else ALIVE
+        info.drain = known.drain
+        info.state = DRAINING if info.drain is not None else ALIVE
         self.by_no[info.no] = info
         self.heard[info.no] = now
         self._changed[info.no] = None
@@ -95,12 +95,33 @@ class Nodes:
         if no in self.heard:
             self.heard[no] = now
 
-    def lost(self, no: int, reason: str) -> bool:
+    def drain(self, no: int, order: DrainOrder) -> None:
+        """A living node is to take nothing new; said again, it has another reason and deadline."""
+        info = self.by_no[no]
+        info.drain = order
+        if info.state == ALIVE:  # one that is away hears of it when it is back
+            info.state = DRAINING
+        self._changed[no] = None
+
+    def called(self, name: str) -> list[NodeInfo]:
+        """The living nodes that somebody may mean by a number, a name, or the beginning of an id."""
+        alive = [self.by_no[no] for no in self.heard]
+        for found in (
+            [info for info in alive if str(info.no) == name or info.id == name],
+            [info for info in alive if info.name == name],
+            [info for info in alive if info.id.startswith(name)],
+        ):
+            if found:
+                return found
+        return []
+
+    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0) -> bool:
         """A node is dead from now on; False when it was already."""
         if self.heard.pop(no, None) is None:
             return False
+        self.loads.pop(no, None)
         info = self.by_no[no]
-        info.state, info.reason = DEAD, reason
+        info.state, info.reason, info.drained, info.heir = DEAD, reason, drained, heir
         info.free, info.demand = {}, []
         self._changed[no] = None
         dead = [number for number in self.by_no if number not in self.heard]

@@ -26,12 +26,17 @@ View = Mapping[int, NodeInfo]
 
 def feasible(node: NodeInfo, request: Amounts) -> bool:
     """Whether a node could ever meet a request; of several wishes about labels, any."""
+    return node.state == ALIVE and has(node, request)
+
+
+def has(node: NodeInfo, request: Amounts) -> bool:
+    """As `feasible`, for a node that takes no work now, too."""
     name = labels.in_request(request)
     if name:
         if not any(labels.meets(node.labels, wish) for wish in labels.wish_of(name)):
             return False
         request = labels.without(request)
-    return node.state == ALIVE and all(node.total.get(name, 0) >= units for name, units in request.items())
+    return all(node.total.get(name, 0) >= units for name, units in request.items())
 
 
 def settle(view: View, request: Amounts) -> Amounts:

@@ -33,6 +33,8 @@ class Row(Struct, array_like=True):
     kill_wanted: bool
     ends: bool
     why_killed: str
+    moving: bool = False
+    moves: int = 0
 
 
 class GroupRow(Struct, array_like=True):
@@ -83,6 +85,8 @@ class Rows:
             actor.kill_wanted,
             actor.ends,
             actor.why_killed,
+            actor.moving,
+            actor.moves,
         )
         store.put("actor", actor.id, _encode(row))
 
@@ -115,6 +119,8 @@ class Rows:
                 row.kill_wanted,
                 row.ends,
                 row.why_killed,
+                row.moving,
+                row.moves,
             )
 
     def keep_job(self, info: JobInfo) -> None:

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ SPREAD_S = 0.05
 BEAT_S = 0.5
 BACK_S = 0.4
 """A node whose connection has ended, and whose process has not, is back sooner."""
+FAILURES_MAX = 100
+"""So many failures are remembered."""
 
 
 class Loop(Protocol):
@@ -71,6 +74,8 @@ class Head:
         self._on_joined = on_joined
         self._tell_at = 0.0
         self._beat_at = 0.0
+        self.failures: deque[tuple[float, str]] = deque(maxlen=FAILURES_MAX)
+        """What failed lately, and when."""
         self._silenced: dict[int, tuple[float, str]] = {}
         """Nodes whose connection has ended: until when they may come back, and how it ended."""
         self.now = 0.0
@@ -79,6 +84,9 @@ class Head:
         """Know the nodes that the store has."""
         self.now = now
         self.nodes.restore([_decode_node(row) for _, row in self.store.load("node")], now)
+        for info in self.nodes.by_no.values():
+            if info.state == c.DEAD and not info.drained:
+                self.failures.append((0.0, f"node {info.no} ({info.name}) was lost: {info.reason}"))
 
     def _keep(self, no: int) -> None:
         info = self.nodes.by_no.get(no)
@@ -151,8 +159,13 @@ class Head:
         elif isinstance(message, c.Beat):
             self.nodes.beat(link.no, self.now)
         elif isinstance(message, c.Leave):
-            self.lost(link.no, message.reason)
+            self.lost(link.no, message.reason, message.drained, message.heir)
             self._close(link)
+        elif isinstance(message, c.Load):
+            self.nodes.loads[link.no] = message
+        elif isinstance(message, c.WorkerLost):
+            what = f" ({message.what})" if message.what else ""
+            self.note(f"a worker of node {link.no}, pid {message.pid}{what}, has died: {message.reason}")
         else:
             self.nodes.beat(link.no, self.now)
             self._on_actor(link.no, message)
@@ -181,10 +194,23 @@ class Head:
         self._on_joined(link.no, message)
         self.tell_changes()
 
-    def lost(self, no: int, reason: str) -> None:
-        """A node is dead."""
-        if no and self.nodes.lost(no, reason):
-            print(f"node {no} is lost: {reason}", file=sys.stderr, flush=True)
+    def note(self, failure: str) -> None:
+        """Remember something that failed, for whoever asks."""
+        self.failures.append((self.now, failure))
+
+    def drain(self, no: int, order: c.DrainOrder) -> None:
+        """A node is to be drained. That is written before anybody is told."""
+        self.nodes.drain(no, order)
+        self._keep(no)
+        print(f"node {no} is drained: {order.reason}", file=sys.stderr, flush=True)
+        self.tell_changes()
+
+    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0) -> None:
+        """A node is dead, or (drained) has ended in order."""
+        if no and self.nodes.lost(no, reason, drained, heir):
+            print(f"node {no} {'has ended' if drained else 'is lost'}: {reason}", file=sys.stderr, flush=True)
+            if not drained:
+                self.note(f"node {no} ({self.nodes.by_no[no].name}) was lost: {reason}")
             self._silenced.pop(no, None)
             self._keep(no)
             link = self.links.get(no)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..head import policy
 from ..version import __version__
 from ..wire import messages as m
-from ..wire.cluster import HEAD
+from ..wire.cluster import ALIVE, AWAY, DRAINING, HEAD
 from ..wire.stream import StreamChannel
 from .client import Client
 
@@ -178,8 +178,9 @@ class Abroad:
         if message.node_id == policy.SPREAD:
             shares = policy.spread(view, amounts, message.count)
         else:
+            there = (ALIVE, AWAY) if message.node_soft else (ALIVE, AWAY, DRAINING)
             shares = {
-                no: message.count for no, info in view.items() if info.id == message.node_id and info.state != "dead"
+                no: message.count for no, info in view.items() if info.id == message.node_id and info.state in there
             }
         if not shares:  # the node is gone, and another will do; or none can do it yet
             return message.count
@@ -231,6 +232,6 @@ class Abroad:
                 if int.from_bytes(client.id[:4], "big") == number:
                     node.close_client(client)
             else:
-                node.send(client, m.NodeDied(number, reason))
+                node.send(client, m.NodeDied(number, reason, node.view[number].heir if number in node.view else 0))
         for key in [key for key in self._told if key[2] == number]:
             del self._told[key]

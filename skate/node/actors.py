@@ -48,6 +48,8 @@ class Hosted(Struct, eq=False):
     spec: m.CreateActor
     restarts: int
     job: c.JobInfo
+    may_restart: bool
+    """It is started again elsewhere if this node goes."""
     worker: int = 0
     pid: int = 0
     ready: bool = False
@@ -162,7 +164,7 @@ class ActorShell:
             self.node.serve(self.node.workers[actor.worker], client.id, fds[0])
         else:
             self._channels.setdefault(message.id, []).append((client.id, fds[0]))
-        state = "alive" if actor.state is State.ALIVE else "pending"
+        state = "pending" if actor.state is not State.ALIVE else "moving" if actor.moving else "alive"
         number = self._node_of(actor)
         self.node.send(client, m.ActorChanged(actor.id, state, actor.restarts, actor.pid, node=number))
 
@@ -222,13 +224,14 @@ class ActorShell:
             elif isinstance(effect, Tell):
                 self._tell(actor)
             elif actor.worker >> NODE_BITS:
-                self._tell_node(actor.worker >> NODE_BITS, c.EndActor(actor.id, effect.drain))
+                reason = c.MOVED if actor.moving and effect.drain else ""
+                self._tell_node(actor.worker >> NODE_BITS, c.EndActor(actor.id, effect.drain, reason))
             else:
                 self._end(actor.worker, effect.drain)
 
-    def _end(self, worker: int, drain: bool) -> None:
+    def _end(self, worker: int, drain: bool, reason: str = "") -> None:
         if drain:
-            self.node.send(self.node.workers[worker], m.Stop(drain=True))
+            self.node.send(self.node.workers[worker], m.Stop(drain=True, reason=reason))
         else:
             self.node.pool.kill(worker, signal.SIGKILL)
 
@@ -248,7 +251,7 @@ class ActorShell:
             return
         number = self._choose(actor)
         if number is None:
-            reason = f"it must be on node {actor.spec.node_id}, which is gone"
+            reason = f"it must be on node {actor.spec.node_id}, which is gone, or is being drained"
             self.apply(self.table.give_up(actor.id, m.Death(reason)))
             return
         self._send_to(actor, number)
@@ -257,7 +260,8 @@ class ActorShell:
         actor.node = number
         self._keep(actor)
         if number:
-            self._tell_node(number, c.PlaceActor(actor.spec, actor.restarts, self.jobs[actor.job]))
+            job, may_restart = self.jobs[actor.job], self.table.may_restart(actor)
+            self._tell_node(number, c.PlaceActor(actor.spec, actor.restarts, job, may_restart))
 
     def _choose(self, actor: Actor) -> int | None:
         """The number of the node for an actor; 0 when there is none now, None when the one that it must be on is gone. What no
@@ -271,7 +275,8 @@ class ActorShell:
             if nodes:
                 return nodes[self._turn % len(nodes)]
         if spec.node_id:
-            found = next((no for no, info in view.items() if info.id == spec.node_id and info.state != "dead"), None)
+            there = (c.ALIVE, c.AWAY)
+            found = next((no for no, info in view.items() if info.id == spec.node_id and info.state in there), None)
             if found is not None or not spec.node_soft:
                 return found
         found = policy.place(view, maker, request)
@@ -295,7 +300,8 @@ class ActorShell:
         if actor.state is State.DEAD:
             _close(fd for _, fd in self._channels.pop(actor.id, ()))
             self._forget(actor)
-        message = m.ActorChanged(actor.id, str(actor.state), actor.restarts, actor.pid, actor.error, actor.death)
+        state = "moving" if actor.moving and actor.state is State.ALIVE else str(actor.state)
+        message = m.ActorChanged(actor.id, state, actor.restarts, actor.pid, actor.error, actor.death)
         message.node = self._node_of(actor)
         for caller in actor.callers:
             client = self.node.clients.get(caller)
@@ -345,6 +351,11 @@ class ActorShell:
     def is_actor(self, worker: int) -> bool:
         """Whether a worker of this node is an actor."""
         return worker in self.table.by_worker or worker in self._hosted_by_worker
+
+    def name_of(self, worker: int) -> str:
+        """What actor a worker of this node is, for messages; "" if it is none."""
+        hosted = self._hosted_by_worker.get(worker)
+        return "" if hosted is None else f"actor {hosted.spec.name or hosted.spec.class_name}"
 
     def worker_of(self, ident: bytes) -> Client | None:
         """The process of an actor that lives here."""
@@ -409,14 +420,14 @@ class ActorShell:
             known = self.hosted.get(message.spec.id)
             if known is not None and known.restarts == message.restarts:
                 return  # a head that was started again does not know what it has said
-            self.hosted[message.spec.id] = Hosted(message.spec, message.restarts, message.job)
+            self.hosted[message.spec.id] = Hosted(message.spec, message.restarts, message.job, message.may_restart)
             self._want(message.spec, message.job.job)
             return
         hosted = self.hosted.get(message.id)
         if hosted is None:
             return
         if isinstance(message, c.EndActor) and hosted.worker:
-            self._end(hosted.worker, message.drain)
+            self._end(hosted.worker, message.drain, message.reason)
         elif not hosted.worker:
             self.node.scheduler.forget_actor(message.id)
             self._unhost(hosted)
@@ -443,7 +454,7 @@ class ActorShell:
         elif isinstance(message, c.ActorIsReady):
             self.apply(self.table.ready(key, message.error))
         elif isinstance(message, c.ActorDied) and key:
-            self.apply(self.table.process_died(key, message.death))
+            self.apply(self.table.process_died(key, message.death, self._is_draining(number)))
         elif isinstance(message, c.CannotPlace):
             self.apply(self.table.give_up(message.id, m.Death(message.reason)))
 
@@ -484,11 +495,17 @@ class ActorShell:
 
     def node_died(self, number: int, reason: str) -> None:
         """A node is gone, and its actors with it: those that may go on elsewhere."""
+        drained = self._is_draining(number)
         for key in [key for key in self.table.by_worker if key >> NODE_BITS == number]:
-            self.apply(self.table.process_died(key, m.Death(f"its node is gone: {reason}")))
+            self.apply(self.table.process_died(key, m.Death(f"its node is gone: {reason}"), drained))
         for actor in list(self.table.by_id.values()):
             if actor.node == number and not actor.worker and actor.state in _WAITING:
                 self._place_somewhere(actor)
+
+    def _is_draining(self, number: int) -> bool:
+        """Whether a node has to go, or had to: what that does to its actors is not their fault."""
+        info = self.node.view.get(number)
+        return info is not None and info.drain is not None
 
     def view_changed(self) -> None:
         """There may be room now for actors that wait on a node that has none."""

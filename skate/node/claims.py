@@ -41,6 +41,9 @@ class Claims:
             self._tell(int.from_bytes(ident[:4], "big"), m.Hold(ident, change))
 
     def _tell(self, number: int, message: Any) -> None:
+        number = self.node.heirs.of(number)
+        if number == self.node.node_no:
+            return  # it was inherited
         channel = self._channels.get(number)
         if channel is not None:
             self._send(number, channel, message)
@@ -111,9 +114,19 @@ class Claims:
             self._dial(HEAD)
 
     def node_died(self, number: int) -> None:
-        """A home is gone: nothing is held there any more."""
+        """A home is gone: nothing is held there any more, but at its heir if it has one."""
+        known = number in self._channels
         channel = self._channels.pop(number, None)
-        self._waiting.pop(number, None)
+        waiting = self._waiting.pop(number, [])
         if channel is not None:
             self.node.unwatch(channel.fd)
             channel.close()
+        heir = self.node.heirs.of(number)
+        if known and heir not in (number, self.node.node_no):
+            self._waiting.setdefault(heir, []).extend(waiting)
+            if heir not in self._channels:  # it has to hear when this node ends
+                self._channels[heir] = None
+                self._dial(heir)
+            elif self._channels[heir] is not None:
+                for message in self._waiting.pop(heir):
+                    self._tell(heir, message)

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 from ..head.nodes import DEAD_AFTER_S
 from ..head.service import BEAT_S, SPREAD_S
 from ..wire import cluster as c
-from ..wire.channel import ChannelClosed
+from ..wire.channel import ChannelClosed, wait_writable
 from ..wire.stream import StreamChannel
 from .gate import Then, was_answered
 from .head_host import HeadHost
+from .status import load_of
 
 if TYPE_CHECKING:
     from .service import Node
@@ -54,6 +55,7 @@ class Cluster:
         self._report_at = 0.0
         self._beat_at = 0.0
         self._reported: c.Report | None = None
+        self._load: c.Load | None = None
         self._total: dict[str, int] | None = None
         """What the head was told that this node has."""
         self._gone_at = 0.0
@@ -63,6 +65,7 @@ class Cluster:
         self._asked_at = 0.0
         """When the head was asked to let this node in again; 0: it has, or was not asked."""
         self._dialing = False
+        self._departed = False
         self._wanted: list[tuple[str, bytes, Then]] = []
         """Connections to the head that are wanted while there is none."""
 
@@ -141,7 +144,7 @@ class Cluster:
         if not self._gone_at:
             self._gone_at = self._proof_at = now
         self._asked_at = 0.0
-        self._reported = None
+        self._reported = self._load = None
         self._retry_at = now
 
     def on_moved(self, purpose: str, payload: bytes, sock: socket.socket, rest: bytes, address: str) -> None:
@@ -208,6 +211,8 @@ class Cluster:
             self.view[info.no] = info
             if info.state == c.DEAD and (old is None or old.state != c.DEAD):
                 self._died(info.no, info.reason)
+            elif info.no == self.info.no and info.drain is not None:
+                self.node.drain.ordered(info.drain)
         self.node.decide_again()
 
     def _died(self, no: int, reason: str) -> None:
@@ -222,7 +227,7 @@ class Cluster:
     # ------------------------------------------------------------ what the head is told
 
     def send_to_head(self, message: Any) -> None:
-        """Tell the head something about an actor. If there is no head now, it hears it when this node is back."""
+        """Tell the head something. If there is no head now, it hears of actors when this node is back, and not of the rest."""
         self._send(message)
 
     def _send(self, message: Any) -> None:
@@ -250,10 +255,18 @@ class Cluster:
             self._reported = report
             self._send(report)
 
+    def _say_load(self) -> None:
+        load = load_of(self.node)
+        if load != self._load:
+            self._load = load
+            self._send(load)
+
     # ------------------------------------------------------------ time
 
     def on_time(self, now: float) -> None:
         """Report, beat, notice a head that is silent, and look for one that is gone."""
+        if self._departed:
+            return
         if self.connected:
             self._gone_at = 0.0
             self._while_connected(now)
@@ -269,6 +282,7 @@ class Cluster:
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
             self._send(c.Beat())
+            self._say_load()
             silence = now - self._heard_at if self._heard_at else 0.0
             if self.host is not None and silence > STUCK_S:
                 self.host.kill(f"it has said nothing for {silence:.1f} s")
@@ -290,6 +304,8 @@ class Cluster:
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
+        if self._departed:
+            return None
         if not self.connected:
             return RETRY_S
         due = [self._beat_at]
@@ -299,8 +315,24 @@ class Cluster:
             due.append(self._report_at)
         return max(0.0, min(due) - now)
 
-    def leave(self, reason: str) -> None:
+    def depart(self, farewell: c.Leave) -> None:
+        """Leave the cluster before this node ends, and hear nothing of it any more."""
+        self._departed = True
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        try:
+            done = channel.send(c.encode(farewell))
+            while not done:
+                wait_writable(channel.fd)
+                done = channel.flush()
+        except ChannelClosed:
+            pass  # the head sees that this node is gone
+        self.node.unwatch(channel.fd)
+        channel.close()
+
+    def leave(self) -> None:
         """Tell the head that this node ends. On the head's machine, the head ends too."""
-        self._send(c.Leave(reason))
+        self._send(self.node.drain.farewell or c.Leave("it was stopped"))
         if self.host is not None:
             self.host.close()

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 
 from ..store.arena import ALIGN
 from ..store.ranges import Ranges
+from ..wire.handover import HEIR
 from ..wire.messages import SHARED, Value
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Directory:
         self.entries: dict[bytes, Entry] = {}
         self.number = b""
         """What the ids of this node's objects begin with, in a cluster."""
+        self.homes: set[bytes] = set()
+        """What the ids begin with of objects that were inherited from other nodes."""
         self.spilling: Spilling | None = None
         self.claims: list[tuple[bytes, int]] = []
         """Objects of other nodes that entries here begin (1) or cease (-1) to contain."""
@@ -74,12 +77,22 @@ class Directory:
         self.gone: dict[bytes, None] = {}
         """Clients that have ended, the last `GONE_MAX` of them, and those whose memory is still in use."""
 
+    def is_home(self, ident: bytes) -> bool:
+        """Whether this node is the one that answers for an object."""
+        prefix = ident[:4]
+        return prefix == self.number or prefix in self.homes
+
+    def is_kept(self, ident: bytes) -> bool:
+        """Whether an object lies in memory of the node's own, or on its disk."""
+        entry = self.entries.get(ident)
+        return entry is not None and entry.owner == STORE
+
     def _entry(self, ident: bytes) -> Entry:
         entry = self.entries.get(ident)
         if entry is None:
             entry = self.entries[ident] = Entry()
             self.condemned.add(ident)
-            if self.number and ident[:4] != self.number:
+            if self.number and not self.is_home(ident):
                 self.claims.append((ident, 1))
         return entry
 
@@ -114,6 +127,31 @@ class Directory:
         for child in depends:
             entry.children.append(child)
             self._entry(child).held += 1
+
+    def inherit(self, ident: bytes, value: Value, holders: dict[bytes, int], maker: bytes, effects: Effects) -> None:
+        """This node answers for an object that another had; if it has bytes, they are here already, as a block of the node's own.
+
+        Args:
+            ident: the object.
+            value: what it is, without a place.
+            holders: who holds it how often.
+            maker: in place of whoever made it, who is gone.
+            effects: what has to be done.
+        """
+        entry = self._entry(ident)
+        entry.abroad = True
+        if not entry.known:
+            entry.known, entry.owner = True, maker
+            self._set(entry, ident, value, effects)
+        elif entry.value is not None and value.refs and not entry.children:
+            entry.value.refs = value.refs
+            for child in value.refs:
+                self._entry(child).held += 1
+            entry.children.extend(value.refs)
+        for client, count in holders.items():
+            self.hold(client, ident, count, b"")
+        if entry.held <= 0:
+            self.condemned.add(ident)
 
     def deliver(self, client: bytes, ident: bytes, value: Value, effects: Effects) -> None:
         """An object that was pending has its value; or another, because the bytes of the first are lost."""
@@ -176,7 +214,7 @@ class Directory:
         value = entry.value
         if value is not None and value.kind == SHARED and value.id == block and block != ident:
             self._unset(entry)
-            if entry.owner in self.gone:
+            if entry.owner in self.gone or entry.owner == HEIR:
                 self._set(entry, ident, lost, effects)
             elif entry.owner != client:
                 effects.rebuild.append((entry.owner, ident, value.node))
@@ -230,7 +268,7 @@ class Directory:
             for client in entry.waiting:
                 effects.fetched.append((client, ident, lost))
             del self.entries[ident]
-            if self.number and ident[:4] != self.number:
+            if self.number and not self.is_home(ident):
                 self.claims.append((ident, -1))
             self._end(ident, entry, effects)
 

@@ -8,7 +8,6 @@ INV-1: a descriptor that is handed over is closed here.
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import socket
@@ -19,12 +18,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..wire import heads
-from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
+from ..wire.channel import Channel, ChannelClosed, wait_readable
+from .head_spawn import Spawned
 
 if TYPE_CHECKING:
     from .service import Node
 
-BOOT = "import sys; sys.path[:] = sys.argv[2].split('\\n'); from skate.node.head_process import main; main()"
 STARTS_MAX = 30
 STARTS_IN_S = 10.0
 """More starts than this in this time: it cannot live, and so cannot its cluster."""
@@ -34,8 +33,10 @@ STOP_S = 2.0
 class HeadHost:
     """The head's process."""
 
-    def __init__(self, node: Node, settings: heads.HeadSettings) -> None:
+    def __init__(self, node: Node, settings: heads.HeadSettings, first: Spawned | None) -> None:
         self.node = node
+        self._first = first
+        """A process that is there already."""
         self._settings = settings
         self._starts: deque[float] = deque(maxlen=STARTS_MAX)
         self._channel: Channel | None = None
@@ -56,17 +57,14 @@ class HeadHost:
             self.node.stop(f"the head cannot be kept alive: {self.failure}")
             return
         self._starts.append(now)
-        mine, theirs = pair()
-        self._process = self._spawn(theirs.fileno())
-        theirs.close()
-        self._channel = Channel(mine)
+        spawned, self._first = self._first or self._spawn(), None
+        self._process = spawned.process
+        self._channel = Channel(spawned.sock)
         self._channel.send(heads.encode(self._settings))
         self.node.watch(self._channel.fd, self._on_event)
 
-    def _spawn(self, fd: int) -> subprocess.Popen[bytes]:
-        path = "\n".join(entry or os.getcwd() for entry in sys.path)
-        command = [sys.executable, "-c", BOOT, str(fd), path]
-        return subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
+    def _spawn(self) -> Spawned:
+        return Spawned()
 
     def _on_event(self, mask: int) -> bool:
         channel = self._channel

@@ -25,6 +25,7 @@ from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
 from .gate import Gate
+from .moves import ActorMoves
 from .service import Node
 
 FIRST_WORD_S = 60.0
@@ -37,7 +38,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the node says when it is over
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    settings = _first(channel)
+    try:
+        settings = _first(channel)
+    except ChannelClosed:
+        sys.exit(1)  # the node could not become one
     try:
         store = open_store(settings.store)
         head = HeadProcess(channel, settings, store)
@@ -81,7 +85,7 @@ class HeadProcess:
         """Drivers whose connection has ended, and until when they may be back."""
         self._move_at = 0.0
         self._moved = False
-        node.parts.extend((self.members, self))
+        node.parts.extend((self.members, self, ActorMoves(node)))
         self._restore(time.monotonic())
         node.watch(channel.fd, self._on_event)
 
@@ -147,6 +151,7 @@ class HeadProcess:
     def _died(self, no: int, reason: str) -> None:
         node = self.node
         node.groups.apply(node.groups.table.node_died(no))
+        node.groups.look()  # the others may have room, and nothing else need ever change
         node.actors.node_died(no, reason)
         node.abroad.node_died(no, reason)
         node.claims.node_died(no)
@@ -164,6 +169,30 @@ class HeadProcess:
     def _joined(self, no: int, message: c.Join) -> None:
         self.node.groups.node_joined(no, message.bundles)
         self.node.actors.node_joined(no, message.actors)
+
+    def drain(self, name: str, order: c.DrainOrder, only_if_idle: bool) -> c.NodeInfo:
+        """Have a node take nothing new, and end when nothing is left on it.
+
+        Args:
+            name: its number, its name, or the beginning of its id.
+            order: why, and for how long.
+            only_if_idle: not if something of it is in use.
+
+        Raises:
+            ValueError: there is no such node, or it cannot be drained; the message says why.
+        """
+        found = self.members.nodes.called(name)
+        if not found:
+            raise ValueError(f"there is no node {name!r} that lives: see `skate status`")
+        if len(found) > 1:
+            raise ValueError(f"{name!r} may be any of the nodes {', '.join(str(each.no) for each in found)}")
+        info = found[0]
+        if (info.host, info.port) == (self.settings.host, self.settings.port):
+            raise ValueError(f"node {info.no} has the head and cannot be drained: `skate stop` there ends the cluster")
+        if only_if_idle and (info.free != info.total or info.demand):
+            raise ValueError(f"node {info.no} is not idle")
+        self.members.drain(info.no, order)
+        return info
 
     def send_to(self, no: int, message: Any) -> None:
         """Tell a node something about an actor."""

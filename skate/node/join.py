@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING
 
 from ..version import __version__
 from ..wire import cluster as c, heads
-from ..wire.handshake import Client, HandshakeError
+from ..wire.dial import dial
 from .cluster import Cluster
 from .gate import Gate
 from .head_host import HeadHost
+from .head_spawn import Spawned
 from .membership import Membership
 from .resources import to_units
 from .transfer import Transfers
@@ -18,18 +20,21 @@ from .transfer import Transfers
 if TYPE_CHECKING:
     from .service import Node
 
-JOIN_TIMEOUT_S = 5.0
 
-
-def serve_cluster(node: Node, membership: Membership) -> None:
+def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -> None:
     """Make a node a member of its cluster. Afterwards `node.cluster.info` has its number and port.
+
+    Args:
+        node: it is new.
+        membership: what it is to be.
+        spawned: of a node with a head, the process for it.
 
     Raises:
         OSError: the port cannot be had, or the head does not answer.
         ConnectionError: the head will not have this node; the message says why.
     """
     gate = node.gate = Gate(node, membership.token, __version__)
-    port = gate.listen(membership.host, membership.port)
+    port = _listen(gate, membership)
     hostname = socket.gethostname()
     node.labels.update(membership.labels)
     total = to_units(node.total)
@@ -50,12 +55,13 @@ def serve_cluster(node: Node, membership: Membership) -> None:
     gate.services["data"] = node.abroad.on_data
     node.standalone = membership.daemon
     gate.services["moved"] = cluster.on_moved
+    gate.services["heir"] = node.heirs.on_connected
     if membership.is_head:
         store = membership.store or str(node.session_dir / "head.db")
         settings = heads.HeadSettings(
             str(node.session_dir), store, membership.forget, membership.token, membership.host, port
         )
-        host = cluster.host = HeadHost(node, settings)
+        host = cluster.host = HeadHost(node, settings, spawned)
         gate.services["node"] = gate.services["head"] = host.accept
         try:
             cluster.join(host.connect("node", b""), b"")
@@ -63,7 +69,8 @@ def serve_cluster(node: Node, membership: Membership) -> None:
             host.close()
             raise
     else:
-        cluster.join(*_connect(membership))
+        to = membership
+        cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head"))
     node.node_no = info.no
     node.directory.number = info.no.to_bytes(4, "big")
     node.transfers = Transfers(node, gate)
@@ -72,25 +79,15 @@ def serve_cluster(node: Node, membership: Membership) -> None:
     gate.listen_unix(str(node.session_dir / "node.sock"))
 
 
-def _connect(membership: Membership) -> tuple[socket.socket, bytes]:
-    """A connection to the head, its handshake done."""
-    where = f"{membership.head_host}:{membership.head_port}"
+def _listen(gate: Gate, membership: Membership) -> int:
+    host, port = membership.host, membership.port
     try:
-        sock = socket.create_connection((membership.head_host, membership.head_port), JOIN_TIMEOUT_S)
+        return gate.listen(host, port)
     except OSError as error:
-        raise ConnectionError(f"there is no head at {where}: {error}") from None
-    handshake = Client(membership.token, "node", b"", __version__)
-    try:
-        sock.sendall(handshake.feed(b""))
-        while not handshake.done:
-            data = sock.recv(4096)
-            if not data:
-                raise ConnectionError(f"the head at {where} has closed the connection: is it of skate {__version__}?")
-            sock.sendall(handshake.feed(data))
-    except HandshakeError as error:
-        sock.close()
-        raise ConnectionError(f"the head at {where} refuses: {error}") from None
-    except OSError as error:
-        sock.close()
-        raise ConnectionError(f"the head at {where} does not answer as a head: {error}") from None
-    return sock, handshake.rest
+        if error.errno == errno.EADDRINUSE:
+            raise ConnectionError(
+                f"port {port} of {host} is in use already: stop what runs there, or choose another"
+            ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConnectionError(f"this machine has no address {host} to listen on") from None
+        raise ConnectionError(f"cannot listen on {host}:{port}: {error.strerror}") from None

@@ -1,6 +1,7 @@
 """Start of the node process: arena, zygote, then the services.
 
-The zygote is forked before the node opens anything, from the same warm interpreter: one start of Python serves both.
+The zygote is forked before the node opens anything, from the same warm interpreter: one start of Python serves both. Garbage is
+not collected before: imports make none. A head is another process, which starts meanwhile.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ import msgspec
 from ..store.arena import create
 from ..wire.channel import Channel, pair
 from ..wire.config import SystemConfig
-from ..worker.zygote import fork
 from .membership import Membership
 
 if TYPE_CHECKING:
+    from .head_spawn import Spawned
     from .service import Node
+
+WARM_AFTER_S = 0.1
+WARM_LATER_S = 1.0
+"""When the zygote imports what only later workers need, if nothing else is to be done. Drivers come to a standalone node later,
+and other nodes are perhaps being started on its machine."""
 
 
 class Settings(msgspec.Struct):
@@ -46,6 +52,7 @@ def main() -> None:
     The first argument is a descriptor: the channel of the driver, or for a standalone node a socket that its settings come
     from, with a secret among them, and that hears when it is ready.
     """
+    gc.disable()
     fd = int(sys.argv[1])
     driver = socket.socket(fileno=fd)
     text: str | bytes = sys.argv[2]
@@ -53,16 +60,20 @@ def main() -> None:
         text = driver.makefile("rb").readline()
     settings = msgspec.json.decode(text, type=Settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    head = _spawn_head(settings.membership)
+    from ..worker.zygote import fork
+
     arena_fd = create(settings.arena_bytes)
     mine, theirs = pair()
     os.set_inheritable(fd, False)
-    pid = fork(theirs, mine, arena_fd)
+    not_its = [mine] if head is None else [mine, head.sock]
+    pid = fork(theirs, not_its, arena_fd, WARM_AFTER_S if settings.membership is None else WARM_LATER_S)
     theirs.close()
     _allow_files()
-    gc.collect()
-    gc.freeze()
     from .service import Node
 
+    gc.freeze()
+    gc.enable()
     session = Path(settings.session_dir)
     node = Node(settings.total, arena_fd, settings.arena_bytes, session, Channel(mine), settings.system)
     node.labels.update(settings.labels)
@@ -71,7 +82,7 @@ def main() -> None:
     try:
         if settings.membership is None:
             node.add_client(driver)
-        elif not _join(node, settings.membership, driver):
+        elif not _join(node, settings.membership, driver, head):
             return
         node.run()
         clean = not node.failed
@@ -85,13 +96,24 @@ def main() -> None:
             shutil.rmtree(session, ignore_errors=True)
 
 
-def _join(node: Node, membership: Membership, starter: socket.socket) -> bool:
+def _spawn_head(membership: Membership | None) -> Spawned | None:
+    if membership is None or not membership.is_head:
+        return None
+    from .head_spawn import Spawned
+
+    return Spawned()
+
+
+def _join(node: Node, membership: Membership, starter: socket.socket, head: Spawned | None) -> bool:
     """Become a member of the cluster, and tell whoever has started this node; False if that fails."""
     from .join import serve_cluster
 
     try:
-        serve_cluster(node, membership)
+        serve_cluster(node, membership, head)
     except (OSError, ConnectionError) as error:
+        if head is not None:  # perhaps it has not been told anything yet
+            head.process.kill()
+            head.process.wait()
         starter.sendall(msgspec.json.encode({"error": str(error)}) + b"\n")
         return False
     assert node.cluster is not None
@@ -104,7 +126,7 @@ def _join(node: Node, membership: Membership, starter: socket.socket) -> bool:
 
 def _leave(node: Node) -> None:
     if node.cluster is not None:
-        node.cluster.leave("it was stopped")
+        node.cluster.leave()
     if node.gate is not None:
         node.gate.close()
 

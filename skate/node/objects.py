@@ -51,6 +51,8 @@ class ObjectShell:
 
     def on_hold(self, client: Client, message: m.Hold) -> None:
         """An object is held once more, or once less."""
+        if self.node.drain.handover.given:
+            self.node.drain.handover.forward(message.holder or client.id, message.id, message.change)
         self.directory.hold(client.id, message.id, message.change, message.holder)
         entry = self.directory.entries.get(message.id)
         if entry is not None and (not message.change or (client.far and client.id != entry.owner)):

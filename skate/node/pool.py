@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, pair
+from ..wire.cluster import WorkerLost
 from .deaths import describe
 
 if TYPE_CHECKING:
@@ -115,6 +116,13 @@ class WorkerPool:
         tail = self.node.output.logs.tail(message.worker)
         death = describe(message, tail, client.leaving)
         self.node.monitor.explain(message.worker, death)
+        cluster = self.node.cluster
+        if (
+            cluster is not None
+            and not death.intended
+            and (death.out_of_memory or message.worker not in self.asked_to_end)
+        ):
+            cluster.send_to_head(WorkerLost(death.pid, self.node.actors.name_of(message.worker), death.reason))
         self._ended(client, death)
 
     def _start_failed(self, job: str, death: m.Death) -> None:

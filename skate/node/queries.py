@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..head import policy
 from ..head.actors import State
 from ..store.arena import HEADER_BYTES
-from ..wire.cluster import DEAD, NodeInfo
+from ..wire.cluster import DEAD, DrainOrder, NodeInfo
 from ..wire.groups import is_own
-from ..wire.labels import describe, in_request, without
+from ..wire.labels import describe, without
 from .resources import UNIT, from_units, to_units
+from .status import cluster_status, node_info
 
 if TYPE_CHECKING:
     from .service import Node
@@ -32,7 +33,7 @@ def answer(node: Node, what: str, argument: Any) -> Any:
 
 def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
     if node.cluster is not None:
-        return [_node_info(info) for info in node.view.values()]
+        return [node_info(info) for info in node.view.values()]
     name = socket.gethostname()
     return [
         {
@@ -43,27 +44,9 @@ def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
             "NodeName": name,
             "Resources": node.total,
             "Labels": node.labels,
+            "State": "alive",
         }
     ]
-
-
-def _node_info(info: NodeInfo) -> dict[str, Any]:
-    return {
-        "NodeID": info.id,
-        "Alive": info.state != DEAD,
-        "NodeManagerAddress": info.host,
-        "NodeManagerHostname": info.hostname,
-        "NodeManagerPort": info.port,
-        "NodeName": info.name,
-        "Resources": _own(info.total) if info.state != DEAD else {},
-        "Labels": info.labels,
-        "DeathReasonMessage": info.reason,
-    }
-
-
-def _own(amounts: dict[str, int]) -> dict[str, float]:
-    """Amounts as users know them, without those of bundles of placement groups."""
-    return {name: amount for name, amount in from_units(amounts).items() if is_own(name)}
 
 
 def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, float]:
@@ -75,30 +58,7 @@ def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, float]:
 
 
 def _cluster_status(node: Node, _: Any) -> dict[str, Any]:
-    """All nodes with what they have and what is free, what waits, and which nodes were lost."""
-    view = node.view.values()
-    return {
-        "nodes": [{**_node_info(info), "No": info.no, "Free": _own(info.free), "State": info.state} for info in view],
-        "demand": [
-            {
-                "node": info.no,
-                "request": from_units(without(request)),
-                "wants": describe(from_units(request)),
-                "count": count,
-                "reason": _reason(node, request),
-            }
-            for info in view
-            for request, count in info.demand
-        ],
-        "failures": [f"node {info.no} ({info.name}): {info.reason}" for info in view if info.state == DEAD],
-    }
-
-
-def _reason(node: Node, request: dict[str, int]) -> str:
-    view = node.view.values()
-    if not any(policy.feasible(info, request) for info in view):
-        return "no node has these labels, and that much" if in_request(request) else "no node has that much"
-    return "every node that could is busy"
+    return cluster_status(node)
 
 
 def _total(node: Node, _: Any) -> dict[str, float]:
@@ -203,6 +163,15 @@ def _groups(node: Node, _: Any) -> list[dict[str, Any]]:
     return node.groups.show()
 
 
+def _drain(node: Node, argument: Any) -> dict[str, Any]:
+    """Have a node drained. Only the head can do it."""
+    if node.head is None:
+        raise ValueError("only the head can have a node drained")
+    order = DrainOrder(str(argument["reason"]), max(0.0, float(argument["deadline_s"])))
+    info = node.head.drain(str(argument["node"]), order, bool(argument.get("only_if_idle")))
+    return {"node": info.no, "name": info.name, "id": info.id, "state": info.state}
+
+
 _QUESTIONS: dict[str, Any] = {
     "nodes": _nodes,
     "cluster_status": _cluster_status,
@@ -215,4 +184,5 @@ _QUESTIONS: dict[str, Any] = {
     "actors": _actors,
     "validate": _validate,
     "why": _why,
+    "drain": _drain,
 }

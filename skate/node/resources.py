@@ -26,6 +26,11 @@ def from_units(amounts: Mapping[str, int]) -> dict[str, float]:
     return {name: units / UNIT for name, units in amounts.items()}
 
 
+def own(amounts: Mapping[str, int]) -> dict[str, float]:
+    """Amounts as users know them, without those of bundles of placement groups."""
+    return {name: amount for name, amount in from_units(amounts).items() if groups.is_own(name)}
+
+
 class Bundle(Struct, eq=False):
     """What a placement group has reserved on this node."""
 

@@ -65,6 +65,8 @@ class Scheduler:
         self.actors: list[WaitingActor] = []
         self.met: set[str] = set()
         """Of what requests ask of the labels of their node: what this node has."""
+        self.closed = False
+        """The node is drained: nobody gets a worker any more."""
         self._order = 0
 
     # ------------------------------------------------------------ events
@@ -134,6 +136,8 @@ class Scheduler:
 
     def decide(self) -> tuple[list[Lease], list[tuple[WaitingActor, Lease]], dict[str, int]]:
         """New leases for tasks, new actors with their workers, and how many workers to start for each job."""
+        if self.closed:
+            return [], [], {}
         granted: list[Lease] = []
         placed: list[tuple[WaitingActor, Lease]] = []
         start: dict[str, int] = {}
@@ -205,6 +209,9 @@ class Scheduler:
 
     def starved(self) -> list[tuple[bytes, int]]:
         """Clients to ask for workers back, and how many busy ones: somebody waits who could be served by them."""
+        if self.closed:
+            holders = [lease.client for lease in self.leases.values() if lease.client]
+            return [(client, holders.count(client)) for client in set(holders)]
         hungry = [d for d in self.demands.values() if d.count > d.held and self._feasible(d.amounts)]
         waiting = {d.client for d in hungry}
         if not hungry and not self.actors:

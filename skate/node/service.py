@@ -33,7 +33,9 @@ from .actors import ActorShell, Parked
 from .claims import Claims
 from .client import Client
 from .directory import Directory
+from .drain import Drain
 from .groups import GroupShell
+from .heirs import Heirs
 from .logs import Logs
 from .memory import MemoryQueue
 from .memory_monitor import MemoryMonitor
@@ -116,6 +118,8 @@ class Node:
         self.transfers: Transfers | None = None
         self.abroad = Abroad(self)
         self.claims = Claims(self)
+        self.drain = Drain(self)
+        self.heirs = Heirs(self)
         self.standalone = False
         """It outlives its drivers."""
         self._handlers = _handlers(self)
@@ -295,6 +299,9 @@ class Node:
             reason = f"this node runs skate {__version__}, the driver {hello.version}: install the same version in both"
             self.send(client, m.Refused(reason))
             return
+        if self.drain.order is not None:
+            self.send(client, m.Refused("this node is being drained: attach to another"))
+            return
         client.hello = hello
         client.pid = hello.pid
         client.job = os.urandom(4).hex()
@@ -316,6 +323,7 @@ class Node:
             self.total,
             client.worker,
             self.node_no,
+            self.heirs.all(),
         )
 
     def hello_of(self, job: str) -> m.Hello | None:
@@ -515,18 +523,6 @@ class Node:
         pool = self.scheduler.pool
         return NodeInfo(0, self.node_id, "", "", "", 0, pool.total, pool.free, self.labels)
 
-    def _on_pull(self, client: Client, message: m.Pull) -> None:
-        def done(value: m.Value) -> None:
-            self.send(client, m.Pulled(message.id, value))
-
-        home = message.id[:4] == self.directory.number  # others may have copies: it is here all the same
-        if message.node in (0, self.node_no) or home:
-            self.spills.on_pull(client, message.id)
-        elif self.transfers is None:
-            done(self.lost)
-        else:
-            self.transfers.pull(client.id, message.id, message.node, message.size, done)
-
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
         worker.since = time.monotonic()
@@ -583,7 +579,7 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Flushed: node._on_flushed,
         m.Ready: node._on_ready,
         m.Dial: node.abroad.on_dial,
-        m.Pull: node._on_pull,
+        m.Pull: node.heirs.on_pull,
         m.CreateGroup: node.groups.on_create,
         m.RemoveGroup: node.groups.on_remove,
         m.WatchGroup: node.groups.on_watch,

@@ -166,6 +166,18 @@ class Spilling:
                 row.cancelled = True
                 self._settle(ident, row)
 
+    def keep(self, ident: bytes) -> None:
+        """A copy of another node's object is this node's own from now on: it may be written, and is not dropped."""
+        row = self.rows.get(ident)
+        if row is not None and row.state is State.ASKED:
+            row.owner, row.cancelled = STORE, True
+            self._settle(ident, row)
+        entry = self.directory.entries[ident]
+        if entry.owner == self.copier and entry.value is not None:
+            self.directory.move_grant(self.copier, STORE, entry.value.offset, entry.value.size)
+            entry.owner = STORE
+            self.touch(ident)
+
     def settled(self, client: bytes) -> None:
         """Nobody reads a channel of this client any more, which has ended."""
         self.departed.pop(client, None)

@@ -318,7 +318,7 @@ class Transfers:
 
     def pull_again(self, client: bytes, ident: bytes, size: int, done: Done) -> None:
         """Bring a copy back that was dropped."""
-        self.pull(client, ident, self.sources.get(ident, 0), size, done)
+        self.pull(client, ident, self.node.heirs.source_of(ident, self.sources.get(ident, 0)), size, done)
 
     def node_died(self, number: int) -> None:
         """A node is gone: nothing comes from it."""

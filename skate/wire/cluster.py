@@ -21,6 +21,17 @@ DEAD = "dead"
 AWAY = "away"
 """The head was started again, and the node has not come back yet."""
 
+MOVED = "its node is drained, and it goes on elsewhere"
+"""Why an actor's process ends that is started again on another node."""
+
+
+class DrainOrder(Struct, array_like=True):
+    """A node is to take nothing new, and to end when nothing is left on it."""
+
+    reason: str
+    deadline_s: float = 0.0
+    """When it ends all the same, counted from when it hears of this; 0: never."""
+
 
 class NodeInfo(Struct, array_like=True):
     """One node, as all of them know it. Amounts are in units of the scheduler."""
@@ -38,6 +49,11 @@ class NodeInfo(Struct, array_like=True):
     """What waits there: a request, and how many times."""
     state: str = ALIVE
     reason: str = ""
+    drain: DrainOrder | None = None
+    drained: bool = False
+    """Of a dead node: it was empty when it ended."""
+    heir: int = 0
+    """Of such a node: which node answers for its objects."""
 
 
 class JobInfo(Struct, array_like=True):
@@ -92,6 +108,29 @@ class Beat(Struct, array_like=True, tag=2):
 class Leave(Struct, array_like=True, tag=3):
     """The node ends on purpose."""
 
+    reason: str
+    drained: bool = False
+    """It was told to be drained, and is empty."""
+    heir: int = 0
+    """The node that answers for its objects; 0: it had none."""
+
+
+class Load(Struct, array_like=True, tag=20):
+    """What only `skate status` asks for; the head does not spread it."""
+
+    store_used: int = 0
+    store_total: int = 0
+    spilled: int = 0
+    """Bytes on the disk."""
+    waits: list[str] = field(default_factory=list)
+    """What a node that is being drained waits for."""
+
+
+class WorkerLost(Struct, array_like=True, tag=21):
+    """A worker has died that should not have."""
+
+    pid: int
+    what: str
     reason: str
 
 
@@ -161,6 +200,7 @@ class PlaceActor(Struct, array_like=True, tag=13):
     spec: CreateActor
     restarts: int
     job: JobInfo
+    may_restart: bool = False
 
 
 class UnplaceActor(Struct, array_like=True, tag=14):
@@ -174,10 +214,22 @@ class EndActor(Struct, array_like=True, tag=15):
 
     id: bytes
     drain: bool
+    reason: str = ""
 
 
 NodeToHead = (
-    Join | Report | Beat | Leave | ActorPlaced | ActorIsReady | ActorDied | CannotPlace | JobEnded | BundlesReserved
+    Join
+    | Report
+    | Beat
+    | Leave
+    | Load
+    | WorkerLost
+    | ActorPlaced
+    | ActorIsReady
+    | ActorDied
+    | CannotPlace
+    | JobEnded
+    | BundlesReserved
 )
 ToGroups = ReserveBundles | CommitBundles | ReturnBundles
 HeadToNode = Joined | View | Fenced | PlaceActor | UnplaceActor | EndActor | Beat | ToGroups

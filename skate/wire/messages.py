@@ -75,6 +75,8 @@ class WantWorkers(Struct, array_like=True, tag=1):
     resources: dict[str, float] | None = None
     depth: int = 0
     node_id: str = ""
+    node_soft: bool = False
+    """Another will do when that one is gone, or is being drained."""
 
 
 class ReturnWorker(Struct, array_like=True, tag=2):
@@ -290,6 +292,8 @@ class Welcome(Struct, array_like=True, tag=0):
     worker: int = 0
     node_no: int = 0
     """The number of this node in its cluster; 0: it is in none."""
+    heirs: dict[int, int] = {}
+    """Nodes that are gone, and those that answer for their objects."""
 
 
 class Refused(Struct, array_like=True, tag=1):
@@ -429,6 +433,7 @@ class Stop(Struct, array_like=True, tag=16):
     """To a worker: end; with `drain`, after what has been sent to it."""
 
     drain: bool = False
+    reason: str = ""
 
 
 class Begin(Struct, array_like=True, tag=17):
@@ -472,10 +477,11 @@ class Pulled(Struct, array_like=True, tag=21):
 
 
 class NodeDied(Struct, array_like=True, tag=22):
-    """A node of the cluster is gone, with all that was on it."""
+    """A node of the cluster is gone, with all that was on it; or without, if another answers for its objects."""
 
     node: int
     reason: str
+    heir: int = 0
 
 
 class Rebuild(Struct, array_like=True, tag=23):

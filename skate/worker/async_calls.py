@@ -98,7 +98,7 @@ class AsyncCalls:
         for caller in list(worker.callers.values()):
             self._read(caller)
         if not self._live:
-            worker.leave("all handles to it were dropped", True)
+            worker.leave(worker.why_drained, True)
 
     def _read(self, caller: Caller) -> None:
         worker = self._worker

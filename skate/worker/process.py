@@ -60,6 +60,7 @@ class Worker:
         """What to be from the next round of the main loop on: user code never runs inside a handler."""
         self.pid = os.getpid()
         self.draining = False
+        self.why_drained = "all handles to it were dropped"
         self.progress = runtime.memory.arena.progress(runtime.worker_no)
         self.progress[0] = 0
         self.gpus: list[int] = []
@@ -99,7 +100,7 @@ class Worker:
             if caller is not None:
                 self._read(caller)
         if self.draining and not self._anything_to_read():
-            self.leave("all handles to it were dropped" if self.actor else "it was not needed any more", True)
+            self.leave(self.why_drained if self.actor else "it was not needed any more", True)
 
     def close(self) -> None:
         """Close what this object has opened; a worker process just ends."""
@@ -492,6 +493,7 @@ class Worker:
         elif kind is m.Stop:
             if message.drain:
                 self.draining = True
+                self.why_drained = message.reason or self.why_drained
                 if self.actor is not None:
                     self.actor.wake()
             else:

@@ -23,7 +23,6 @@ from ..wire.channel import Channel, ChannelClosed, wait_writable
 from .rehearsal import ROUNDS, rehearse
 from .start import run
 
-WARM_AFTER_S = 0.1
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,8 +44,9 @@ def die_with_parent(parent: int) -> None:
 class Zygote:
     """The fork server of one node."""
 
-    def __init__(self, channel: Channel, arena_fd: int) -> None:
+    def __init__(self, channel: Channel, arena_fd: int, warm_after_s: float) -> None:
         self.channel = channel
+        self._warm_after_s = warm_after_s
         self.arena_fd = arena_fd
         self.workers: dict[int, int] = {}
         self.epoll = select.epoll()
@@ -63,7 +63,7 @@ class Zygote:
         gc.freeze()
         warm = False
         while True:
-            events = self.epoll.poll(-1 if warm else WARM_AFTER_S)
+            events = self.epoll.poll(-1 if warm else self._warm_after_s)
             if not events and not warm:
                 warm = True
                 self._warm_up()
@@ -217,8 +217,8 @@ def _redirect(path: str, fd: int) -> None:
     os.close(log)
 
 
-def fork(sock: socket.socket, other: socket.socket, arena_fd: int) -> int:
-    """Fork the zygote off the node before that has opened anything else; its pid."""
+def fork(sock: socket.socket, not_its: list[socket.socket], arena_fd: int, warm_after_s: float) -> int:
+    """Fork the zygote off the node before that has opened anything else; its pid. It closes what is `not_its`."""
     parent = os.getpid()
     sys.stdout.flush()
     pid = os.fork()
@@ -229,8 +229,10 @@ def fork(sock: socket.socket, other: socket.socket, arena_fd: int) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.getppid() != parent:
             os._exit(1)
-        other.close()
-        Zygote(Channel(sock), arena_fd).run()
+        for each in not_its:
+            each.close()
+        gc.enable()
+        Zygote(Channel(sock), arena_fd, warm_after_s).run()
     except BaseException:
         traceback.print_exc()
     finally:

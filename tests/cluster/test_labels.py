@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import skate
-from skate.client import sessions
+from skate.client import asking, sessions
 from skate.client.init_options import InitOptions
 from skate.exceptions import GetTimeoutError
 from skate.testing import eventually
@@ -83,7 +83,7 @@ def test_what_no_node_can_meet_waits_and_says_why(nodes: Nodes) -> None:
     with pytest.raises(GetTimeoutError, match=r"zone in .c."):
         skate.get(task, timeout=0.3)
     call = actor.zone.remote()
-    status = lambda: str(sessions.ask(nodes.started[0], "cluster_status")["demand"])  # noqa: E731
+    status = lambda: str(asking.ask(nodes.started[0], "cluster_status")["demand"])  # noqa: E731
     eventually(lambda: status().count("no node has these labels") == 2, 5, "the status says why")
     assert skate.get(here.remote(), timeout=10) == "a", "others do not wait behind it"
     add(nodes, zone="c")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import skate
-from skate.client import current, sessions
+from skate.client import asking, current
 
 from . import conftest
 from .conftest import Nodes, on
@@ -28,7 +28,7 @@ def two(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     skate.init(address=nodes.address)
     yield nodes
     for node in nodes.started:
-        assert sessions.ask(node, "validate")
+        assert asking.ask(node, "validate")
 
 
 def value(number: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_f33_a_store_full_of_copies(two: Nodes) -> None:
     reader: Any = Reader.remote()  # type: ignore[attr-defined]
     for _ in range(2):
         assert skate.get(reader.read.remote(refs), timeout=GET_S)
-    state = sessions.ask(two.started[1], "store")
+    state = asking.ask(two.started[1], "store")
     assert state["dropped_copies"] >= COUNT and not state["spilled_bytes"], "copies are dropped, and never written"
     assert all(skate.get([check.remote(number, ref) for number, ref in enumerate(refs)], timeout=GET_S))
 
@@ -78,6 +78,6 @@ def test_f33_copies_make_room_for_results(two: Nodes) -> None:
     made = [make.remote(number) for number in range(COUNT)]
     for number, ref in enumerate(made):
         assert (skate.get(ref, timeout=GET_S) == value(number)).all(), "from the disk of the other node"
-    assert sessions.ask(two.started[1], "store")["spilled_bytes"] > 100 * MB
+    assert asking.ask(two.started[1], "store")["spilled_bytes"] > 100 * MB
     assert all(skate.get([check.remote(number, ref) for number, ref in enumerate(made)], timeout=GET_S))
     assert current.runtime is not None

@@ -208,10 +208,10 @@ def test_a_worker_that_is_killed_is_retried() -> None:
 
 
 def test_objects_and_their_copies_end(three: Nodes) -> None:
-    from skate.client import sessions
+    from skate.client import asking
 
     def objects() -> list[int]:
-        return [sessions.ask(node, "store")["objects"] for node in three.started]
+        return [asking.ask(node, "store")["objects"] for node in three.started]
 
     before = objects()
     for _ in range(5):
@@ -219,7 +219,7 @@ def test_objects_and_their_copies_end(three: Nodes) -> None:
         assert skate.get(total.options(**on("ming")).remote({"in": ref}["in"]), timeout=20) == EXPECTED
     del ref
     eventually(lambda: all(now <= was for was, now in zip(before, objects(), strict=True)), 15, "objects end")
-    assert all(sessions.ask(node, "validate") for node in three.started)
+    assert all(asking.ask(node, "validate") for node in three.started)
 
 
 def test_node_affinity(three: Nodes) -> None:

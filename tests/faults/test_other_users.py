@@ -157,7 +157,7 @@ def test_f32_a_folder_of_another_user_is_refused(shared_folder: Path) -> None:
 
 def test_f32_each_user_has_a_folder(start: Callable[..., str], shared_folder: Path) -> None:
     """Two users share a temporary folder, and neither keeps the other from starting."""
-    from skate.client.start import make_session_dir
+    from skate.client.machine import make_session_dir
 
     start(_temp_dir=str(shared_folder))
     made = as_other(lambda: make_session_dir(str(shared_folder)))

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from skate.head import actors as module
 from skate.head.actors import Actor, Actors, Effect, End, Place, State, Tell, Unplace
+from skate.wire.cluster import MOVED
 from skate.wire.messages import INLINE, CreateActor, Death, Definition, Value
 
 JOBS = ["one", "two"]
@@ -90,12 +91,23 @@ class ActorsMachine(RuleBasedStateMachine):
     def process_died(self, data: st.DataObject, intended: bool) -> None:
         worker = data.draw(st.sampled_from(sorted(self.actors.by_worker)))
         actor = self.actors.by_worker[worker]
-        before = actor.restarts
+        before, charged, moving = actor.restarts, actor.restarts - actor.moves, actor.moving
+        may = self.actors.may_restart(actor)
         self.ending.discard(worker)
-        self.carry_out(self.actors.process_died(worker, Death("gone", intended=intended)))
-        assert actor.restarts in (before, before + 1)
-        assert not intended or actor.state is State.DEAD
-        assert actor.spec.max_restarts < 0 or actor.restarts <= actor.spec.max_restarts
+        reason = MOVED if moving and intended else "gone"
+        self.carry_out(self.actors.process_died(worker, Death(reason, intended=intended)))
+        assert actor.restarts in (before, before + 1) and not actor.moving
+        assert not intended or (actor.state is State.DEAD) == (not (moving and may))
+        if moving and intended:
+            assert actor.restarts - actor.moves == charged, "a move is not charged"
+        assert actor.spec.max_restarts < 0 or actor.restarts - actor.moves <= actor.spec.max_restarts
+
+    @precondition(lambda self: self.actors.by_worker)
+    @rule(data=st.data())
+    def move(self, data: st.DataObject) -> None:
+        actor = self.actors.by_worker[data.draw(st.sampled_from(sorted(self.actors.by_worker)))]
+        if actor.state is State.ALIVE and self.actors.may_restart(actor):
+            self.carry_out(self.actors.move(actor.id))
 
     @precondition(lambda self: self.actors.by_id)
     @rule(data=st.data(), no_restart=st.booleans())
@@ -143,6 +155,20 @@ def test_restarts_are_counted() -> None:
     actors.ready(2, b"")
     actors.process_died(2, Death("crash"))
     assert (actor.state, actor.restarts) == (State.DEAD, 1)
+
+
+def test_the_end_of_a_drained_node_is_not_charged() -> None:
+    actors = Actors()
+    actor = alive(actors, max_restarts=1)
+    actors.process_died(1, Death("its node is gone"), drained=True)
+    assert (actor.state, actor.restarts) == (State.RESTARTING, 1)
+    actors.placed(actor.id, 2, 1002)
+    actors.ready(2, b"")
+    actors.process_died(2, Death("crash"))
+    assert (actor.state, actor.restarts) == (State.RESTARTING, 2)
+    actors.placed(actor.id, 3, 1003)
+    actors.process_died(3, Death("crash"))
+    assert actor.state is State.DEAD
 
 
 def test_an_actor_whose_init_raised_is_not_restarted() -> None:

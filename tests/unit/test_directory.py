@@ -7,7 +7,8 @@ from collections import Counter
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from skate.node.directory import Directory, Effects, aligned
+from skate.node.directory import STORE, Directory, Effects, aligned
+from skate.wire.handover import HEIR
 from skate.wire.messages import ERROR, INLINE, SHARED, Value
 
 ARENA = 1 << 16
@@ -302,3 +303,57 @@ def test_the_submitter_hears_when_an_output_need_not_be_made_again() -> None:
         directory.hold(owner, b"\0\0\0\1" + name.encode(), -1, b"")
     directory.sweep(effects, LOST)
     assert effects.freed == {owner: [b"\0\0\0\1far"]}
+
+
+OWN, OTHER = b"\x00\x00\x00\x01", b"\x00\x00\x00\x02"
+
+
+def test_an_inherited_object_is_at_home_and_ends_like_any_other() -> None:
+    directory = Directory(ARENA)
+    directory.number = OWN
+    effects = Effects()
+    inside, outer, far = OTHER + b"inside", OTHER + b"outer", b"\x00\x00\x00\x03far"
+    directory.homes.add(OTHER)
+    directory.inherit(outer, Value(INLINE, b"v", outer, refs=[inside, far]), {b"a": 2, b"b": -1}, HEIR, effects)
+    directory.inherit(inside, Value(INLINE, b"w", inside), {}, HEIR, effects)
+    assert directory.claims == [(far, 1)], "only what is at home elsewhere is claimed there"
+    directory.sweep(effects, LOST)
+    assert set(directory.entries) == {inside, outer, far}
+    directory.fetch(b"c", inside, effects)
+    assert [(client, ident) for client, ident, _ in effects.fetched] == [(b"c", inside)]
+    directory.hold(b"b", outer, 1, b"")  # what the old home passed on
+    directory.hold(b"a", outer, -2, b"")
+    directory.validate()
+    directory.sweep(effects, LOST)
+    assert not directory.entries and directory.claims == [(far, 1), (far, -1)]
+
+
+def test_an_inherited_block_lies_in_memory_of_the_nodes_own() -> None:
+    directory = Directory(ARENA)
+    directory.number = OWN
+    effects = Effects()
+    block, child = OTHER + b"block", OTHER + b"child"
+    free = directory.free.total
+    offset = directory.grant(STORE, 100)
+    assert offset is not None
+    directory.register(b"me", block, Value(SHARED, b"", block, offset, 100), HEIR, STORE, effects)
+    directory.homes.add(OTHER)
+    directory.inherit(block, Value(SHARED, b"", block, 0, 100, [child]), {b"a": 1}, HEIR, effects)
+    directory.hold(HEIR, block, -1, b"")
+    value = directory.entries[block].value
+    assert value is not None and (value.offset, value.refs) == (offset, [child])
+    assert directory.is_kept(block) and directory.entries[child].held == 1
+    directory.validate()
+    directory.release(STORE, offset, 100)
+    assert directory.free.total == free
+
+
+def test_what_an_inherited_object_refers_to_may_be_lost() -> None:
+    directory = Directory(ARENA)
+    directory.number = OWN
+    effects = Effects()
+    ident, block = OTHER + b"result", b"\x00\x00\x00\x03block"
+    directory.homes.add(OTHER)
+    directory.inherit(ident, Value(SHARED, b"", block, 0, 10, None, 3), {b"a": 1}, HEIR, effects)
+    directory.lost(b"a", ident, block, LOST, effects)
+    assert effects.fetched == [(b"a", ident, LOST)] and not effects.rebuild, "whoever has submitted its task is gone"

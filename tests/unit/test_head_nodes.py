@@ -7,6 +7,7 @@ import socket
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -16,8 +17,10 @@ from skate.head.nodes import DEAD_AFTER_S, Nodes
 from skate.head.service import Head
 from skate.testing.simulation.stand_ins import MemoryStore
 from skate.wire import cluster as c
-from skate.wire.cluster import ALIVE, DEAD, NodeInfo
+from skate.wire.cluster import ALIVE, DEAD, DRAINING, DrainOrder, NodeInfo, encode
 from skate.wire.stream import StreamChannel
+
+decode = msgspec.msgpack.Decoder(NodeInfo).decode
 
 
 def info(ident: str = "a", no: int = 0, free: dict[str, int] | None = None, **total: int) -> NodeInfo:
@@ -63,6 +66,24 @@ class NodesMachine(RuleBasedStateMachine):
             assert not self.nodes.lost(number, "again")
         assert not self.nodes.silent(self.now)
 
+    @precondition(lambda self: self.nodes.heard)
+    @rule(data=st.data())
+    def drain(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.nodes.heard)))
+        self.nodes.drain(number, DrainOrder("maintenance"))
+        assert [each.no for each in self.nodes.take_changes() if each.drain] and not self.nodes.take_changes()
+
+    @rule()
+    def head_is_started_again(self) -> None:
+        """What it had written of its nodes it knows again, and they come back as what they were."""
+        written = [decode(encode(each)) for each in self.nodes.by_no.values()]
+        self.nodes = Nodes()
+        self.nodes.restore(written, self.now)
+        for each in written:
+            if each.state != DEAD:
+                back = info(each.id, each.no, CPU=10)
+                assert self.nodes.rejoin(back, self.now)
+
     @rule()
     def changes_are_told_once(self) -> None:
         self.nodes.take_changes()
@@ -71,7 +92,9 @@ class NodesMachine(RuleBasedStateMachine):
     @invariant()
     def valid(self) -> None:
         self.nodes.validate()
-        assert {i.state for i in self.nodes.by_no.values()} <= {ALIVE, DEAD}
+        for each in self.nodes.by_no.values():
+            assert each.state == (DEAD if each.no not in self.nodes.heard else DRAINING if each.drain else ALIVE)
+            assert policy.feasible(each, {}) == (each.state == ALIVE)
 
 
 TestNodes = NodesMachine.TestCase

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from skate.node.directory import STORE, Directory, Effects, aligned
 from skate.node.spilling import Moves, Read, Spilling, State, Write
 from skate.wire.config import SpillConfig
+from skate.wire.handover import HEIR
 from skate.wire.messages import ERROR, INLINE, SHARED, Value
 
 ARENA = 1 << 13
@@ -381,6 +382,29 @@ def test_copies_are_dropped_first_and_never_written() -> None:
     moves = logic.leave(logic.take_agreed(), 0.0)
     assert moves.dropped == [b"copy"] and not moves.write and logic.is_dropped(b"copy")
     assert b"me" not in directory.grants
+
+
+def test_a_copy_that_is_kept_is_written_and_not_dropped() -> None:
+    directory, logic = make()
+    directory.number = b"\x00\x00\x00\x01"
+    logic.copier = b"node"
+    effects = Effects()
+    for number in range(2):
+        ident = b"%d" % number
+        offset = directory.grant(b"node", 100)
+        assert offset is not None
+        directory.register(b"node", ident, Value(SHARED, b"", ident, offset, 100), HEIR, b"node", effects)
+    asked = logic.choose(100, 0.0)  # one is about to be dropped, and is kept at the last moment
+    logic.keep(b"0")
+    logic.keep(b"1")
+    assert not logic.leave(logic.take_agreed(), 0.0).dropped and not asked.write
+    assert b"node" not in directory.grants and directory.grants[STORE].total == 2 * aligned(100)
+    assert all(directory.is_kept(ident) for ident in (b"0", b"1"))
+    logic.choose(200, 10.0)
+    moves = logic.leave(logic.take_agreed(), 10.0)
+    assert not moves.dropped and {ident for job in moves.write for ident, _, _ in job.pieces} == {b"0", b"1"}
+    logic.validate()
+    directory.validate()
 
 
 def test_a_quota_first_gives_up_what_is_in_memory_too() -> None:

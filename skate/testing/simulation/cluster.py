@@ -57,7 +57,7 @@ class NodeRun(Process):
         is_head = machine.number == 1
         member = Membership(is_head, machine.host, PORT, "", machine.cluster.machines[1].host, PORT, machine.name)
         try:
-            serve_cluster(self.node, member)
+            serve_cluster(self.node, member, None)
         except ConnectionError as error:
             self.die(f"it cannot join: {error}")
             return
@@ -70,7 +70,7 @@ class NodeRun(Process):
         node.round()
         if not node.running:
             assert node.cluster is not None
-            node.cluster.leave("it was stopped")
+            node.cluster.leave()
             self.die("it has stopped")
             return
         if node.epoll.ready:  # type: ignore[attr-defined]

@@ -13,12 +13,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from ...node import head_host, head_process, join, service
 from ...node.head_host import HeadHost
 from ...wire import messages as m
+from ...wire.channel import pair
 from .sockets import Epoll, Poll
 from .words import explain
 from .world import ProcessExit
@@ -97,12 +99,15 @@ class Host(HeadHost):
 
     machine: Machine
 
-    def __init__(self, node: Any, settings: Any) -> None:
+    def __init__(self, node: Any, settings: Any, first: Any) -> None:
         self.machine = Gate.cluster.machine_of(node)
-        super().__init__(node, settings)
+        super().__init__(node, settings, first)
 
-    def _spawn(self, fd: int) -> Any:
-        return self.machine.cluster.start_head(fd)
+    def _spawn(self) -> Any:
+        mine, theirs = pair()
+        process = self.machine.cluster.start_head(theirs.fileno())
+        theirs.close()
+        return SimpleNamespace(sock=mine, process=process)
 
     def connect(self, purpose: str, payload: bytes) -> Any:
         """See `HeadHost`."""
@@ -223,7 +228,7 @@ def installed(cluster: Cluster) -> Iterator[None]:
             (service, "Logs", _no_logs),
             (join, "Gate", Gate),
             (join, "HeadHost", Host),
-            (join, "_connect", lambda membership: cluster.reach_head()),
+            (join, "dial", lambda *to: cluster.reach_head()),
             (head_process, "Gate", Gate),
             (head_process, "create", lambda size: -1),
             (head_process, "Path", Folder),

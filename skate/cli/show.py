@@ -1,0 +1,142 @@
+"""The state of a cluster on the screen: plain lines for a pipe, tables and bars for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+MEGABYTE = 1e6
+BAR = 10
+_IN_BYTES = ("memory", "object_store_memory")
+
+
+def show_plain(state: dict[str, Any], verbose: bool) -> None:
+    """Lines that are easy to cut and to compare."""
+    for line in (_headline(state), *_plain_nodes(state, verbose), *_rest(state)):
+        click.echo(line)
+
+
+def _headline(state: dict[str, Any]) -> str:
+    alive = sum(node["Alive"] for node in state["nodes"])
+    note = f"\nnote: {state['note']}" if "note" in state else ""
+    return f"cluster {state['head']}: {alive} node{'s' * (alive != 1)} alive{note}"
+
+
+def _shown(state: dict[str, Any], verbose: bool) -> list[dict[str, Any]]:
+    return [node for node in state["nodes"] if node["Alive"] or verbose]
+
+
+def _plain_nodes(state: dict[str, Any], verbose: bool) -> list[str]:
+    lines = []
+    for node in _shown(state, verbose):
+        uses = [_use(name, used, total) for name, used, total in _uses(node)]
+        if node["Store"] is not None:
+            uses.append(_store(node["Store"]))
+        state_ = node["State"].upper() if node["State"] != "alive" else "alive"
+        lines.append(f"  {node['No']:>3}  {node['NodeName']:<16} {_where(node):<21} {state_:<8} {', '.join(uses)}")
+        lines += [f"       {more}" for more in _more(node, verbose)]
+    return lines
+
+
+def _where(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+
+
+def _uses(node: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """(name, in use, in total) of what users ask for."""
+    return [
+        (name, max(0.0, total - node["Free"].get(name, 0.0)), total)
+        for name, total in sorted(node["Resources"].items())
+        if not name.startswith("node:") and name != "object_store_memory"
+    ]
+
+
+def _use(name: str, used: float, total: float) -> str:
+    if name in _IN_BYTES:
+        return f"{used / MEGABYTE:.0f}/{total / MEGABYTE:.0f} MB {name}"
+    return f"{used:g}/{total:g} {name}"
+
+
+def _store(store: dict[str, int]) -> str:
+    spilled = f", {store['spilled'] / MEGABYTE:.0f} MB on disk" if store["spilled"] else ""
+    return f"{store['used'] / MEGABYTE:.0f}/{store['total'] / MEGABYTE:.0f} MB objects{spilled}"
+
+
+def _more(node: dict[str, Any], verbose: bool) -> list[str]:
+    lines = []
+    drain = node["Drain"]
+    if drain is not None:
+        limit = f", {drain['deadline_s']:g} s at the most" if drain["deadline_s"] else ""
+        waits = "; ".join(drain["waits_for"]) or "its word"
+        lines.append(f"draining ({drain['reason']}{limit}): waits for {waits}")
+    if verbose:
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(node["Labels"].items()) if "node-id" not in name)
+        lines.append(f"id {node['NodeID']}{'; labels ' + labels if labels else ''}")
+        if node["DeathReasonMessage"]:
+            lines.append(f"ended: {node['DeathReasonMessage']}")
+    return lines
+
+
+def _rest(state: dict[str, Any]) -> list[str]:
+    lines = []
+    for demand in state["demand"]:
+        place = f"on node {demand['node']}" if demand["node"] else "without a node"
+        lines.append(f"waiting {place}: {demand['count']} x ({demand['wants']}): {demand['reason']}")
+    for group in state["groups"]:
+        name = group["name"] or group["id"][:8]
+        bundles = ", ".join(str(bundle) for bundle in group["bundles"])
+        lines.append(
+            f"placement group {name} is {group['state']}: {group['strategy']} of {bundles}: {group['reason'] or 'being placed'}"
+        )
+    lines += [f"failed{_ago(failure['seconds_ago'])}: {failure['text']}" for failure in state["failures"]]
+    return lines
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f" {seconds / size:.0f} {unit} ago"
+    return f" {seconds:.0f} s ago"
+
+
+def show_rich(state: dict[str, Any], verbose: bool) -> None:
+    """Tables and bars."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(_headline(state))}[/bold]")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("node", "name", "address", "state", "CPU", "objects", "other resources"):
+        table.add_column(title, justify="right" if title == "node" else "left")
+    colours = {"alive": "green", "draining": "yellow", "away": "yellow", "drained": "dim"}
+    for node in _shown(state, verbose):
+        uses = _uses(node)
+        others = [_use(name, used, total) for name, used, total in uses if name != "CPU"]
+        cpus = next(((used, total) for name, used, total in uses if name == "CPU"), None)
+        store = node["Store"]
+        table.add_row(
+            str(node["No"]),
+            escape(node["NodeName"]),
+            _where(node),
+            f"[{colours.get(node['State'], 'red')}]{node['State']}[/]",
+            "" if cpus is None else f"{_bar(*cpus)} {cpus[0]:g}/{cpus[1]:g}",
+            "" if store is None else f"{_bar(store['used'], store['total'])} {_store(store)}",
+            escape(", ".join(others)),
+        )
+    console.print(table)
+    for node in _shown(state, verbose):
+        for more in _more(node, verbose):
+            console.print(f"node {node['No']}: {escape(more)}")
+    for line in _rest(state):
+        colour = "red" if line.startswith("failed") else "yellow"
+        console.print(f"[{colour}]{escape(line)}[/]")
+
+
+def _bar(used: float, total: float) -> str:
+    full = round(BAR * min(1.0, used / total)) if total else 0
+    return f"[cyan]{'█' * full}[/][dim]{'░' * (BAR - full)}[/]"

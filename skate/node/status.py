@@ -1,0 +1,158 @@
+"""What `skate status` shows: nodes, what waits and why, what failed.
+
+The head knows most: what nodes say of their stores and drains, and the failures. Another node answers with what the head has
+spread, when the head cannot be asked.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..head import policy
+from ..store.arena import HEADER_BYTES
+from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, Load, NodeInfo
+from ..wire.groups import CREATED, group_of, plain
+from ..wire.labels import describe, in_request, without
+from .resources import UNIT, from_units, own, to_units
+
+if TYPE_CHECKING:
+    from .service import Node
+
+
+def cluster_status(node: Node) -> dict[str, Any]:
+    """The state of the cluster, as plain data."""
+    head = node.head
+    view = node.view
+    loads = head.members.nodes.loads if head is not None else {node.node_no: load_of(node)}
+    return {
+        "head": _head(node),
+        "nodes": [_node(info, loads.get(info.no)) for info in view.values()],
+        "demand": _demand(node),
+        "groups": [_group(group) for group in node.groups.show() if group["state"] != CREATED],
+        "failures": _failures(node),
+    }
+
+
+def load_of(node: Node) -> Load:
+    """What is worth knowing of a node and cannot be seen from what is free."""
+    capacity = node.arena_bytes - HEADER_BYTES
+    used = capacity - node.directory.free.total
+    return Load(used, capacity, node.spills.logic.disk_bytes, node.drain.waits)
+
+
+def _head(node: Node) -> str:
+    if node.head is not None:
+        return f"{node.head.settings.host}:{node.head.settings.port}"
+    return "{}:{}".format(*node.cluster.head) if node.cluster is not None else ""
+
+
+def node_info(info: NodeInfo) -> dict[str, Any]:
+    """A node, in the words of `nodes()`."""
+    return {
+        "NodeID": info.id,
+        "Alive": info.state != DEAD,
+        "NodeManagerAddress": info.host,
+        "NodeManagerHostname": info.hostname,
+        "NodeManagerPort": info.port,
+        "NodeName": info.name,
+        "Resources": own(info.total) if info.state != DEAD else {},
+        "Labels": info.labels,
+        "State": "drained" if info.drained else info.state,
+        "DeathReasonMessage": info.reason,
+    }
+
+
+def _node(info: NodeInfo, load: Load | None) -> dict[str, Any]:
+    return {
+        **node_info(info),
+        "No": info.no,
+        "Free": own(info.free),
+        "Store": None
+        if load is None
+        else {"used": load.store_used, "total": load.store_total, "spilled": load.spilled},
+        "Drain": None
+        if info.drain is None or info.state == DEAD
+        else {
+            "reason": info.drain.reason,
+            "deadline_s": info.drain.deadline_s,
+            "waits_for": [] if load is None else load.waits,
+        },
+    }
+
+
+def _group(group: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": group["placement_group_id"],
+        "name": group["name"],
+        "state": group["state"],
+        "strategy": group["strategy"],
+        "bundles": list(group["bundles"].values()),
+        "reason": group["stats"]["scheduling_state"],
+    }
+
+
+def _failures(node: Node) -> list[dict[str, Any]]:
+    """What failed lately, the oldest first; how long ago, if that is known."""
+    if node.head is None:
+        lost = [info for info in node.view.values() if info.state == DEAD and not info.drained]
+        return [{"seconds_ago": None, "text": f"node {i.no} ({i.name}) was lost: {i.reason}"} for i in lost]
+    now = time.monotonic()
+    return [
+        {"seconds_ago": round(now - at, 1) if at else None, "text": text} for at, text in node.head.members.failures
+    ]
+
+
+# ------------------------------------------------------------ what waits, and why
+
+
+def _demand(node: Node) -> list[dict[str, Any]]:
+    waiting = [(info.no, request, count) for info in node.view.values() for request, count in info.demand]
+    if node.head is not None:  # actors for which there was not even a node to wait on
+        waiting += [(0, to_units(a.spec.placement), 1) for a in node.actors.table.waiting() if not a.node]
+    return [
+        {
+            "node": number,
+            "request": from_units(without(request)),
+            "wants": describe(plain(from_units(request)) if group_of(request)[0] else from_units(request)),
+            "count": count,
+            "reason": why_waiting(node, request),
+        }
+        for number, request, count in waiting
+    ]
+
+
+def why_waiting(node: Node, request: dict[str, int]) -> str:
+    """Why a request waits that no node has met yet."""
+    view = list(node.view.values())
+    group = group_of(request)[0]
+    if group:
+        return _why_group(node, group, request)
+    if any(policy.feasible(info, request) for info in view):
+        return "every node that could is busy"
+    for state, words in (
+        (DRAINING, "which is being drained"),
+        (AWAY, "which is away since the head was started again"),
+    ):
+        could = [str(info.no) for info in view if info.state == state and policy.has(info, request)]
+        if could:
+            return f"only node {' or '.join(could)} could, {words}"
+    alive = [info for info in view if info.state == ALIVE]
+    bare = without(request)
+    fits = [info for info in alive if policy.has(info, bare)]
+    if in_request(request) and (fits or not bare):
+        return "waits for labels: no node has these labels, and that much"
+    most = {name: max((info.total.get(name, 0) for info in alive), default=0) for name in bare}
+    short = [f"{most[name] / UNIT:g} {name}" for name, units in bare.items() if most[name] < units]
+    if short:
+        return f"infeasible: no node has that much; the most is {', '.join(short)}"
+    return "infeasible: no node has all of that together"
+
+
+def _why_group(node: Node, group: str, request: dict[str, int]) -> str:
+    known = node.groups.table.by_id.get(bytes.fromhex(group))
+    if known is not None and known.state != CREATED:
+        return f"its placement group is {known.state}: {known.reason}"
+    if any(policy.has(info, request) for info in node.view.values()):
+        return "waits for its placement group: what its bundles have is in use"
+    return "waits for its placement group, which has no such bundle now"

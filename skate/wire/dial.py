@@ -1,0 +1,51 @@
+"""A connection to a node by TCP, made by somebody who waits for it: a node that starts, or a command."""
+
+from __future__ import annotations
+
+import socket
+
+from .handshake import Client, HandshakeError
+
+DIAL_TIMEOUT_S = 5.0
+
+
+def dial(host: str, port: int, token: str, purpose: str, version: str, what: str) -> tuple[socket.socket, bytes]:
+    """Connect and shake hands.
+
+    Args:
+        host, port: where.
+        token: the secret of the cluster.
+        purpose: what the connection is for.
+        version: of this skate.
+        what: what should be there, for errors: "head".
+
+    Returns:
+        The socket, and what came after the handshake already.
+
+    Raises:
+        ConnectionError: there is nothing, or it refuses; the message says why.
+    """
+    where = f"{host}:{port}"
+    try:
+        sock = socket.create_connection((host, port), DIAL_TIMEOUT_S)
+    except OSError as error:
+        raise ConnectionError(f"there is no {what} at {where}: {error}") from None
+    handshake = Client(token, purpose, b"", version)
+    try:
+        sock.sendall(handshake.feed(b""))
+        while not handshake.done:
+            data = sock.recv(4096)
+            if not data:
+                sock.close()
+                raise ConnectionError(f"the {what} at {where} has closed the connection: is it of skate {version}?")
+            sock.sendall(handshake.feed(data))
+    except HandshakeError as error:
+        sock.close()
+        raise ConnectionError(f"the {what} at {where} refuses: {error}") from None
+    except ConnectionResetError:
+        sock.close()
+        raise ConnectionError(f"the {what} at {where} has closed the connection: is it of skate {version}?") from None
+    except TimeoutError:
+        sock.close()
+        raise ConnectionError(f"the {what} at {where} does not answer as one of skate") from None
+    return sock, handshake.rest
