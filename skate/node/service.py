@@ -142,7 +142,7 @@ class Node:
         timeout = self.next_due()
         condemned = self.directory.take_condemned()
         parked = self.actors.take_parked()
-        wanted = self.transfers.take_parked() if self.transfers is not None else []
+        wanted = self.transfers.serving.take_parked() if self.transfers is not None else []
         leaving, early = self.spills.take_parked()
         events = self.epoll.poll(timeout, EVENTS_MAX)
         drained = len(events) < EVENTS_MAX
@@ -156,10 +156,8 @@ class Node:
             self.actors.park(parked)
             self.directory.condemned.update(condemned)
         if self.transfers is not None:
-            if drained:
-                self.transfers.after_drain(wanted)
-            else:
-                self.transfers.park(wanted)
+            serving = self.transfers.serving
+            (serving.after_drain if drained else serving.park)(wanted)
         now = time.monotonic()
         for part in self.parts:
             part.on_time(now)
@@ -176,7 +174,7 @@ class Node:
 
     def next_due(self) -> float:
         """Seconds until a round has something to do, if nothing comes; -1: never."""
-        sending = self.transfers is not None and self.transfers.parked
+        sending = self.transfers is not None and self.transfers.serving.parked
         if self.directory.condemned or self.actors.parked or sending or self.spills.parked or self._deaf:
             return 0.0
         now = time.monotonic()
@@ -525,7 +523,11 @@ class Node:
         elif self.transfers is None:
             done(self.lost)
         else:
-            self.transfers.pull(client.id, message.id, message.node, message.size, done)
+            self.transfers.pull(client.id, message.id, message.node, message.size, done, message.ahead)
+
+    def _on_hurry(self, client: Client, message: m.Hurry) -> None:
+        if self.transfers is not None:
+            self.transfers.queue.hurry(message.id)
 
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
@@ -545,6 +547,8 @@ class Node:
 
     def close(self) -> None:
         """End everything: the zygote ends all workers when its channel closes."""
+        if self.transfers is not None:
+            self.transfers.close()
         self.pool.zygote.close()
         self.output.logs.close()
         self.spills.close()
@@ -584,6 +588,7 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Ready: node._on_ready,
         m.Dial: node.abroad.on_dial,
         m.Pull: node._on_pull,
+        m.Hurry: node._on_hurry,
         m.CreateGroup: node.groups.on_create,
         m.RemoveGroup: node.groups.on_remove,
         m.WatchGroup: node.groups.on_watch,
