@@ -59,6 +59,8 @@ class Pulling:
         self.gained_at = 0.0
         self.moved = 0
         """How many chunks had come when somebody last failed."""
+        self.opened = False
+        """Somebody has begun to give it."""
         self.over = False
 
 
@@ -316,7 +318,8 @@ class Transfers:
         lane = Lane(sock, pulling.copy, node, pulling.ident, bytes(asked.data), asked.want.is_small)
         pulling.lanes.add(lane)
         pulling.gained_at = time.monotonic()
-        self.counts["resumed"] += not asked.extra and pulling.copy.moved > 0
+        self.counts["resumed"] += pulling.opened and not asked.extra
+        pulling.opened = True
         self.movers.start(lane, partial(lane.receive, self.node.arena_fd), partial(self._lane_ended, pulling))
         if not asked.extra and pulling.size >= PARALLEL_BYTES:
             self._dial(pulling, Dial(node, direct=True), extra=True)
@@ -480,6 +483,7 @@ class Transfers:
             **self.serving.counts,
             "pulling": len(self._pulls),
             "receiving": sum(len(pulling.lanes) for pulling in self._pulls.values()),
+            "givers": sorted({lane.node for pulling in self._pulls.values() for lane in pulling.lanes}),
             "sending": len(self.serving.lanes),
             "dying": len(self._dying),
         }
