@@ -21,6 +21,8 @@ PURE = (
     "node/scheduler.py",
     "node/resources.py",
     "node/directory.py",
+    "node/pulls.py",
+    "node/seeds.py",
     "node/spilling.py",
     "node/memory_policy.py",
     "head/actors.py",

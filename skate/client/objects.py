@@ -80,6 +80,8 @@ class Objects:
         self.known: weakref.WeakValueDictionary[bytes, ObjectRef[Any]] = weakref.WeakValueDictionary()
         self.fetching: dict[bytes, ObjectRef[Any]] = {}
         self._pulls: dict[bytes, list[Callable[[m.Value], None]]] = {}
+        self._ahead: set[bytes] = set()
+        """Those of `_pulls` that nobody waits for yet."""
         """Bytes that are on their way here from another node, and who waits for them."""
 
     # ------------------------------------------------------------ making
@@ -393,18 +395,29 @@ class Objects:
         """Whether the node has to be asked for the bytes of a shared value: they are on another node, or on the disk."""
         return not value.offset or value.node not in (0, self._runtime.node_no)
 
-    def _pull(self, value: m.Value, then: Callable[[m.Value], None]) -> None:
+    def _pull(self, value: m.Value, then: Callable[[m.Value], None], ahead: bool = False) -> None:
         """Have the own node fetch the bytes; `then(value)` with their place here, or an error. Needs the lock."""
         waiting = self._pulls.get(value.id)
         if waiting is not None:
             waiting.append(then)
+            if not ahead:
+                self._hurry(value.id)
             return
         self._pulls[value.id] = [then]
-        self._runtime.send(m.Pull(value.id, value.node, value.size))
+        if ahead:
+            self._ahead.add(value.id)
+        self._runtime.send(m.Pull(value.id, value.node, value.size, ahead))
+
+    def _hurry(self, ident: bytes) -> None:
+        """Somebody waits for an object now. Needs the lock."""
+        if ident in self._ahead:
+            self._ahead.discard(ident)
+            self._runtime.send(m.Hurry(ident))
 
     def pulled(self, message: m.Pulled) -> None:
         """The own node has the bytes, and holds them for this process; or it could not get them."""
         waiting = self._pulls.pop(message.id, [])
+        self._ahead.discard(message.id)
         for _ in waiting[1:]:
             if message.value.kind == m.SHARED:
                 self._runtime.send(m.Hold(message.id, 1))  # each of them lets go by itself
@@ -465,13 +478,15 @@ class Objects:
         with self._runtime.lock:
             for ref in refs:
                 if ref._state == FAR:
-                    self._ask_for(ref)
+                    self._ask_for(ref, ahead=ref is not refs[0])
 
-    def _ask_for(self, ref: ObjectRef[Any]) -> list[Callable[[], None]]:
+    def _ask_for(self, ref: ObjectRef[Any], ahead: bool = False) -> list[Callable[[], None]]:
         far: Far = ref._value
         if far.readers is None:
             far.readers = []
-            self._pull(far.value, partial(self._brought, ref, far))
+            self._pull(far.value, partial(self._brought, ref, far), ahead)
+        elif not ahead:
+            self._hurry(far.value.id)
         return far.readers
 
     def _brought(self, ref: ObjectRef[Any], far: Far, value: m.Value) -> None:

@@ -17,7 +17,7 @@ import struct
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 
@@ -107,19 +107,19 @@ def _keep_in(out_of_band: list[memoryview]) -> Callable[[pickle.PickleBuffer], b
     return keep
 
 
-_reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
+_reduce_code: Callable[[CodeType], tuple[Any, ...]] = cloudpickle.Pickler.dispatch_table[CodeType]
 _NO_FILE = "<dynamic-code>"
 """What cloudpickle 3.1.3 and newer write in place of the name of a function's file."""
 
 
 def _code_with_file(code: CodeType) -> tuple[Any, ...]:
     """Code travels with the name of its file: tracebacks show the line that failed."""
-    make, parts = _reduce_code(code)
+    make, parts = _reduce_code(code)[:2]
     return make, tuple(code.co_filename if part == _NO_FILE else part for part in parts)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    dispatch_table = ChainMap({CodeType: _code_with_file}, cloudpickle.Pickler.dispatch_table)
+    dispatch_table: Any = ChainMap({CodeType: _code_with_file}, cast("Any", cloudpickle.Pickler.dispatch_table))
 
     def __init__(self, file: io.BytesIO) -> None:
         self.out_of_band: list[memoryview] = []

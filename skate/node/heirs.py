@@ -72,7 +72,12 @@ class Heirs:
         elif node.transfers is None:
             node.send(client, m.Pulled(ident, node.lost))
         else:
-            node.transfers.pull(client.id, ident, source, message.size, done)
+            node.transfers.pull(client.id, ident, source, message.size, done, message.ahead)
+
+    def on_hurry(self, client: Client, message: m.Hurry) -> None:
+        """A client waits for bytes that it has asked for in advance."""
+        if self.node.transfers is not None:
+            self.node.transfers.queue.hurry(message.id)
 
     # ------------------------------------------------------------ the connection to a node that is drained
 

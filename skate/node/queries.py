@@ -79,13 +79,14 @@ def _named_actors(node: Node, _: Any) -> list[tuple[str, str]]:
 
 
 def _store(node: Node, _: Any) -> dict[str, Any]:
-    """Of the object store: its size, what nobody has been given, how many objects are known, and what has been spilled."""
+    """Of the object store: its size, what nobody has been given, how many objects are known, what has been spilled and moved."""
     return {
         "capacity": node.arena_bytes - HEADER_BYTES,
         "free": node.directory.free.total,
         "objects": len(node.directory.entries),
         **node.spills.state(),
         "memory_kills": node.monitor.kills,
+        "transfers": node.transfers.state() if node.transfers is not None else {},
     }
 
 
@@ -156,6 +157,8 @@ def _validate(node: Node, _: Any) -> bool:
     node.spills.logic.validate()
     node.actors.table.validate()
     node.groups.table.validate()
+    if node.transfers is not None:
+        node.transfers.validate()
     return True
 
 

@@ -146,7 +146,7 @@ class Node:
         timeout = self.next_due()
         condemned = self.directory.take_condemned()
         parked = self.actors.take_parked()
-        wanted = self.transfers.take_parked() if self.transfers is not None else []
+        wanted = self.transfers.serving.take_parked() if self.transfers is not None else []
         leaving, early = self.spills.take_parked()
         events = self.epoll.poll(timeout, EVENTS_MAX)
         drained = len(events) < EVENTS_MAX
@@ -160,10 +160,8 @@ class Node:
             self.actors.park(parked)
             self.directory.condemned.update(condemned)
         if self.transfers is not None:
-            if drained:
-                self.transfers.after_drain(wanted)
-            else:
-                self.transfers.park(wanted)
+            serving = self.transfers.serving
+            (serving.after_drain if drained else serving.park)(wanted)
         now = time.monotonic()
         for part in self.parts:
             part.on_time(now)
@@ -180,7 +178,7 @@ class Node:
 
     def next_due(self) -> float:
         """Seconds until a round has something to do, if nothing comes; -1: never."""
-        sending = self.transfers is not None and self.transfers.parked
+        sending = self.transfers is not None and self.transfers.serving.parked
         if self.directory.condemned or self.actors.parked or sending or self.spills.parked or self._deaf:
             return 0.0
         now = time.monotonic()
@@ -541,6 +539,8 @@ class Node:
 
     def close(self) -> None:
         """End everything: the zygote ends all workers when its channel closes."""
+        if self.transfers is not None:
+            self.transfers.close()
         self.pool.zygote.close()
         self.output.logs.close()
         self.spills.close()
@@ -580,6 +580,7 @@ def _handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Ready: node._on_ready,
         m.Dial: node.abroad.on_dial,
         m.Pull: node.heirs.on_pull,
+        m.Hurry: node.heirs.on_hurry,
         m.CreateGroup: node.groups.on_create,
         m.RemoveGroup: node.groups.on_remove,
         m.WatchGroup: node.groups.on_watch,

@@ -16,7 +16,6 @@ import shutil
 import socket
 import threading
 import zlib
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,6 +23,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ..wire.config import SpillConfig
+from .reports import Reports
 from .spilling import Read, Write
 
 PREFIX = "skate-spilled"
@@ -124,14 +124,13 @@ def root_of(root: str, session: str, config: SpillConfig) -> Folder | Remote:
 
 
 class SpillFiles:
-    """The two threads. What they have done is in `done`, and `wake` makes it known."""
+    """The two threads. What they have done they report."""
 
     def __init__(self, config: SpillConfig, arena_fd: int, session: str) -> None:
         self._config = config
         self._arena_fd = arena_fd
         self._roots = [root_of(root, session, config) for root in config.roots]
-        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.done: deque[Callable[[], None]] = deque()
+        self.reports = Reports()
         self._write: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._read: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -141,21 +140,6 @@ class SpillFiles:
             for name, queue in (("spill", self._write), ("restore", self._read)):
                 self._threads.append(threading.Thread(target=_work, args=(queue,), name=f"skate-{name}", daemon=True))
                 self._threads[-1].start()
-
-    def _report(self, what: Callable[[], None]) -> None:
-        self.done.append(what)
-        os.eventfd_write(self.wake, 1)
-
-    def take_done(self) -> list[Callable[[], None]]:
-        """What is to be called in the node's thread."""
-        try:
-            os.eventfd_read(self.wake)
-        except BlockingIOError:
-            return []
-        done = []
-        while self.done:
-            done.append(self.done.popleft())
-        return done
 
     def write(self, job: Write, then: Callable[[list[int], str], None]) -> None:
         """Write a file; `then(checksums, error)`."""
@@ -167,7 +151,7 @@ class SpillFiles:
             except Exception as failure:  # of whatever library the root belongs to
                 sums, error = [], f"{type(failure).__name__}: {failure}"
                 self._try_remove(job.root, job.file)
-            self._report(lambda: then(sums, error))
+            self.reports.add(lambda: then(sums, error))
 
         self._write.put(work)
 
@@ -205,7 +189,7 @@ class SpillFiles:
                 error, lost = str(failure), True
             except OSError as failure:
                 error = f"the machine has no memory for it: {failure}"
-            self._report(lambda: then(error, lost))
+            self.reports.add(lambda: then(error, lost))
 
         self._read.put(work)
 
@@ -253,7 +237,7 @@ class SpillFiles:
                 root.close()
             except Exception as error:
                 print(f"spilled files were left behind: {error}", flush=True)
-        os.close(self.wake)
+        self.reports.close()
 
 
 def _work(queue: SimpleQueue[Callable[[], None] | None]) -> None:

@@ -133,14 +133,8 @@ class SpillShell:
         if self._files is None:
             node = self.node
             self._files = SpillFiles(self.config, node.arena_fd, node.node_id[:8])
-            node.watch(self._files.wake, self._on_done)
+            node.watch(self._files.reports.wake, self._files.reports.on_event)
         return self._files
-
-    def _on_done(self, _: int) -> bool:
-        assert self._files is not None
-        for what in self._files.take_done():
-            what()
-        return True
 
     def _written(self, job: Write, checksums: list[int], error: str) -> None:
         if error:
@@ -384,5 +378,5 @@ class SpillShell:
     def close(self) -> None:
         """Remove all files."""
         if self._files is not None:
-            self.node.unwatch(self._files.wake)
+            self.node.unwatch(self._files.reports.wake)
             self._files.close()

@@ -229,11 +229,18 @@ class Dial(Struct, array_like=True, tag=21):
 
 
 class Pull(Struct, array_like=True, tag=22):
-    """Bring the bytes of an object here from another node's arena; the answer is `Pulled`."""
+    """Bring the bytes of an object here from another node's arena; the answer is `Pulled`. `ahead`: nobody waits for them yet."""
 
     id: bytes
     node: int
     size: int
+    ahead: bool = False
+
+
+class Hurry(Struct, array_like=True, tag=24):
+    """An object that was asked for ahead is waited for now."""
+
+    id: bytes
 
 
 class Lost(Struct, array_like=True, tag=23):
@@ -268,6 +275,7 @@ ToNode = (
     | Ready
     | Dial
     | Pull
+    | Hurry
     | Lost
     | CreateGroup
     | RemoveGroup
