@@ -362,12 +362,12 @@ class Tasks:
         self.drop_lease(worker)
         if shape.asked > shape.wants():  # or the node would lease it to us again, and others would starve
             self.tell_demand(shape)
-        if not shape.queue:
+        if not shape.queue and not worker.defined:
             self._keep_to(shape, worker.no >> FAR_BITS)
         link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
 
     def _keep_to(self, shape: Shape, number: int) -> None:
-        """Nothing waits: a node is to give no more than it has. What other nodes do counts in `wants`, but not there."""
+        """A worker came for nothing: its node is to give no more than it has given. `wants` counts what others do, too."""
         kept = sum(no >> FAR_BITS == number for no in shape.workers)
         message = m.WantWorkers(shape.no, kept, shape.resources, self.depth, shape.node_id)
         if not number and shape.asked > kept:
