@@ -1,0 +1,21 @@
+"""skate.data: datasets that stream through the cluster."""
+
+from __future__ import annotations
+
+from .context import DataContext
+from .dataset import Dataset
+from .plan import Read
+from .sources.generated import Items, Range
+
+
+def range(n: int, *, override_num_blocks: int | None = None) -> Dataset:  # noqa: A001
+    """The integers from 0 to n - 1, as column "id"."""
+    return Dataset(Read(Range(n), override_num_blocks))
+
+
+def from_items(items: list[object], *, override_num_blocks: int | None = None) -> Dataset:
+    """Rows from Python values."""
+    return Dataset(Read(Items(items), override_num_blocks))
+
+
+__all__ = ["DataContext", "Dataset", "from_items", "range"]

@@ -1,0 +1,179 @@
+"""All-to-all operations: how blocks are split into parts, and how parts are merged.
+
+Everything here runs in tasks, on tables. Random numbers come from seeds that are arguments, so that a task that is run again makes
+the same blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from . import block as blocks
+from .block import Block
+from .hashing import hash_rows
+
+SAMPLES_PER_BLOCK = 200
+
+
+def cut(extra: tuple[int, int], block: Block) -> list[Block]:
+    """Rows `start` to `stop` of a block."""
+    start, stop = extra
+    return [block.slice(start, stop - start)]
+
+
+def gather(ranges: Sequence[tuple[int, int]], *inputs: Block) -> Iterator[Block]:
+    """Pieces of blocks, one after the other, as one block."""
+    pieces = [block.slice(start, stop - start) for (start, stop), block in zip(ranges, inputs, strict=True)]
+    yield blocks.concat(pieces)
+
+
+# ---------------------------------------------------------------- random order
+
+
+def split_random(seed: int) -> Callable[..., list[Block]]:
+    """Each row goes to a random part."""
+
+    def split(extra: tuple[int, int], block: Block) -> list[Block]:
+        parts, number = extra
+        order = np.random.default_rng((seed, number)).permutation(block.num_rows)
+        cuts = [block.num_rows * at // parts for at in range(parts + 1)]
+        # The parts that get one row more are other ones for every block.
+        turn = number % parts
+        pieces = [block.take(order[first:last]) for first, last in zip(cuts, cuts[1:], strict=False)]
+        return pieces[turn:] + pieces[:turn]
+
+    return split
+
+
+def merge_random(seed: int) -> Callable[..., Iterator[Block]]:
+    """The rows of a part in random order."""
+
+    def merge(extra: tuple[int, list[int]], *pieces: Block) -> Iterator[Block]:
+        block = blocks.concat(pieces)
+        yield block.take(np.random.default_rng((seed, extra[0], 1)).permutation(block.num_rows))
+
+    return merge
+
+
+# ---------------------------------------------------------------- order
+
+
+def sort_block(block: Block, keys: Sequence[str], descending: Sequence[bool]) -> Block:
+    """A block in order; nulls come last."""
+    order = [(key, "descending" if down else "ascending") for key, down in zip(keys, descending, strict=True)]
+    return block.take(stable_order(block, order))
+
+
+def stable_order(block: Block, order: Sequence[tuple[str, str]]) -> pa.Array:
+    """The places of the rows in order. Equal rows stay as they were."""
+    if block.num_rows < 2:
+        return pa.array(range(block.num_rows), pa.int64())
+    keys = block.select([key for key, _ in order]).append_column("\0row", pa.array(np.arange(block.num_rows)))
+    return pc.sort_indices(keys, sort_keys=[*order, ("\0row", "ascending")])
+
+
+def sample(keys: Sequence[str]) -> Callable[..., list[Block]]:
+    """Some keys of a block, evenly spread over its rows."""
+
+    def look(extra: None, block: Block) -> list[Block]:
+        count = min(SAMPLES_PER_BLOCK, block.num_rows)
+        places = np.linspace(0, block.num_rows - 1, count).astype(np.int64)
+        return [block.select(list(keys)).take(places)]
+
+    return look
+
+
+def boundaries(samples: Block, keys: Sequence[str], descending: Sequence[bool], parts: int) -> Block:
+    """The first keys of parts 1, 2, ..., so that all parts have about the same number of rows."""
+    ordered = sort_block(samples, keys, descending)
+    places = [ordered.num_rows * part // parts for part in range(1, parts)]
+    return ordered.take(places)
+
+
+def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..., list[Block]]:
+    """Each row goes to the part whose keys it has; the pieces are in order."""
+
+    def split(extra: tuple[Block, int], block: Block) -> list[Block]:
+        limits, _ = extra
+        ordered = sort_block(block, keys, descending)
+        cuts = [0, *_places(ordered, limits, keys, descending), ordered.num_rows]
+        return [ordered.slice(first, last - first) for first, last in zip(cuts, cuts[1:], strict=False)]
+
+    return split
+
+
+def _places(block: Block, limits: Block, keys: Sequence[str], descending: Sequence[bool]) -> list[int]:
+    """Where in a sorted block the rows of each part begin: limits and rows are put in order together."""
+    both = blocks.concat([limits.select(list(keys)), block.select(list(keys))])
+    order = [(key, "descending" if down else "ascending") for key, down in zip(keys, descending, strict=True)]
+    places = np.asarray(stable_order(both, order))  # equal ones: the limits, which come first
+    at = np.flatnonzero(places < limits.num_rows)
+    return [int(place) - number for number, place in enumerate(at)]
+
+
+def merge_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..., Iterator[Block]]:
+    """The pieces of a part as one block in order."""
+
+    def merge(extra: tuple[int, list[int]], *pieces: Block) -> Iterator[Block]:
+        yield sort_block(blocks.concat(pieces), keys, descending)
+
+    return merge
+
+
+# ---------------------------------------------------------------- by key
+
+
+def split_by_key(keys: Sequence[str]) -> Callable[..., list[Block]]:
+    """Rows with the same keys go to the same part."""
+
+    def split(extra: tuple[int, int], block: Block) -> list[Block]:
+        parts, _ = extra
+        if not block.num_rows:
+            return [block] * parts
+        part = hash_rows(block, keys) % np.uint64(parts)
+        order = np.argsort(part, kind="stable")
+        ordered = block.take(order)
+        cuts = np.searchsorted(part[order], np.arange(parts + 1, dtype=np.uint64))
+        return [ordered.slice(first, last - first) for first, last in zip(cuts, cuts[1:], strict=False)]
+
+    return split
+
+
+def merge_with(run: Callable[[Block], Iterator[Block]]) -> Callable[..., Iterator[Block]]:
+    """All pieces of a part as one block, and then `run`."""
+
+    def merge(extra: tuple[int, list[int]], *pieces: Block) -> Iterator[Block]:
+        yield from run(blocks.concat(pieces))
+
+    return merge
+
+
+def merge_join(join: Callable[[Block, Block], Block]) -> Callable[..., Iterator[Block]]:
+    """The pieces of both inputs as one block each, and then joined."""
+
+    def merge(extra: tuple[int, list[int]], *pieces: Block) -> Iterator[Block]:
+        left = extra[1][0]
+        yield join(blocks.concat(pieces[:left]), blocks.concat(pieces[left:]))
+
+    return merge
+
+
+def groups(block: Block, keys: Sequence[str]) -> Iterator[Block]:
+    """The rows of each key, in the order of the keys."""
+    if not block.num_rows:
+        return
+    ordered = sort_block(block, keys, [False] * len(keys))
+    changes = np.zeros(block.num_rows - 1, dtype=bool)
+    for key in keys:
+        values = ordered.column(key).combine_chunks()
+        differs = pc.not_equal(values.slice(1), values.slice(0, len(values) - 1))
+        nulls = pc.not_equal(values.slice(1).is_null(), values.slice(0, len(values) - 1).is_null())
+        changes |= np.asarray(pc.or_(pc.fill_null(differs, False), nulls))
+    cuts: list[Any] = [0, *(np.flatnonzero(changes) + 1).tolist(), block.num_rows]
+    for first, last in zip(cuts, cuts[1:], strict=False):
+        yield ordered.slice(first, last - first)

@@ -1,0 +1,467 @@
+"""The operators that run: which task could start next, and in which order what they make goes on.
+
+Pure: blocks are known by reference and size only; no task is started and nothing is waited for here. `executor.py` moves bundles from
+one operator to the next, starts the tasks that these ask for, and tells them what tasks have made.
+
+INV-1: what an operator gives on has the order of its input, whatever order its tasks end in.
+INV-2: a bundle is in one place: an input queue, a running task, or an output queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..block import BlockMeta
+
+
+class Bundle(NamedTuple):
+    """A block somewhere: a table in this process, or a reference to one; or, for a source, what reads it."""
+
+    block: Any
+    meta: BlockMeta
+
+
+class Task:
+    """Something to run. What `run` is given are the blocks of `inputs`; what it makes are blocks."""
+
+    __slots__ = ("extra", "inputs", "key", "made_blocks", "made_bytes", "operator", "outputs", "work")
+
+    def __init__(
+        self, operator: Operator, key: Any, work: Work, inputs: list[Bundle], extra: Any = None, outputs: int = 0
+    ) -> None:
+        self.operator = operator
+        self.key = key
+        """What the operator knows it by."""
+        self.work = work
+        self.inputs = inputs
+        self.extra = extra
+        """One more argument, a small one."""
+        self.outputs = outputs
+        """How many blocks it makes; 0: any number, one after the other."""
+        self.made_blocks = 0
+        self.made_bytes = 0
+
+    @property
+    def input_bytes(self) -> int:
+        """What it reads."""
+        return sum(bundle.meta.size_bytes for bundle in self.inputs)
+
+
+class Work(NamedTuple):
+    """How a task is run. Tasks of the same work share its code."""
+
+    name: str
+    run: Callable[..., Any]
+    """Called with the extra argument and the blocks: an iterator of blocks, or a list of `outputs` blocks."""
+    options: Mapping[str, Any]
+    target_bytes: int
+    concurrency: int | None = None
+    pool: Any = None
+    """How many actors run it; None: tasks do."""
+
+
+class Ordered:
+    """Numbered outputs, given on in the order of the numbers."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, deque[Bundle]] = {}
+        self._ended: set[int] = set()
+        self._next = 0
+        self.size_bytes = 0
+
+    def add(self, number: int, bundle: Bundle) -> None:
+        """One more output of a number."""
+        self._made.setdefault(number, deque()).append(bundle)
+        self.size_bytes += bundle.meta.size_bytes
+
+    def end(self, number: int) -> None:
+        """There will be no more of this number."""
+        self._ended.add(number)
+
+    def is_next(self, number: int) -> bool:
+        """Whether everything waits for this number."""
+        return number == self._next
+
+    def take(self) -> Bundle | None:
+        """The next in order, if it is there."""
+        while True:
+            made = self._made.get(self._next)
+            if made:
+                bundle = made.popleft()
+                self.size_bytes -= bundle.meta.size_bytes
+                return bundle
+            if self._next not in self._ended:
+                return None
+            self._ended.discard(self._next)
+            self._made.pop(self._next, None)
+            self._next += 1
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not any(self._made.values())
+
+
+class Operator:
+    """One step. The executor calls these; every subclass says what it does with them."""
+
+    def __init__(self, name: str, inputs: Sequence[Operator]) -> None:
+        self.name = name
+        self.inputs = list(inputs)
+        self.open = len(self.inputs)
+        """Inputs that may bring more."""
+        self.running = 0
+        self.stopped = False
+        """Nobody wants more of it."""
+        self.out = Ordered()
+        self.rows_out = self.bytes_out = self.blocks_out = self.tasks_ended = 0
+        self.rows_in = 0
+
+    def add(self, port: int, bundle: Bundle) -> None:
+        """An input has a bundle."""
+        raise NotImplementedError
+
+    def input_ended(self, port: int) -> None:
+        """An input has no more."""
+        self.open -= 1
+
+    def next_task(self) -> Task | None:
+        """A task that could be started now. It is started when it is taken."""
+        return None
+
+    def task_made(self, task: Task, bundle: Bundle) -> None:
+        """A running task has made a block."""
+        self.out.add(task.key, bundle)
+
+    def task_ended(self, task: Task) -> None:
+        """A task has made all that it makes."""
+        self.out.end(task.key)
+
+    def take(self) -> Bundle | None:
+        """The next bundle for whoever comes after this."""
+        bundle = self.out.take()
+        if bundle is not None:
+            self.rows_out += bundle.meta.rows
+            self.bytes_out += bundle.meta.size_bytes
+            self.blocks_out += 1
+        return bundle
+
+    def urgent(self, task: Task) -> bool:
+        """Whether what comes after waits for exactly this task: its blocks are taken even if there is no room."""
+        return isinstance(task.key, int) and self.out.is_next(task.key)
+
+    @property
+    def held_bytes(self) -> int:
+        """What its queues hold."""
+        return self.out.size_bytes
+
+    @property
+    def pooled(self) -> Work | None:
+        """What its actors do, if actors do it."""
+        return None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether it could start a task, now or when its input is complete."""
+        return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will come any more, and all was taken."""
+        return (self.stopped or (not self.open and not self.has_work)) and not self.running and self.out.empty
+
+    def stop(self) -> None:
+        """Nobody wants more."""
+        self.stopped = True
+
+
+class InputOperator(Operator):
+    """Bundles that are there from the beginning."""
+
+    def __init__(self, name: str, bundles: Iterable[Bundle]) -> None:
+        super().__init__(name, [])
+        for bundle in bundles:
+            self.out.add(0, bundle)
+
+    @property
+    def held_bytes(self) -> int:
+        return 0  # they are not this execution's: they were there before
+
+
+class MapOperator(Operator):
+    """One task for each bundle, or for several small ones.
+
+    Args:
+        work: what the tasks do.
+        min_rows: so many rows go into a task, if there are as many.
+    """
+
+    def __init__(self, name: str, source: Operator, work: Work, min_rows: int = 0) -> None:
+        super().__init__(name, [source])
+        self.work = work
+        self.min_rows = min_rows
+        self.queue: deque[Bundle] = deque()
+        self._queued_rows = 0
+        self._queued_bytes = 0
+        self._number = 0
+
+    def add(self, port: int, bundle: Bundle) -> None:
+        self.queue.append(bundle)
+        self.rows_in += bundle.meta.rows
+        self._queued_rows += bundle.meta.rows
+        self._queued_bytes += bundle.meta.size_bytes
+
+    def next_task(self) -> Task | None:
+        if not self._may_start():
+            return None
+        inputs = [self._pop()]
+        rows = inputs[0].meta.rows
+        while self.queue and rows + self.queue[0].meta.rows <= self.min_rows:
+            inputs.append(self._pop())
+            rows += inputs[-1].meta.rows
+        self._number += 1
+        return Task(self, self._number - 1, self.work, inputs)
+
+    def _may_start(self) -> bool:
+        if not self.queue or self.stopped:
+            return False
+        if self.work.concurrency is not None and self.running >= self.work.concurrency and self.work.pool is None:
+            return False
+        return not self.open or not self.min_rows or self._queued_rows >= self.min_rows
+
+    def _pop(self) -> Bundle:
+        bundle = self.queue.popleft()
+        self._queued_rows -= bundle.meta.rows
+        self._queued_bytes -= bundle.meta.size_bytes
+        return bundle
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.queue)
+
+    @property
+    def pooled(self) -> Work | None:
+        return self.work if self.work.pool is not None else None
+
+    @property
+    def held_bytes(self) -> int:
+        return self.out.size_bytes + self._queued_bytes
+
+    def stop(self) -> None:
+        super().stop()
+        self.queue.clear()
+        self._queued_bytes = self._queued_rows = 0
+
+
+class LimitOperator(Operator):
+    """The first rows. What comes before is stopped as soon as there are enough."""
+
+    def __init__(self, source: Operator, rows: int, cut: Work) -> None:
+        super().__init__(f"Limit({rows})", [source])
+        self.left = rows
+        self._cut = cut
+        self._pending: Task | None = None
+        self._number = 0
+
+    def add(self, port: int, bundle: Bundle) -> None:
+        if self.left <= 0 and self._number:
+            return
+        self.rows_in += bundle.meta.rows
+        number, self._number = self._number, self._number + 1
+        if bundle.meta.rows <= self.left:
+            self.out.add(number, bundle)
+            self.out.end(number)
+            self.left -= bundle.meta.rows
+            return
+        self._pending = Task(self, number, self._cut, [bundle], (0, self.left), 1)
+        self.left = 0
+
+    def next_task(self) -> Task | None:
+        task, self._pending = self._pending, None
+        return task
+
+    @property
+    def has_work(self) -> bool:
+        return self._pending is not None
+
+    @property
+    def enough(self) -> bool:
+        """Whether it needs no more input; one block has come, so that the columns are known."""
+        return self.left <= 0 and self._number > 0
+
+
+class UnionOperator(Operator):
+    """Inputs one after the other."""
+
+    def __init__(self, inputs: Sequence[Operator]) -> None:
+        super().__init__("Union", inputs)
+
+    def add(self, port: int, bundle: Bundle) -> None:
+        self.rows_in += bundle.meta.rows
+        self.out.add(port, bundle)
+
+    def input_ended(self, port: int) -> None:
+        super().input_ended(port)
+        self.out.end(port)
+
+
+class GatherOperator(Operator):
+    """Needs to see all of its inputs before it begins: `plan` then says what is to be done with them.
+
+    Args:
+        plan: given the bundles of each input, returns tasks (with keys 0, 1, ... in the order of the output) or bundles as they are.
+    """
+
+    def __init__(
+        self, name: str, inputs: Sequence[Operator], plan: Callable[[Operator, list[list[Bundle]]], list[Task | Bundle]]
+    ) -> None:
+        super().__init__(name, inputs)
+        self._plan = plan
+        self._bundles: list[list[Bundle]] = [[] for _ in inputs]
+        self._tasks: deque[Task] | None = None
+
+    def add(self, port: int, bundle: Bundle) -> None:
+        self.rows_in += bundle.meta.rows
+        self._bundles[port].append(bundle)
+
+    def input_ended(self, port: int) -> None:
+        super().input_ended(port)
+        if not self.open and not self.stopped:
+            self._tasks = deque()
+            for number, each in enumerate(self._plan(self, self._bundles)):
+                if isinstance(each, Task):
+                    each.key = number
+                    self._tasks.append(each)
+                else:
+                    self.out.add(number, each)
+                    self.out.end(number)
+            self._bundles.clear()
+
+    def next_task(self) -> Task | None:
+        return self._tasks.popleft() if self._tasks and not self.stopped else None
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._tasks)
+
+    def stop(self) -> None:
+        super().stop()
+        self._bundles.clear()
+        self._tasks = None
+
+
+class ExchangeOperator(Operator):
+    """All to all: each block is split into parts, and the parts of one number, of all blocks, are merged.
+
+    First, `sample` tasks may look at each block. When the inputs are complete, `prepare` says how many parts there are, and gives the
+    extra arguments of the splits. With one part, nothing is split.
+
+    Args:
+        sample: looks at a block and makes a small one; None: not needed.
+        prepare: given the bundles of each input and the blocks that the samples made, returns the number of parts and, for each
+            input, the extra argument of its splits.
+        split: makes as many blocks as there are parts; one for each input. Its extra argument is (what `prepare` gave, the number
+            of the block).
+        merge: makes the blocks of one part of its pieces, those of each input one after the other; its extra argument is
+            (the number of the part, how many pieces are of each input).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[Operator],
+        prepare: Callable[[list[list[Bundle]], list[Bundle]], tuple[int, list[Any]]],
+        split: Sequence[Work],
+        merge: Work,
+        sample: Work | None = None,
+    ) -> None:
+        super().__init__(name, inputs)
+        self._prepare, self._split, self._merge, self._sample = prepare, split, merge, sample
+        self._bundles: list[list[Bundle]] = [[] for _ in inputs]
+        self._ready: deque[Task] = deque()
+        self._samples: list[Bundle] = []
+        self._sampling = 0
+        self._splitting = 0
+        self._parts: list[list[tuple[int, int, Bundle]]] | None = None
+        self._merging = False
+
+    def add(self, port: int, bundle: Bundle) -> None:
+        self.rows_in += bundle.meta.rows
+        self._bundles[port].append(bundle)
+        if self._sample is not None and bundle.meta.rows:
+            self._sampling += 1
+            self._ready.append(Task(self, ("sample",), self._sample, [bundle], None, 1))
+
+    def input_ended(self, port: int) -> None:
+        super().input_ended(port)
+        self._look()
+
+    def _look(self) -> None:
+        """Go on to the next phase when the one before it is done."""
+        if self.open or self._sampling or self.stopped:
+            return
+        if self._parts is None:
+            self._begin()
+        elif not self._splitting and not self._merging:
+            self._begin_merging()
+
+    def _begin(self) -> None:
+        count, extras = self._prepare(self._bundles, self._samples)
+        self._samples = []
+        self._parts = [[] for _ in range(count)]
+        for port, bundles in enumerate(self._bundles):
+            for at, bundle in enumerate(bundles):
+                if count == 1:
+                    self._parts[0].append((port, at, bundle))
+                elif bundle.meta.rows or at == 0:  # one that is empty has the columns, at least
+                    self._splitting += 1
+                    extra = extras[port], at
+                    self._ready.append(Task(self, ("split", port, at), self._split[port], [bundle], extra, count))
+        self._bundles = []
+        self._look()
+
+    def _begin_merging(self) -> None:
+        assert self._parts is not None
+        self._merging = True
+        for number, part in enumerate(self._parts):
+            part.sort(key=lambda entry: entry[:2])
+            counts = [sum(port == entry[0] for entry in part) for port in range(len(self.inputs))]
+            self._ready.append(Task(self, number, self._merge, [entry[2] for entry in part], (number, counts)))
+        self._parts = []
+
+    def next_task(self) -> Task | None:
+        return self._ready.popleft() if self._ready and not self.stopped else None
+
+    def task_made(self, task: Task, bundle: Bundle) -> None:
+        if isinstance(task.key, int):
+            super().task_made(task, bundle)
+        elif task.key[0] == "sample":
+            self._samples.append(bundle)
+        else:
+            assert self._parts is not None
+            self._parts[task.made_blocks].append((task.key[1], task.key[2], bundle))
+
+    def task_ended(self, task: Task) -> None:
+        if isinstance(task.key, int):
+            super().task_ended(task)
+            return
+        if task.key[0] == "sample":
+            self._sampling -= 1
+        else:
+            self._splitting -= 1
+        self._look()
+
+    @property
+    def has_work(self) -> bool:
+        return not self._merging or bool(self._ready)
+
+    def urgent(self, task: Task) -> bool:
+        return not isinstance(task.key, int) or super().urgent(task)
+
+    def stop(self) -> None:
+        super().stop()
+        self._bundles = []
+        self._ready.clear()
+        self._parts = []

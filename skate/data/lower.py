@@ -1,0 +1,367 @@
+"""From the logical plan to operators that run.
+
+Neighbours that work on one block at a time are fused: a source and all such operators after it are one task for each block, so that
+nothing is stored in between. What breaks a chain: everything that needs several blocks, an actor pool, other task options.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import exchange, plan
+from .block import Block, BlockMeta
+from .context import DataContext
+from .execution.operators import (
+    Bundle,
+    ExchangeOperator,
+    GatherOperator,
+    InputOperator,
+    LimitOperator,
+    MapOperator,
+    Operator,
+    Task,
+    UnionOperator,
+    Work,
+)
+from .functions import Transform, batch_transform, chain, row_transform
+from .sources.source import read_all
+
+PARTITION_BYTES = 128 << 20
+"""What a part of an exchange should have."""
+SMALL_EXCHANGE_BYTES = 64 << 20
+"""What is not more than this is not cut."""
+
+
+@dataclass
+class Chain:
+    """Operators that are being fused."""
+
+    name: str
+    source: Operator
+    transforms: list[Transform] = field(default_factory=list)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int | None = None
+    pool: Any = None
+    min_rows: int = 0
+
+    def fits(self, options: Mapping[str, Any], pool: Any, concurrency: int | None) -> bool:
+        """Whether an operator with these can be a part of it."""
+        if pool is not None or self.pool is not None:
+            return pool is not None and not self.transforms
+        if concurrency is not None and self.concurrency is not None and concurrency != self.concurrency:
+            return False
+        return not options or not self.options or dict(options) == dict(self.options)
+
+
+class Lowering:
+    """Makes the operators of one plan.
+
+    Args:
+        context: the settings.
+        parallelism: into how many blocks a source is cut that says nothing itself.
+    """
+
+    def __init__(self, context: DataContext, parallelism: int) -> None:
+        self.context = context
+        self.parallelism = parallelism
+
+    def lower(self, node: plan.Node) -> Operator:
+        """The operator whose output is the node's rows."""
+        return self._close(self._lower(node))
+
+    def _lower(self, node: plan.Node) -> Chain | Operator:
+        make: Callable[[Any], Chain | Operator] = getattr(self, f"_{type(node).__name__.lower()}")
+        return make(node)
+
+    # ------------------------------------------------------------ chains
+
+    def _close(self, made: Chain | Operator) -> Operator:
+        """The operator of a chain that nothing is added to any more."""
+        if isinstance(made, Operator):
+            return made
+        if not made.transforms:
+            return made.source
+        work = self._work(made.name, _on_blocks(chain(made.transforms)), made.options, made.concurrency, made.pool)
+        return MapOperator(made.name, made.source, work, made.min_rows)
+
+    def _work(
+        self,
+        name: str,
+        run: Callable[..., Any],
+        options: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
+        pool: Any = None,
+    ) -> Work:
+        return Work(name, run, options or {}, self.context.target_max_block_size, concurrency, pool)
+
+    def _extend(
+        self,
+        below: plan.Node,
+        label: str,
+        transform: Transform,
+        options: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
+        pool: Any = None,
+        min_rows: int = 0,
+    ) -> Chain:
+        made = self._lower(below)
+        options = options or {}
+        if isinstance(made, Chain) and made.fits(options, pool, concurrency) and (not min_rows or not made.transforms):
+            made.name = f"{made.name}->{label}" if made.name else label
+            made.transforms.append(transform)
+            made.options = made.options or options
+            made.concurrency = made.concurrency or concurrency
+            made.pool = made.pool or pool
+            made.min_rows = max(made.min_rows, min_rows)
+            return made
+        return Chain(label, self._close(made), [transform], options, concurrency, pool, min_rows)
+
+    def _read(self, node: plan.Read) -> Chain:
+        tasks = node.source.tasks(node.blocks or self.parallelism)
+        source = InputOperator(node.label, [Bundle(task, task.meta) for task in tasks])
+        return Chain(node.label, source, [read_all], node.options, node.concurrency)  # type: ignore[list-item]
+
+    def _blocks(self, node: plan.Blocks) -> Chain:
+        return Chain("", InputOperator(node.label, [Bundle(*each) for each in node.blocks]))
+
+    def _mapfunction(self, node: plan.MapFunction) -> Chain:
+        if node.kind == "map_batches":
+            transform = batch_transform(node.function, node.batch_size, node.batch_format, node.label)
+        else:
+            transform = row_transform(node.function, node.kind, node.label)
+        min_rows = node.batch_size or 0
+        return self._extend(node.input, node.label, transform, node.options, node.concurrency, node.pool, min_rows)
+
+    def _project(self, node: plan.Project) -> Chain:
+        from .expressions import project
+
+        return self._extend(node.input, node.label, project(node))
+
+    def _filterexpr(self, node: plan.FilterExpr) -> Chain:
+        from .expressions import filter_rows
+
+        return self._extend(node.input, node.label, filter_rows(node.predicate))
+
+    def _sample(self, node: plan.Sample) -> Chain:
+        return self._extend(node.input, node.label, _sampler(node.fraction, self._seed(node.seed)))
+
+    def _write(self, node: plan.Write) -> Chain:
+        return self._extend(node.input, node.label, node.sink.transform(), node.options, node.concurrency)
+
+    # ------------------------------------------------------------ the others
+
+    def _limit(self, node: plan.Limit) -> Operator:
+        below = self._lower(node.input)
+        return LimitOperator(self._close(below), node.rows, self._work("Limit", exchange.cut))
+
+    def _union(self, node: plan.Union) -> Operator:
+        return UnionOperator([self.lower(part) for part in node.parts])
+
+    def _repartition(self, node: plan.Repartition) -> Operator:
+        work = self._work("Repartition", exchange.gather)._replace(target_bytes=1 << 62)
+        return GatherOperator(node.label, [self.lower(node.input)], partial(_repartition, node, work))
+
+    def _shuffleblocks(self, node: plan.ShuffleBlocks) -> Operator:
+        seed = self._seed(node.seed)
+
+        def shuffled(operator: Operator, bundles: list[list[Bundle]]) -> list[Task | Bundle]:
+            order = np.random.default_rng(seed).permutation(len(bundles[0]))
+            return [bundles[0][at] for at in order]
+
+        return GatherOperator(node.label, [self.lower(node.input)], shuffled)
+
+    def _zip(self, node: plan.Zip) -> Operator:
+        work = self._work("Zip", _zip_pieces)._replace(target_bytes=1 << 62)
+        return GatherOperator(node.label, [self.lower(node.left), self.lower(node.right)], partial(_align, work))
+
+    def _shuffle(self, node: plan.Shuffle) -> Operator:
+        seed = self._seed(node.seed)
+
+        def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
+            parts = node.blocks or self._parts(bundles, len(bundles[0]))
+            return parts, [parts]
+
+        return ExchangeOperator(
+            node.label,
+            [self.lower(node.input)],
+            prepare,
+            [self._work("Shuffle(split)", exchange.split_random(seed))],
+            self._work("Shuffle(merge)", exchange.merge_random(seed)),
+        )
+
+    def _sort(self, node: plan.Sort) -> Operator:
+        keys, descending = node.keys, node.descending
+
+        def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
+            parts = self._parts(bundles, len(bundles[0]))
+            if parts == 1 or not samples:
+                return 1, [None]
+            found = exchange.blocks.concat(_here([bundle.block for bundle in samples]))
+            return parts, [exchange.boundaries(found, keys, descending, parts)]
+
+        return ExchangeOperator(
+            node.label,
+            [self.lower(node.input)],
+            prepare,
+            [self._work("Sort(split)", exchange.split_sorted(keys, descending))],
+            self._work("Sort(merge)", exchange.merge_sorted(keys, descending)),
+            self._work("Sort(sample)", exchange.sample(keys)),
+        )
+
+    def _aggregate(self, node: plan.Aggregate) -> Operator:
+        from .aggregate import Aggregation
+
+        aggregation = Aggregation(node.keys, node.aggregates)
+        below = self._extend(node.input, "Aggregate(first)", aggregation.first)
+        return self._by_key(node, [self._close(below)], [node.keys], exchange.merge_with(aggregation.last))
+
+    def _mapgroups(self, node: plan.MapGroups) -> Operator:
+        run = batch_transform(node.function, None, node.batch_format, node.label)
+        keys = node.keys
+
+        def each(block: Block) -> Iterator[Block]:
+            return run(exchange.groups(block, keys) if keys else iter((block,)))
+
+        source = self.lower(node.input)
+        return self._by_key(node, [source], [keys], exchange.merge_with(each), node.options)
+
+    def _join(self, node: plan.Join) -> Operator:
+        from .join import join
+
+        sources = [self.lower(node.left), self.lower(node.right)]
+        merge = exchange.merge_join(
+            partial(join, node.how, node.left_keys, node.right_keys, (node.left_suffix, node.right_suffix))
+        )
+        return self._by_key(node, sources, [node.left_keys, node.right_keys], merge)
+
+    def _by_key(
+        self,
+        node: Any,
+        sources: list[Operator],
+        keys: Sequence[Sequence[str]],
+        merge: Callable[..., Iterator[Block]],
+        options: Mapping[str, Any] | None = None,
+    ) -> Operator:
+        def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
+            parts = node.partitions or self._parts(bundles, 1)
+            parts = 1 if not all(keys) else parts
+            return parts, [parts] * len(bundles)
+
+        splits = [self._work(f"{node.label}(split)", exchange.split_by_key(each)) for each in keys]
+        return ExchangeOperator(
+            node.label, sources, prepare, splits, self._work(f"{node.label}(merge)", merge, options)
+        )
+
+    def _parts(self, bundles: list[list[Bundle]], wanted: int) -> int:
+        """Into how many parts an exchange cuts its inputs."""
+        if self.context.shuffle_partitions is not None:
+            return self.context.shuffle_partitions
+        total = sum(bundle.meta.size_bytes for each in bundles for bundle in each)
+        if total <= SMALL_EXCHANGE_BYTES:
+            return max(1, min(wanted, self.parallelism)) if total > SMALL_EXCHANGE_BYTES // 16 else 1
+        target = min(PARTITION_BYTES, self.context.target_max_block_size)
+        return max(min(wanted, self.parallelism), -(-total // target))
+
+    def _seed(self, given: int | None) -> int:
+        if given is not None:
+            return given
+        return self.context.seed if self.context.seed is not None else int.from_bytes(os.urandom(6), "little")
+
+
+def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
+    """What a task runs: the transform over all blocks that it is given."""
+
+    def run(extra: Any, *inputs: Any) -> Iterator[Block]:
+        return transform(iter(inputs))
+
+    return run
+
+
+def _here(found: list[Any]) -> list[Block]:
+    """Small blocks, wherever they are, as tables."""
+    from ..api.objects import get
+    from ..client.refs import ObjectRef
+
+    return [get(each) if isinstance(each, ObjectRef) else each for each in found]
+
+
+def _sampler(fraction: float, seed: int) -> Transform:
+    def run(source: Iterator[Block]) -> Iterator[Block]:
+        for number, block in enumerate(source):
+            chosen = np.random.default_rng((seed, number, block.num_rows)).random(block.num_rows) < fraction
+            yield block.filter(chosen)
+
+    return run
+
+
+def _repartition(
+    node: plan.Repartition, work: Work, operator: Operator, inputs: list[list[Bundle]]
+) -> list[Task | Bundle]:
+    """Cut and join blocks so that there are as many as wanted; what fits already goes on as it is."""
+    total = sum(bundle.meta.rows for bundle in inputs[0])
+    if node.rows is not None:
+        cuts = [*range(0, total, node.rows), total] if total else [0, 0]
+    else:
+        assert node.blocks is not None
+        cuts = [total * at // node.blocks for at in range(node.blocks + 1)]
+    return [_piece(operator, work, inputs[0], first, last) for first, last in zip(cuts, cuts[1:], strict=False)]
+
+
+def _overlaps(bundles: Sequence[Bundle], first: int, last: int) -> tuple[list[Bundle], list[tuple[int, int]]]:
+    """The blocks that have rows `first` to `last` of all, and which of their rows these are."""
+    found: list[Bundle] = []
+    ranges: list[tuple[int, int]] = []
+    at = 0
+    for bundle in bundles:
+        start, stop = max(first, at), min(last, at + bundle.meta.rows)
+        if start < stop:
+            found.append(bundle)
+            ranges.append((start - at, stop - at))
+        at += bundle.meta.rows
+    if not found and bundles:
+        found, ranges = [bundles[0]], [(0, 0)]
+    return found, ranges
+
+
+def _piece(operator: Operator, work: Work, bundles: Sequence[Bundle], first: int, last: int) -> Task | Bundle:
+    found, ranges = _overlaps(bundles, first, last)
+    if len(found) == 1 and ranges[0] == (0, found[0].meta.rows) and first < last:
+        return found[0]
+    return Task(operator, None, work, found, ranges)
+
+
+def _align(work: Work, operator: Operator, inputs: list[list[Bundle]]) -> list[Task | Bundle]:
+    """A task for each block on the left, with the rows on the right that stand beside it."""
+    left, right = inputs
+    totals = [sum(bundle.meta.rows for bundle in side) for side in inputs]
+    if totals[0] != totals[1]:
+        raise ValueError(f"zip needs as many rows on both sides: {totals[0]} on the left, {totals[1]} on the right")
+    tasks: list[Task | Bundle] = []
+    at = 0
+    for bundle in left:
+        found, ranges = _overlaps(right, at, at + bundle.meta.rows)
+        tasks.append(Task(operator, None, work, [bundle, *found], ranges))
+        at += bundle.meta.rows
+    return tasks
+
+
+def _zip_pieces(ranges: Sequence[tuple[int, int]], left: Block, *right: Block) -> Iterator[Block]:
+    other = next(exchange.gather(ranges, *right))
+    for name, values in zip(other.column_names, other.columns, strict=True):
+        new, number = name, 0
+        while new in left.column_names:
+            number += 1
+            new = f"{name}_{number}"
+        left = left.append_column(new, values)
+    yield left
+
+
+def empty_meta(schema: Any) -> BlockMeta:
+    """Of a block without rows."""
+    return BlockMeta(0, 0, schema)

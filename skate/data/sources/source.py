@@ -1,0 +1,66 @@
+"""Where rows come from: what a source must say, and what it may do better than reading everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from ..block import Block, BlockMeta
+
+if TYPE_CHECKING:
+    from ..expressions import Expr
+
+NO_SCHEMA = pa.schema([])
+
+
+class ReadTask(NamedTuple):
+    """A part of a source. `meta` is what is known before reading: -1 rows, and no columns, if nothing is."""
+
+    read: Callable[[], Iterator[Block]]
+    meta: BlockMeta
+
+
+class Source:
+    """A source of rows. Subclasses are picklable, and cheap to make: nothing is read before `tasks`."""
+
+    name = "Source"
+
+    def tasks(self, wanted: int) -> list[ReadTask]:
+        """The parts that can be read on their own, about `wanted` of them if the source can be cut."""
+        raise NotImplementedError
+
+    def schema(self) -> pa.Schema | None:
+        """The columns, if they can be known without reading rows."""
+        return None
+
+    def count(self) -> int | None:
+        """The number of rows, if it can be known without reading them."""
+        return None
+
+    def size_bytes(self) -> int | None:
+        """About how many bytes the blocks will take, if that is known."""
+        return None
+
+    def files(self) -> Sequence[str]:
+        """The files that it reads."""
+        return ()
+
+    def with_columns(self, columns: Sequence[str]) -> Source | None:
+        """The source with only these columns, in this order; None: it has to read all."""
+        return None
+
+    def with_filter(self, predicate: Expr) -> Source | None:
+        """The source with only the rows for which the predicate is true, exactly; None: it has to read all."""
+        return None
+
+    def with_limit(self, rows: int) -> Source | None:
+        """The source with at least the first `rows` rows, if there are so many, and perhaps more; None: no use."""
+        return None
+
+
+def read_all(source: Iterator[ReadTask]) -> Iterator[Block]:
+    """The first transform of a task that reads."""
+    for task in source:
+        yield from task.read()
