@@ -18,4 +18,12 @@ def from_items(items: list[object], *, override_num_blocks: int | None = None) -
     return Dataset(Read(Items(items), override_num_blocks))
 
 
+def read_csv(paths, **options):
+    """CSV files."""
+    from .sources.csv import CSV
+    from .sources.files import find
+
+    return Dataset(Read(CSV(find(paths, ["csv"]), **options)))
+
+
 __all__ = ["DataContext", "Dataset", "from_items", "range"]

@@ -1,0 +1,24 @@
+"""What goes wrong with datasets, beside what users' functions raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..api.arity import closest
+
+
+class ColumnNotFoundError(KeyError):
+    """A column was named that is not there; the message has those that are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def no_column(name: str, existing: Iterable[str]) -> ColumnNotFoundError:
+    """The error for a column that is not there."""
+    names = list(existing)
+    close = closest(name, names)
+    hint = f" Did you mean {close!r}?" if close else ""
+    return ColumnNotFoundError(
+        f"there is no column {name!r}.{hint} The columns are {', '.join(map(repr, names)) or 'none'}."
+    )
