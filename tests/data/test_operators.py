@@ -1,0 +1,203 @@
+"""The operators and the executor, without processes: tasks end in any order, blocks are numbers of rows."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import given, settings, strategies as st
+
+from skate.data.block import BlockMeta
+from skate.data.execution.executor import Accepts, Execution
+from skate.data.execution.operators import (
+    Bundle,
+    ExchangeOperator,
+    GatherOperator,
+    InputOperator,
+    LimitOperator,
+    MapOperator,
+    Operator,
+    Task,
+    UnionOperator,
+    Work,
+)
+
+NO_SCHEMA = pa.schema([])
+
+
+def bundle(values: Iterable[int]) -> Bundle:
+    """A block is a tuple of numbers; each takes one byte."""
+    block = tuple(values)
+    return Bundle(block, BlockMeta(len(block), len(block), NO_SCHEMA))
+
+
+class Shuffled:
+    """Runs up to `slots` tasks, and tells of their blocks in random order between tasks."""
+
+    def __init__(self, seed: int, slots: int) -> None:
+        self.random = random.Random(seed)
+        self.slots = slots
+        self.running: dict[Task, deque[Any]] = {}
+        self.most = 0
+        self.cancelled = 0
+        self.closed = False
+
+    def has_room(self, operator: Operator) -> bool:
+        return len(self.running) < self.slots
+
+    def start(self, task: Task) -> None:
+        made = task.work.run(task.extra, *(each.block for each in task.inputs))
+        self.running[task] = deque(bundle(block) for block in made)
+        self.most = max(self.most, len(self.running))
+
+    def poll(self, accepts: Accepts, wait: bool) -> list[tuple[Task, Bundle | None]]:
+        able = [task for task, made in self.running.items() if not made or accepts(task)]
+        if wait:
+            assert able, "nothing would ever happen"
+        if not able:
+            return []
+        task = self.random.choice(able)
+        made = self.running[task]
+        if made:
+            return [(task, made.popleft())]
+        del self.running[task]
+        return [(task, None)]
+
+    def operator_ended(self, operator: Operator) -> None:
+        assert not any(task.operator is operator for task in self.running)
+
+    def cancel(self, operator: Operator) -> list[Task]:
+        mine = [task for task in self.running if task.operator is operator]
+        for task in mine:
+            del self.running[task]
+        self.cancelled += len(mine)
+        return mine
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def work(run: Any, **options: Any) -> Work:
+    return Work("work", run, {}, 1 << 30, **options)
+
+
+def each_plus(number: int) -> Work:
+    """Adds, and makes a block of every two numbers."""
+
+    def run(extra: Any, *blocks: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
+        values = [value + number for block in blocks for value in block]
+        return [tuple(values[at : at + 2]) for at in range(0, len(values), 2)] or [()]
+
+    return work(run)
+
+
+def numbers(execution: Execution) -> list[int]:
+    return [value for found in execution for value in found.block]
+
+
+SIZES = st.lists(st.integers(0, 6), min_size=1, max_size=12)
+RUNS = st.tuples(st.integers(0, 1 << 20), st.integers(1, 5), st.integers(1, 40))
+
+
+def source(sizes: list[int], first: int = 0) -> InputOperator:
+    bundles = []
+    for size in sizes:
+        bundles.append(bundle(range(first, first + size)))
+        first += size
+    return InputOperator("Input", bundles)
+
+
+@given(SIZES, RUNS, st.integers(0, 7))
+def test_maps_keep_the_order_whatever_ends_first(sizes: list[int], run: tuple[int, int, int], min_rows: int) -> None:
+    seed, slots, budget = run
+    first = MapOperator("first", source(sizes), each_plus(10), min_rows)
+    second = MapOperator("second", first, each_plus(100))
+    runner = Shuffled(seed, slots)
+    assert numbers(Execution(second, runner, budget)) == [value + 110 for value in range(sum(sizes))]
+    assert runner.most <= slots and not runner.running and runner.closed
+
+
+@given(SIZES, RUNS, st.integers(0, 30))
+def test_a_limit_takes_the_first_rows_and_stops_what_comes_before(
+    sizes: list[int], run: tuple[int, int, int], rows: int
+) -> None:
+    seed, slots, budget = run
+    cut = work(lambda extra, block: [block[extra[0] : extra[1]]])
+    limit = LimitOperator(MapOperator("map", source(sizes), each_plus(0)), rows, cut)
+    last = MapOperator("last", limit, each_plus(1))
+    runner = Shuffled(seed, slots)
+    assert numbers(Execution(last, runner, budget)) == [value + 1 for value in range(sum(sizes))][:rows]
+    assert not runner.running
+
+
+@given(st.lists(SIZES, min_size=1, max_size=3), RUNS)
+def test_a_union_is_one_input_after_the_other(parts: list[list[int]], run: tuple[int, int, int]) -> None:
+    seed, slots, budget = run
+    first = 0
+    inputs = []
+    for sizes in parts:
+        inputs.append(MapOperator("map", source(sizes, first), each_plus(0)))
+        first += sum(sizes)
+    assert numbers(Execution(UnionOperator(inputs), Shuffled(seed, slots), budget)) == list(range(first))
+
+
+@given(st.lists(SIZES, min_size=1, max_size=2), RUNS, st.integers(1, 5), st.booleans())
+def test_an_exchange_brings_every_row_to_its_part(
+    sides: list[list[int]], run: tuple[int, int, int], parts: int, sampled: bool
+) -> None:
+    seed, slots, budget = run
+
+    def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
+        if sampled:
+            assert len(samples) == sum(-(-size // 2) for sizes in sides for size in sizes)
+        return parts, [parts] * len(bundles)
+
+    def split(extra: Any, block: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [tuple(value for value in block if value % extra[0] == part) for part in range(extra[0])]
+
+    def merge(extra: Any, *pieces: tuple[int, ...]) -> list[tuple[int, ...]]:
+        part, counts = extra
+        assert sum(counts) == len(pieces)
+        values = [value for piece in pieces for value in piece]
+        assert all(value % parts == part for value in values)
+        return [tuple(sorted(values))]
+
+    inputs = [MapOperator("map", source(sizes, 1000 * at), each_plus(0)) for at, sizes in enumerate(sides)]
+    sample = work(lambda extra, block: [block[:1]]) if sampled else None
+    exchange = ExchangeOperator("exchange", inputs, prepare, [work(split)] * len(sides), work(merge), sample)
+    found = numbers(Execution(exchange, Shuffled(seed, slots), budget))
+    wanted = [1000 * at + value for at, sizes in enumerate(sides) for value in range(sum(sizes))]
+    assert found == sorted(wanted, key=lambda value: (value % parts, value))
+
+
+@given(SIZES, RUNS)
+def test_what_sees_all_of_its_input_may_give_it_on_in_any_order(sizes: list[int], run: tuple[int, int, int]) -> None:
+    seed, slots, budget = run
+
+    def plan(operator: Operator, bundles: list[list[Bundle]]) -> list[Task | Bundle]:
+        return [
+            Task(operator, None, each_plus(0), [each]) if at % 2 else each for at, each in enumerate(reversed(bundles[0]))
+        ]
+
+    gather = GatherOperator("gather", [source(sizes)], plan)
+    found = [each.block for each in Execution(gather, Shuffled(seed, slots), budget) if each.block]
+    assert sorted(value for block in found for value in block) == list(range(sum(sizes)))
+    firsts = [block[0] for block in found]
+    assert firsts == sorted(firsts, reverse=True) or any(len(block) == 2 for block in found)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 1 << 20), st.integers(1, 4), st.integers(10, 100))
+def test_sources_wait_while_nobody_takes_what_is_there(seed: int, slots: int, budget: int) -> None:
+    """The consumer takes nothing: what is made stays near the budget."""
+    mapped = MapOperator("map", source([4] * 200), each_plus(0))
+    execution = Execution(mapped, Shuffled(seed, slots), budget)
+    for _ in range(2000):
+        execution.advance(wait=False)
+    running = sum(len(blocks) for blocks in execution.runner.running.values())  # type: ignore[attr-defined]
+    assert execution.ready_bytes <= budget + 4 * slots
+    assert running <= 2 * slots
+    assert numbers(execution) == list(range(800))
