@@ -26,4 +26,14 @@ def read_csv(paths, **options):
     return Dataset(Read(CSV(find(paths, ["csv"]), **options)))
 
 
+def read_parquet(paths, **options):
+    """Parquet files."""
+    import os
+    from .sources.parquet import Parquet
+    from .sources.files import find
+
+    root = paths if isinstance(paths, str) and os.path.isdir(paths) else None
+    return Dataset(Read(Parquet(find(paths, ["parquet"]), root=root, **options)))
+
+
 __all__ = ["DataContext", "Dataset", "from_items", "range"]

@@ -54,6 +54,11 @@ class Expr:
         return self
 
     @property
+    def pure(self) -> bool:
+        """Whether it may be computed elsewhere, several times or not at all: a user's function may not."""
+        return all(child.pure for child in self.children())
+
+    @property
     def name(self) -> str:
         """What the column is called that it makes, if nobody says."""
         names = [child.name for child in self.children() if child.columns()]
@@ -369,6 +374,10 @@ class Udf(Expr):
             raise
         column = blocks.column(found)
         return column if self.return_dtype is None else column.cast(self.return_dtype)
+
+    @property
+    def pure(self) -> bool:
+        return False
 
     def substitute(self, columns: dict[_str, Expr]) -> Expr:
         return Udf(self.fn, tuple(arg.substitute(columns) for arg in self.args), self.return_dtype)

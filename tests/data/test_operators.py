@@ -179,7 +179,8 @@ def test_what_sees_all_of_its_input_may_give_it_on_in_any_order(sizes: list[int]
 
     def plan(operator: Operator, bundles: list[list[Bundle]]) -> list[Task | Bundle]:
         return [
-            Task(operator, None, each_plus(0), [each]) if at % 2 else each for at, each in enumerate(reversed(bundles[0]))
+            Task(operator, None, each_plus(0), [each]) if at % 2 else each
+            for at, each in enumerate(reversed(bundles[0]))
         ]
 
     gather = GatherOperator("gather", [source(sizes)], plan)

@@ -54,6 +54,9 @@ class Range(Source):
     def count(self) -> int:
         return self.rows
 
+    def count_at_most(self) -> int:
+        return self.rows
+
     def size_bytes(self) -> int:
         return self.rows * self._row_bytes()
 
@@ -84,6 +87,9 @@ class Items(Source):
         ]
 
     def count(self) -> int:
+        return len(self.items)
+
+    def count_at_most(self) -> int:
         return len(self.items)
 
     def size_bytes(self) -> int:

@@ -39,6 +39,15 @@ class Source:
         """The number of rows, if it can be known without reading them."""
         return None
 
+    def count_at_most(self) -> int | None:
+        """A bound on the number of rows that costs nothing to tell; None: there is none."""
+        return None
+
+    @property
+    def can_select(self) -> bool:
+        """Whether `with_columns` is of use and its schema is cheap to get."""
+        return type(self).with_columns is not Source.with_columns
+
     def size_bytes(self) -> int | None:
         """About how many bytes the blocks will take, if that is known."""
         return None
