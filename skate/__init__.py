@@ -74,7 +74,7 @@ _LAZY = {
 }
 """Public names and where they are."""
 
-_LAZY_MODULES = ("actor", "exceptions", "remote_function", "runtime_context", "util")
+_LAZY_MODULES = ("actor", "data", "exceptions", "remote_function", "runtime_context", "util")
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,7 @@ PURE = (
     "head/policy.py",
     "wire/labels.py",
     "store/ranges.py",
+    "data/execution/operators.py",
 )
 """They decide, and get all they know as arguments."""
 
@@ -60,6 +61,7 @@ ROOMS: dict[str, set[str]] = {
     "store": set(),
     "wire": set(),
     "util": {"api", "client", "exceptions"},
+    "data": {"api", "client", "exceptions"},
     "testing": {"client", "head", "node", "wire", "exceptions", "version"},
     "cli": {"api", "client", "exceptions", "version"},
 }

@@ -8,7 +8,7 @@ from .plan import Read
 from .sources.generated import Items, Range
 
 
-def range(n: int, *, override_num_blocks: int | None = None) -> Dataset:  # noqa: A001
+def range(n: int, *, override_num_blocks: int | None = None) -> Dataset:
     """The integers from 0 to n - 1, as column "id"."""
     return Dataset(Read(Range(n), override_num_blocks))
 
@@ -29,8 +29,9 @@ def read_csv(paths, **options):
 def read_parquet(paths, **options):
     """Parquet files."""
     import os
-    from .sources.parquet import Parquet
+
     from .sources.files import find
+    from .sources.parquet import Parquet
 
     root = paths if isinstance(paths, str) and os.path.isdir(paths) else None
     return Dataset(Read(Parquet(find(paths, ["parquet"]), root=root, **options)))

@@ -339,7 +339,7 @@ def conform(block: Block, schema: pa.Schema) -> Block:
 
 def nulls(count: int, kind: pa.DataType) -> pa.Array:
     """A column of nulls."""
-    if isinstance(kind, pa.ExtensionType) or isinstance(kind, pa.BaseExtensionType):
+    if isinstance(kind, (pa.ExtensionType, pa.BaseExtensionType)):
         return pa.ExtensionArray.from_storage(kind, pa.nulls(count, kind.storage_type))
     return pa.nulls(count, kind)
 

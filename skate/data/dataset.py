@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from . import block as blocks, plan
 from .batches import check_format, rebatch, to_batch
-from .block import Block, BlockMeta
 from .context import DataContext
 from .functions import UserFunction
 from .run import blocks_of, execute, table

@@ -6,6 +6,7 @@ the same blocks.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ def split_random(seed: int) -> Callable[..., list[Block]]:
         cuts = [block.num_rows * at // parts for at in range(parts + 1)]
         # The parts that get one row more are other ones for every block.
         turn = number % parts
-        pieces = [block.take(order[first:last]) for first, last in zip(cuts, cuts[1:], strict=False)]
+        pieces = [block.take(order[first:last]) for first, last in itertools.pairwise(cuts)]
         return pieces[turn:] + pieces[:turn]
 
     return split
@@ -102,7 +103,7 @@ def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..
         limits, _ = extra
         ordered = sort_block(block, keys, descending)
         cuts = [0, *_places(ordered, limits, keys, descending), ordered.num_rows]
-        return [ordered.slice(first, last - first) for first, last in zip(cuts, cuts[1:], strict=False)]
+        return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
 
     return split
 
@@ -139,7 +140,7 @@ def split_by_key(keys: Sequence[str]) -> Callable[..., list[Block]]:
         order = np.argsort(part, kind="stable")
         ordered = block.take(order)
         cuts = np.searchsorted(part[order], np.arange(parts + 1, dtype=np.uint64))
-        return [ordered.slice(first, last - first) for first, last in zip(cuts, cuts[1:], strict=False)]
+        return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
 
     return split
 
@@ -175,5 +176,5 @@ def groups(block: Block, keys: Sequence[str]) -> Iterator[Block]:
         nulls = pc.not_equal(values.slice(1).is_null(), values.slice(0, len(values) - 1).is_null())
         changes |= np.asarray(pc.or_(pc.fill_null(differs, False), nulls))
     cuts: list[Any] = [0, *(np.flatnonzero(changes) + 1).tolist(), block.num_rows]
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         yield ordered.slice(first, last - first)

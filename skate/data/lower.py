@@ -6,6 +6,7 @@ nothing is stored in between. What breaks a chain: everything that needs several
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -310,7 +311,7 @@ def _repartition(
     else:
         assert node.blocks is not None
         cuts = [total * at // node.blocks for at in range(node.blocks + 1)]
-    return [_piece(operator, work, inputs[0], first, last) for first, last in zip(cuts, cuts[1:], strict=False)]
+    return [_piece(operator, work, inputs[0], first, last) for first, last in itertools.pairwise(cuts)]
 
 
 def _overlaps(bundles: Sequence[Bundle], first: int, last: int) -> tuple[list[Bundle], list[tuple[int, int]]]:

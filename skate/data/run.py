@@ -52,17 +52,16 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
         if isinstance(each, plan.MapFunction):
             if each.pool is not None or each.function.is_class or each.options or each.concurrency is not None:
                 return False
-        elif isinstance(each, (plan.Write, plan.MapGroups)):
-            if each.options:
-                return False
+        elif isinstance(each, (plan.Write, plan.MapGroups)) and each.options:
+            return False
         if isinstance(each, plan.Read):
             size = each.source.size_bytes()
             if size is None or each.options:
                 return False
             total += size
             leaves += 1
-            parallel |= (
-                (each.blocks or 0) > 1 or _has_functions(node) and len(each.source.tasks(os.cpu_count() or 1)) > 1
+            parallel |= (each.blocks or 0) > 1 or (
+                _has_functions(node) and len(each.source.tasks(os.cpu_count() or 1)) > 1
             )
         elif isinstance(each, plan.Blocks):
             if any(not isinstance(block, Block) for block, _ in each.blocks):

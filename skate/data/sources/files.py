@@ -135,7 +135,7 @@ def _expand_remote(path: str, extensions: Sequence[str] | None, filesystem: Any)
     elif filesystem.isfile(inner):
         infos = [filesystem.info(inner)]
     else:
-        infos = [info for info in filesystem.find(inner, detail=True).values()]
+        infos = list(filesystem.find(inner, detail=True).values())
         ends = None if extensions is None else tuple(f".{each.lstrip('.').lower()}" for each in extensions)
         infos = [info for info in infos if ends is None or _bare(info["name"]).endswith(ends)]
     files = sorted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -30,7 +31,7 @@ class Range(Source):
         each = self._row_bytes()
         return [
             ReadTask(partial(self._read, first, last), BlockMeta(last - first, (last - first) * each, self.schema()))
-            for first, last in zip(cuts, cuts[1:], strict=False)
+            for first, last in itertools.pairwise(cuts)
         ]
 
     def _row_bytes(self) -> int:
@@ -83,7 +84,7 @@ class Items(Source):
             ReadTask(
                 partial(_read_items, self.items[first:last]), BlockMeta(last - first, (last - first) * 64, NO_SCHEMA)
             )
-            for first, last in zip(cuts, cuts[1:], strict=False)
+            for first, last in itertools.pairwise(cuts)
         ]
 
     def count(self) -> int:
