@@ -1,7 +1,8 @@
 """From the logical plan to operators that run.
 
-Neighbours that work on one block at a time are fused: a source and all such operators after it are one task for each block, so that
-nothing is stored in between. What breaks a chain: everything that needs several blocks, an actor pool, other task options.
+Neighbours that work on one block at a time are fused: a source and all such operators after it are one task for each block,
+so that nothing is stored in between. What breaks a chain: everything that needs several blocks, an actor pool, other task
+options.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import exchange, plan
+from . import block as blocks, exchange, plan
 from .block import Block, BlockMeta
 from .context import DataContext
 from .execution.operators import (
@@ -30,7 +31,7 @@ from .execution.operators import (
     UnionOperator,
     Work,
 )
-from .functions import Transform, batch_transform, chain, row_transform
+from .functions import Transform, UserFunction, batch_transform, chain, row_transform
 from .sources.source import read_all
 
 PARTITION_BYTES = 128 << 20
@@ -50,6 +51,8 @@ class Chain:
     concurrency: int | None = None
     pool: Any = None
     min_rows: int = 0
+    functions: list[UserFunction] = field(default_factory=list)
+    """Those of users, in the transforms."""
 
     def fits(self, options: Mapping[str, Any], pool: Any, concurrency: int | None) -> bool:
         """Whether an operator with these can be a part of it."""
@@ -89,6 +92,8 @@ class Lowering:
         if not made.transforms:
             return made.source
         work = self._work(made.name, _on_blocks(chain(made.transforms)), made.options, made.concurrency, made.pool)
+        if made.pool is not None:
+            work = work._replace(prepare=partial(_prepare, made.functions))
         return MapOperator(made.name, made.source, work, made.min_rows)
 
     def _work(
@@ -126,7 +131,7 @@ class Lowering:
     def _read(self, node: plan.Read) -> Chain:
         tasks = node.source.tasks(node.blocks or self.parallelism)
         source = InputOperator(node.label, [Bundle(task, task.meta) for task in tasks])
-        return Chain(node.label, source, [read_all], node.options, node.concurrency)  # type: ignore[list-item]
+        return Chain(node.label, source, [read_all], node.options, node.concurrency)
 
     def _blocks(self, node: plan.Blocks) -> Chain:
         return Chain("", InputOperator(node.label, [Bundle(*each) for each in node.blocks]))
@@ -137,7 +142,9 @@ class Lowering:
         else:
             transform = row_transform(node.function, node.kind, node.label)
         min_rows = node.batch_size or 0
-        return self._extend(node.input, node.label, transform, node.options, node.concurrency, node.pool, min_rows)
+        made = self._extend(node.input, node.label, transform, node.options, node.concurrency, node.pool, min_rows)
+        made.functions.append(node.function)
+        return made
 
     def _project(self, node: plan.Project) -> Chain:
         from .expressions import project
@@ -203,7 +210,7 @@ class Lowering:
             parts = self._parts(bundles, len(bundles[0]))
             if parts == 1 or not samples:
                 return 1, [None]
-            found = exchange.blocks.concat(_here([bundle.block for bundle in samples]))
+            found = blocks.concat(_here([bundle.block for bundle in samples]))
             return parts, [exchange.boundaries(found, keys, descending, parts)]
 
         return ExchangeOperator(
@@ -282,6 +289,12 @@ def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
         return transform(iter(inputs))
 
     return run
+
+
+def _prepare(functions: Sequence[UserFunction]) -> None:
+    """Construct the classes among the functions of users."""
+    for function in functions:
+        function.ready()
 
 
 def _here(found: list[Any]) -> list[Block]:

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
 
 from . import plan
 from .block import Block
 from .context import DataContext
 from .execution.executor import Execution
+from .execution.inline import InlineRunner
 from .execution.operators import Bundle
-from .execution.runners import InlineRunner, RemoteRunner
+from .execution.remote import RemoteRunner
 from .lower import Lowering
 from .optimize import optimize
 
 INLINE_BUDGET_BYTES = 1 << 40
+MIN_BLOCK_BYTES = 1 << 20
+"""However small the store is, blocks are not cut smaller."""
+MAX_WINDOW = 8
+"""How many blocks a task makes ahead, if memory allows it."""
 
 
 def execute(node: plan.Node, context: DataContext) -> Execution:
     """Begin to carry out a plan. Iterate over the result for its bundles."""
     node = optimize(node)
     if runs_here(node, context):
-        return Execution(Lowering(context, 1).lower(node), InlineRunner(), INLINE_BUDGET_BYTES)
+        operators = Lowering(context, 1).lower(node)
+        return Execution(operators, InlineRunner(), INLINE_BUDGET_BYTES, max_errored=context.max_errored_blocks)
     runner = RemoteRunner()
-    parallelism = max(context.read_op_min_num_blocks, 2 * (runner.slots - 1))
-    budget = int(context.memory_share * runner.runtime.cluster_resources().get("object_store_memory", 1 << 30))
-    return Execution(Lowering(context, parallelism).lower(node), runner, max(budget, 1 << 20))
+    parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
+    budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
+    # All tasks together may make a quarter of the budget ahead of whoever takes it, in blocks that are not too small.
+    each = budget // (4 * runner.slots)
+    size = min(context.target_max_block_size, max(MIN_BLOCK_BYTES, each))
+    runner.window = max(1, min(MAX_WINDOW, each // size))
+    operators = Lowering(replace(context, target_max_block_size=size), parallelism).lower(node)
+    return Execution(operators, runner, budget, runner.window * size, context.max_errored_blocks)
 
 
 def blocks_of(node: plan.Node, context: DataContext) -> Iterator[Block]:
@@ -43,8 +57,11 @@ def table(bundle: Bundle) -> Block:
 
 
 def runs_here(node: plan.Node, context: DataContext) -> bool:
-    """Whether a plan is so small that the calling process carries it out itself: nothing could run beside something else, and tasks
-    would cost more than the work. A user's function over several blocks is worth tasks, however small they are."""
+    """Whether a plan is so small that the calling process carries it out itself.
+
+    Then nothing could run beside something else, and tasks would cost more than the work. A user's function over several blocks
+    is worth tasks, however small they are.
+    """
     total = 0
     leaves = 0
     parallel = False
@@ -64,7 +81,7 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
                 _has_functions(node) and len(each.source.tasks(os.cpu_count() or 1)) > 1
             )
         elif isinstance(each, plan.Blocks):
-            if any(not isinstance(block, Block) for block, _ in each.blocks):
+            if any(not isinstance(block, pa.Table) for block, _ in each.blocks):
                 return False
             total += sum(meta.size_bytes for _, meta in each.blocks)
             parallel |= len(each.blocks) > 1 and _has_functions(node)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import given, settings, strategies as st
 
 from skate.data.block import BlockMeta
-from skate.data.execution.executor import Accepts, Execution
+from skate.data.execution.executor import Accepts, Event, Execution
 from skate.data.execution.operators import (
     Bundle,
     ExchangeOperator,
@@ -41,30 +41,33 @@ class Shuffled:
         self.random = random.Random(seed)
         self.slots = slots
         self.running: dict[Task, deque[Any]] = {}
+        self.paused: set[Task] = set()
         self.most = 0
         self.cancelled = 0
         self.closed = False
 
     def has_room(self, operator: Operator) -> bool:
-        return len(self.running) < self.slots
+        return len(self.running) - len(self.paused) < self.slots
 
     def start(self, task: Task) -> None:
         made = task.work.run(task.extra, *(each.block for each in task.inputs))
         self.running[task] = deque(bundle(block) for block in made)
-        self.most = max(self.most, len(self.running))
+        self.most = max(self.most, len(self.running) - len(self.paused))
 
-    def poll(self, accepts: Accepts, wait: bool) -> list[tuple[Task, Bundle | None]]:
+    def poll(self, accepts: Accepts, wait: bool) -> list[Event]:
         able = [task for task, made in self.running.items() if not made or accepts(task)]
+        paused = {task for task in self.running if task not in able}
+        new, self.paused = paused - self.paused, paused
         if wait:
-            assert able, "nothing would ever happen"
+            assert able or new, "nothing would ever happen"
         if not able:
             return []
         task = self.random.choice(able)
         made = self.running[task]
         if made:
-            return [(task, made.popleft())]
+            return [Event(task, made.popleft())]
         del self.running[task]
-        return [(task, None)]
+        return [Event(task)]
 
     def operator_ended(self, operator: Operator) -> None:
         assert not any(task.operator is operator for task in self.running)
@@ -73,6 +76,7 @@ class Shuffled:
         mine = [task for task in self.running if task.operator is operator]
         for task in mine:
             del self.running[task]
+            self.paused.discard(task)
         self.cancelled += len(mine)
         return mine
 

@@ -1,7 +1,7 @@
 """The operators that run: which task could start next, and in which order what they make goes on.
 
-Pure: blocks are known by reference and size only; no task is started and nothing is waited for here. `executor.py` moves bundles from
-one operator to the next, starts the tasks that these ask for, and tells them what tasks have made.
+Pure: blocks are known by reference and size only; no task is started and nothing is waited for here. `executor.py` moves
+bundles from one operator to the next, starts the tasks that these ask for, and tells them what tasks have made.
 
 INV-1: what an operator gives on has the order of its input, whatever order its tasks end in.
 INV-2: a bundle is in one place: an input queue, a running task, or an output queue.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..block import BlockMeta
+from .stats import OperatorStats
 
 
 class Bundle(NamedTuple):
@@ -60,6 +61,8 @@ class Work(NamedTuple):
     concurrency: int | None = None
     pool: Any = None
     """How many actors run it; None: tasks do."""
+    prepare: Callable[[], None] | None = None
+    """What an actor does before its first task."""
 
 
 class Ordered:
@@ -116,8 +119,10 @@ class Operator:
         self.stopped = False
         """Nobody wants more of it."""
         self.out = Ordered()
-        self.rows_out = self.bytes_out = self.blocks_out = self.tasks_ended = 0
-        self.rows_in = 0
+        self.stats = OperatorStats(name)
+        self.running_bytes = 0
+        """What its running tasks read."""
+        self.made_bytes = 0
 
     def add(self, port: int, bundle: Bundle) -> None:
         """An input has a bundle."""
@@ -135,6 +140,10 @@ class Operator:
         """A running task has made a block."""
         self.out.add(task.key, bundle)
 
+    def counts(self, port: int) -> bool:
+        """Whether the blocks of an input are this execution's. Those that were there before it are not."""
+        return not isinstance(self.inputs[port], InputOperator)
+
     def task_ended(self, task: Task) -> None:
         """A task has made all that it makes."""
         self.out.end(task.key)
@@ -143,9 +152,9 @@ class Operator:
         """The next bundle for whoever comes after this."""
         bundle = self.out.take()
         if bundle is not None:
-            self.rows_out += bundle.meta.rows
-            self.bytes_out += bundle.meta.size_bytes
-            self.blocks_out += 1
+            self.stats.rows_out += bundle.meta.rows
+            self.stats.bytes_out += bundle.meta.size_bytes
+            self.stats.blocks_out += 1
         return bundle
 
     def urgent(self, task: Task) -> bool:
@@ -163,9 +172,18 @@ class Operator:
         return None
 
     @property
+    def can_start(self) -> bool:
+        """Whether `next_task` would give one now."""
+        return False
+
+    @property
     def has_work(self) -> bool:
         """Whether it could start a task, now or when its input is complete."""
-        return False
+        return self.can_start
+
+    def wants(self, port: int) -> bool:
+        """Whether it has a use for more of an input now."""
+        return True
 
     @property
     def finished(self) -> bool:
@@ -209,12 +227,13 @@ class MapOperator(Operator):
 
     def add(self, port: int, bundle: Bundle) -> None:
         self.queue.append(bundle)
-        self.rows_in += bundle.meta.rows
+        self.stats.rows_in += bundle.meta.rows
         self._queued_rows += bundle.meta.rows
-        self._queued_bytes += bundle.meta.size_bytes
+        if self.counts(port):
+            self._queued_bytes += bundle.meta.size_bytes
 
     def next_task(self) -> Task | None:
-        if not self._may_start():
+        if not self.can_start:
             return None
         inputs = [self._pop()]
         rows = inputs[0].meta.rows
@@ -224,7 +243,8 @@ class MapOperator(Operator):
         self._number += 1
         return Task(self, self._number - 1, self.work, inputs)
 
-    def _may_start(self) -> bool:
+    @property
+    def can_start(self) -> bool:
         if not self.queue or self.stopped:
             return False
         if self.work.concurrency is not None and self.running >= self.work.concurrency and self.work.pool is None:
@@ -234,7 +254,8 @@ class MapOperator(Operator):
     def _pop(self) -> Bundle:
         bundle = self.queue.popleft()
         self._queued_rows -= bundle.meta.rows
-        self._queued_bytes -= bundle.meta.size_bytes
+        if self.counts(0):
+            self._queued_bytes -= bundle.meta.size_bytes
         return bundle
 
     @property
@@ -268,7 +289,7 @@ class LimitOperator(Operator):
     def add(self, port: int, bundle: Bundle) -> None:
         if self.left <= 0 and self._number:
             return
-        self.rows_in += bundle.meta.rows
+        self.stats.rows_in += bundle.meta.rows
         number, self._number = self._number, self._number + 1
         if bundle.meta.rows <= self.left:
             self.out.add(number, bundle)
@@ -283,7 +304,7 @@ class LimitOperator(Operator):
         return task
 
     @property
-    def has_work(self) -> bool:
+    def can_start(self) -> bool:
         return self._pending is not None
 
     @property
@@ -297,21 +318,27 @@ class UnionOperator(Operator):
 
     def __init__(self, inputs: Sequence[Operator]) -> None:
         super().__init__("Union", inputs)
+        self._at = 0
 
     def add(self, port: int, bundle: Bundle) -> None:
-        self.rows_in += bundle.meta.rows
+        self.stats.rows_in += bundle.meta.rows
         self.out.add(port, bundle)
+
+    def wants(self, port: int) -> bool:
+        return port == self._at
 
     def input_ended(self, port: int) -> None:
         super().input_ended(port)
         self.out.end(port)
+        self._at = port + 1
 
 
 class GatherOperator(Operator):
     """Needs to see all of its inputs before it begins: `plan` then says what is to be done with them.
 
     Args:
-        plan: given the bundles of each input, returns tasks (with keys 0, 1, ... in the order of the output) or bundles as they are.
+        plan: given the bundles of each input, returns tasks (with keys 0, 1, ... in the order of the output) or bundles
+            as they are.
     """
 
     def __init__(
@@ -323,7 +350,7 @@ class GatherOperator(Operator):
         self._tasks: deque[Task] | None = None
 
     def add(self, port: int, bundle: Bundle) -> None:
-        self.rows_in += bundle.meta.rows
+        self.stats.rows_in += bundle.meta.rows
         self._bundles[port].append(bundle)
 
     def input_ended(self, port: int) -> None:
@@ -343,8 +370,8 @@ class GatherOperator(Operator):
         return self._tasks.popleft() if self._tasks and not self.stopped else None
 
     @property
-    def has_work(self) -> bool:
-        return bool(self._tasks)
+    def can_start(self) -> bool:
+        return bool(self._tasks) and not self.stopped
 
     def stop(self) -> None:
         super().stop()
@@ -355,8 +382,8 @@ class GatherOperator(Operator):
 class ExchangeOperator(Operator):
     """All to all: each block is split into parts, and the parts of one number, of all blocks, are merged.
 
-    First, `sample` tasks may look at each block. When the inputs are complete, `prepare` says how many parts there are, and gives the
-    extra arguments of the splits. With one part, nothing is split.
+    First, `sample` tasks may look at each block. When the inputs are complete, `prepare` says how many parts there are, and
+    gives the extra arguments of the splits. With one part, nothing is split.
 
     Args:
         sample: looks at a block and makes a small one; None: not needed.
@@ -388,7 +415,7 @@ class ExchangeOperator(Operator):
         self._merging = False
 
     def add(self, port: int, bundle: Bundle) -> None:
-        self.rows_in += bundle.meta.rows
+        self.stats.rows_in += bundle.meta.rows
         self._bundles[port].append(bundle)
         if self._sample is not None and bundle.meta.rows:
             self._sampling += 1
@@ -452,6 +479,10 @@ class ExchangeOperator(Operator):
         else:
             self._splitting -= 1
         self._look()
+
+    @property
+    def can_start(self) -> bool:
+        return bool(self._ready) and not self.stopped
 
     @property
     def has_work(self) -> bool:

@@ -1,0 +1,79 @@
+"""What a worker does for a task: its blocks, and what there is to know of each."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from .. import block as blocks
+from ..block import BlockMeta
+from ..functions import HERE, sized
+from .operators import Task, Work
+from .stats import Cost
+
+RELEASE_BYTES = 32 << 20
+"""A task that has made so much gives the memory that Arrow keeps for later back to the system."""
+
+
+class Made(NamedTuple):
+    """What comes along with a block."""
+
+    meta: BlockMeta
+    cost: Cost
+
+
+class Meter:
+    """Tells what has been used since it was asked last."""
+
+    def __init__(self) -> None:
+        self._before = time.perf_counter(), time.process_time()
+
+    def read(self) -> Cost:
+        """What this process has used since."""
+        now = time.perf_counter(), time.process_time()
+        before, self._before = self._before, now
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return Cost(now[0] - before[0], now[1] - before[1], peak)
+
+    def skip(self) -> None:
+        """What was used since is not this task's."""
+        self._before = time.perf_counter(), time.process_time()
+
+
+def produce(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any]) -> Iterator[Any]:
+    """Run a task: its blocks, each followed by what there is to know of it."""
+    HERE.files = files
+    meter = Meter()
+    made_bytes = 0
+    for made in sized(iter(work.run(extra, *inputs)), work.target_bytes):
+        block = blocks.compact(made)
+        meta = blocks.meta_of(block, HERE.files)
+        made_bytes += meta.size_bytes
+        cost = meter.read()
+        yield block
+        del made, block  # the consumer may take its time
+        yield Made(meta, cost)
+        meter.skip()
+    if made_bytes >= RELEASE_BYTES:
+        pa.default_memory_pool().release_unused()
+
+
+def produce_parts(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any]) -> list[Any]:
+    """Run a task that makes a known number of blocks; what there is to know of them comes last."""
+    HERE.files = files
+    meter = Meter()
+    parts = [blocks.compact(part) for part in work.run(extra, *inputs)]
+    costs = [meter.read()] + [Cost()] * len(parts)
+    return [*parts, [Made(blocks.meta_of(part, files), cost) for part, cost in zip(parts, costs, strict=False)]]
+
+
+def files_of(task: Task) -> tuple[str, ...]:
+    """Where the rows of a task come from: for errors."""
+    found: dict[str, None] = {}
+    for bundle in task.inputs:
+        found.update(dict.fromkeys(bundle.meta.files[:4]))
+    return tuple(found)[:4]

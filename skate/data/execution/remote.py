@@ -1,0 +1,319 @@
+"""Runs the tasks of an execution on the cluster. What they make stays where it was made, and is known here by reference.
+
+A task whose blocks nobody takes (it is *paused*) holds a CPU that it does not use. So that tasks of later operators can go on
+even if such tasks hold all CPUs, a CPU that is not used is lent: as many tasks as are paused are started with `num_cpus=0`. An
+execution inside of a task lends that task's own CPU in the same way, and where actors have reserved all CPUs, tasks ask for
+none.
+
+INV-1: `busy` is the number of CPUs of the tasks that run and are not paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from ...api.decorator import remote
+from ...api.lifecycle import get_runtime
+from ...client.refs import ObjectRef, ObjectRefGenerator
+from ...exceptions import GetTimeoutError
+from .executor import Accepts, Event
+from .operators import Bundle, Operator, Task, Work
+from .pools import Actor, Pool
+from .produce import files_of, produce, produce_parts
+
+POLL_S = 1.0
+"""How long a wait for events may take before the caller looks around."""
+LEAST_CPUS = 0.25
+"""A task that asks for no CPU counts as so many, so that not any number is started."""
+MAX_RETRIES = 3
+
+
+class Running:
+    """A task that runs somewhere."""
+
+    __slots__ = ("actor", "block", "cpus", "is_lent", "result", "task")
+
+    def __init__(self, task: Task, result: Any, actor: Actor | None, cpus: float, is_lent: bool) -> None:
+        self.task = task
+        self.result: ObjectRefGenerator[Any] | list[ObjectRef[Any]] = result
+        self.actor = actor
+        self.cpus = cpus
+        self.is_lent = is_lent
+        self.block: ObjectRef[Any] | None = None
+        """It has come; what there is to know of it has not."""
+
+
+class RemoteRunner:
+    """See `Runner`."""
+
+    def __init__(self) -> None:
+        self.runtime = get_runtime()
+        self._total = self.runtime.cluster_resources()
+        self.cpus = max(1, int(self._total.get("CPU", 1)))
+        self.store_bytes = int(self._total.get("object_store_memory", 1 << 30))
+        self.slots = self.cpus + 1
+        """One more than CPUs, so that the next is at hand when one ends."""
+        self.window = 8
+        """How many blocks a task makes ahead of whoever takes them."""
+        self._events: SimpleQueue[Task | Actor | None] = SimpleQueue()
+        self._running: dict[Task, Running] = {}
+        self._paused: dict[Task, None] = {}
+        self._functions: dict[tuple[int, int, bool], tuple[Any, Work]] = {}
+        self._pools: dict[int, Pool] = {}
+        self._busy = 0.0
+        self._lent = 0
+        self._checked: set[int] = set()
+        context = self.runtime.context()
+        self._own = 1 if (context.task_id or context.actor_id) and context.resources.get("CPU") else 0
+
+    # ------------------------------------------------------------ starting
+
+    def has_room(self, operator: Operator) -> bool:
+        """See `Runner`."""
+        if operator.pooled is not None:
+            return self._pool(operator).has_room()
+        return self._busy + self._actors_busy() < self.slots and len(self._paused) < 4 * self.slots
+
+    def _actors_busy(self) -> int:
+        """Actors that have reserved no CPU, and use one."""
+        return sum(pool.busy for pool in self._pools.values() if not pool.cpus)
+
+    def _pool(self, operator: Operator) -> Pool:
+        pool = self._pools.get(id(operator))
+        if pool is None:
+            assert operator.pooled is not None
+            self._check(operator.pooled)
+            most = self._most(operator.pooled.options)
+            pool = self._pools[id(operator)] = Pool(operator, most, self._watch_actor)
+        return pool
+
+    def _most(self, options: Mapping[str, Any]) -> int:
+        """How many actors the cluster can hold."""
+        wanted = {**_resources(options), "CPU": float(options.get("num_cpus") or 1)}
+        return max(1, min(int(self._total.get(name, 0) // amount) for name, amount in wanted.items()))
+
+    def _check(self, work: Work) -> None:
+        """Refuse what could never start.
+
+        Raises:
+            ValueError: no node has what the options ask for.
+        """
+        if id(work) in self._checked:
+            return
+        self._checked.add(id(work))
+        wanted = _resources(work.options)
+        nodes = [node["Resources"] for node in self.runtime.nodes() if node["Alive"]]
+        if wanted and not any(all(has.get(name, 0) >= amount for name, amount in wanted.items()) for has in nodes):
+            asks = ", ".join(f"{name}: {amount:g}" for name, amount in wanted.items())
+            most = ", ".join(f"{name}: {max((has.get(name, 0) for has in nodes), default=0):g}" for name in wanted)
+            raise ValueError(f"{work.name} asks for {{{asks}}}, which no node has; the most of each is {{{most}}}")
+
+    def start(self, task: Task) -> None:
+        """See `Runner`."""
+        self._check(task.work)
+        inputs = [bundle.block for bundle in task.inputs]
+        actor = None
+        cpus, is_lent = 0.0, False
+        if task.work.pool is not None:
+            actor = self._pools[id(task.operator)].choose()
+            call = actor.handle.run.options(
+                num_returns="streaming", _generator_backpressure_num_objects=2 * self.window
+            )
+        else:
+            cpus = max(LEAST_CPUS, _cpus(task.work))
+            is_lent = self._is_to_lend(task.work)
+            call = self._function(task, is_lent)
+        result = call.remote(task.extra, files_of(task), *inputs)
+        self._running[task] = running = Running(task, result, actor, cpus, is_lent)
+        self._busy += cpus
+        self._lent += is_lent
+        if isinstance(running.result, list):
+            self.runtime.on_done(running.result[-1], lambda _: self._events.put(task), quick=True)
+        else:
+            self._watch(task, running.result)
+
+    def _is_to_lend(self, work: Work) -> bool:
+        reserved = sum(pool.cpus * len(pool.actors) for pool in self._pools.values())
+        if reserved and self._total.get("CPU", 1) - reserved < _cpus(work):
+            return True
+        return self._lent < len(self._paused) + self._own
+
+    def _function(self, task: Task, is_lent: bool) -> Any:
+        key = id(task.work), task.outputs, is_lent
+        found = self._functions.get(key)
+        if found is None:
+            function = _remote(task.work, task.outputs, 2 * self.window, is_lent)
+            found = self._functions[key] = function, task.work  # the work, so that its id stays its own
+        return found[0]
+
+    def _watch(self, task: Task, stream: ObjectRefGenerator[Any]) -> None:
+        self.runtime.stream_on_item(stream, lambda: self._events.put(task))
+
+    def _watch_actor(self, actor: Actor) -> None:
+        self.runtime.on_done(actor.prepared, lambda _: self._events.put(actor), quick=True)
+
+    # ------------------------------------------------------------ hearing
+
+    def wake(self) -> None:
+        """End a wait: something that is not a task has happened."""
+        self._events.put(None)
+
+    def poll(self, accepts: Accepts, wait: bool) -> list[Event]:
+        """See `Runner`."""
+        out: list[Event] = []
+        for pool in self._pools.values():
+            pool.shrink()
+        for task in [task for task in self._paused if accepts(task)]:
+            self._resume(task)
+            self._take(task, accepts, out)
+        while not out:
+            try:
+                happened = self._events.get(timeout=POLL_S) if wait else self._events.get_nowait()
+            except Empty:
+                return out
+            if isinstance(happened, Task):
+                paused = len(self._paused)
+                self._take(happened, accepts, out)
+                if len(self._paused) > paused:
+                    return out  # there is room for another task
+            elif happened is None or self._actor_ready(happened):
+                return out
+        return out
+
+    def _actor_ready(self, actor: Actor) -> bool:
+        for pool in self._pools.values():
+            if actor in pool.actors:
+                self.runtime.get([actor.prepared], POLL_S)  # raises what its constructor has raised
+                pool.ready(actor)
+                return True
+        return False
+
+    def _pause(self, running: Running) -> None:
+        if running.task not in self._paused:
+            self._paused[running.task] = None
+            self._busy -= running.cpus
+
+    def _resume(self, task: Task) -> None:
+        del self._paused[task]
+        self._busy += self._running[task].cpus
+
+    def _take(self, task: Task, accepts: Accepts, out: list[Event]) -> None:
+        running = self._running.get(task)
+        if running is None or task in self._paused:
+            return
+        if isinstance(running.result, list):
+            self._take_all(running, running.result, out)
+            return
+        if running.block is None and not accepts(task):
+            self._pause(running)
+            return
+        try:
+            self._take_next(running, running.result, out)
+        except GetTimeoutError:
+            self._watch(task, running.result)
+
+    def _take_all(self, running: Running, refs: list[ObjectRef[Any]], out: list[Event]) -> None:
+        try:
+            found = self.runtime.get([refs[-1]], None)[0]
+        except Exception as error:
+            self._ended(running, out, error)
+            return
+        out.extend(
+            Event(running.task, Bundle(ref, made.meta), None, made.cost)
+            for ref, made in zip(refs[:-1], found, strict=True)
+        )
+        self._ended(running, out)
+
+    def _take_next(self, running: Running, stream: ObjectRefGenerator[Any], out: list[Event]) -> None:
+        if running.block is None:
+            running.block = self.runtime.stream_next(stream, 0)
+            if running.block is None:
+                self._ended(running, out)
+                return
+        made_ref = self.runtime.stream_next(stream, 0)
+        try:
+            if made_ref is None:
+                self.runtime.get([running.block], None)  # the last item carries the error
+                raise AssertionError("a task has ended between a block and what there is to know of it")
+            made = self.runtime.get([made_ref], None)[0]
+        except Exception as error:
+            self._ended(running, out, error)
+            return
+        out.append(Event(running.task, Bundle(running.block, made.meta), None, made.cost))
+        running.block = None
+        self._events.put(running.task)  # there may be more
+
+    def _ended(self, running: Running, out: list[Event], error: Exception | None = None) -> None:
+        self._forget(running)
+        out.append(Event(running.task, error=error))
+
+    def _forget(self, running: Running) -> None:
+        del self._running[running.task]
+        if running.task in self._paused:
+            del self._paused[running.task]
+        else:
+            self._busy -= running.cpus
+        self._lent -= running.is_lent
+        if running.actor is not None:
+            pool = self._pools.get(id(running.task.operator))
+            if pool is not None:
+                pool.ended(running.actor)
+
+    # ------------------------------------------------------------ ends
+
+    def operator_ended(self, operator: Operator) -> None:
+        """See `Runner`."""
+        self._pools.pop(id(operator), None)  # actors end with their last handles
+
+    def cancel(self, operator: Operator) -> list[Task]:
+        """See `Runner`."""
+        mine = [running for running in self._running.values() if running.task.operator is operator]
+        for running in mine:
+            self._cancel(running)
+            self._forget(running)
+        return [running.task for running in mine]
+
+    def _cancel(self, running: Running) -> None:
+        result = running.result
+        self.runtime.cancel(result[0] if isinstance(result, list) else result, False, True)
+
+    def close(self) -> None:
+        """See `Runner`."""
+        for running in list(self._running.values()):
+            self._cancel(running)
+        for pool in self._pools.values():
+            pool.kill()
+        self._running.clear()
+        self._paused.clear()
+        self._pools.clear()
+        self._busy, self._lent = 0.0, 0
+
+
+def _cpus(work: Work) -> float:
+    return float(work.options.get("num_cpus", 1) or 0)
+
+
+def _resources(options: Mapping[str, Any]) -> dict[str, float]:
+    """What a task or actor asks for, by the names that nodes use."""
+    wanted = {"CPU": options.get("num_cpus"), "GPU": options.get("num_gpus"), "memory": options.get("memory")}
+    wanted.update(options.get("resources") or {})
+    return {name: float(amount) for name, amount in wanted.items() if amount}
+
+
+def _remote(work: Work, outputs: int, ahead: int, is_lent: bool) -> Any:
+    """The work as a remote function. It is sent to each worker once."""
+
+    def run(extra: Any, files: tuple[str, ...], *inputs: Any) -> Any:
+        return (produce_parts if outputs else produce)(work, extra, files, inputs)
+
+    run.__name__ = run.__qualname__ = work.name
+    options: dict[str, Any] = {"max_retries": MAX_RETRIES, **work.options, "name": work.name}
+    if is_lent:
+        options["num_cpus"] = 0
+    if outputs:
+        options["num_returns"] = outputs + 1
+    else:
+        options.update(num_returns="streaming", _generator_backpressure_num_objects=ahead)
+    return remote(**options)(run)
