@@ -1,9 +1,9 @@
 """Runs the tasks of an execution on the cluster. What they make stays where it was made, and is known here by reference.
 
 A task whose blocks nobody takes (it is *paused*) holds a CPU that it does not use. So that tasks of later operators can go on
-even if such tasks hold all CPUs, a CPU that is not used is lent: as many tasks as are paused are started with `num_cpus=0`. An
-execution inside of a task lends that task's own CPU in the same way, and where actors have reserved all CPUs, tasks ask for
-none.
+even if such tasks hold all CPUs, a CPU that is not used is lent: as many tasks as are paused are started with `num_cpus=0`.
+Where actors have reserved all CPUs, tasks ask for none. An execution inside of a task waits so that the runtime lends the CPU of
+that task.
 
 INV-1: `busy` is the number of CPUs of the tasks that run and are not paused.
 """
@@ -66,7 +66,7 @@ class RemoteRunner:
         self._lent = 0
         self._checked: set[int] = set()
         context = self.runtime.context()
-        self._own = 1 if (context.task_id or context.actor_id) and context.resources.get("CPU") else 0
+        self._is_nested = bool(context.task_id or context.actor_id)
 
     # ------------------------------------------------------------ starting
 
@@ -138,7 +138,7 @@ class RemoteRunner:
         reserved = sum(pool.cpus * len(pool.actors) for pool in self._pools.values())
         if reserved and self._total.get("CPU", 1) - reserved < _cpus(work):
             return True
-        return self._lent < len(self._paused) + self._own
+        return self._lent < len(self._paused)
 
     def _function(self, task: Task, is_lent: bool) -> Any:
         key = id(task.work), task.outputs, is_lent
@@ -168,6 +168,8 @@ class RemoteRunner:
         for task in [task for task in self._paused if accepts(task)]:
             self._resume(task)
             self._take(task, accepts, out)
+        if wait and not out and self._is_nested:
+            wait = not self._wait_lending()
         while not out:
             try:
                 happened = self._events.get(timeout=POLL_S) if wait else self._events.get_nowait()
@@ -182,10 +184,26 @@ class RemoteRunner:
                 return out
         return out
 
+    def _wait_lending(self) -> bool:
+        """Wait as `wait` does, which lends the CPU of the task that this runs in; False if there is nothing to wait for."""
+        awaited: list[Any] = [
+            running.result[-1] if isinstance(running.result, list) else running.result
+            for running in self._running.values()
+            if running.task not in self._paused
+        ]
+        awaited += [actor.prepared for pool in self._pools.values() for actor in pool.actors if not actor.is_ready]
+        if awaited and self._events.empty():
+            self.runtime.wait(awaited, 1, POLL_S, False)
+        return bool(awaited)
+
     def _actor_ready(self, actor: Actor) -> bool:
         for pool in self._pools.values():
             if actor in pool.actors:
-                self.runtime.get([actor.prepared], POLL_S)  # raises what its constructor has raised
+                try:
+                    self.runtime.get([actor.prepared], POLL_S)
+                except Exception as error:
+                    error.add_note(f"raised when an actor for {pool.operator.name} was constructed")
+                    raise
                 pool.ready(actor)
                 return True
         return False
