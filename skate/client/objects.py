@@ -132,8 +132,11 @@ class Objects:
 
     # ------------------------------------------------------------ reading
 
-    def load(self, ref: ObjectRef[Any]) -> Any:
-        """The value of a reference that is done; raises what the task raised."""
+    def load(self, ref: ObjectRef[Any], deadline: float | None = None) -> Any:
+        """The value of a reference that is done; raises what the task raised.
+
+        Its bytes may be lost: `deadline`, of `time.monotonic`, is until when it is waited for that they are made again.
+        """
         state = ref._state
         if state == VALUE:
             data = ref._value
@@ -150,12 +153,12 @@ class Objects:
             if view.kind == m.LOST:
                 with self._runtime.lock:
                     self._runtime.rebuild.lost(ref, view.data)
-                return self.load(ref)
+                return self.load(ref, deadline)
             raise to_raise(unpack_error(view.data))
         if state == ERROR:
             raise self.error_of(ref)
-        self.bring(ref)
-        return self.load(ref)
+        self.bring(ref, deadline)
+        return self.load(ref, deadline)
 
     def error_of(self, ref: ObjectRef[Any]) -> BaseException:
         """What `get` raises for a reference that has failed, fresh each time."""
@@ -462,7 +465,7 @@ class Objects:
                     values[at] = found
         return values
 
-    def bring(self, ref: ObjectRef[Any]) -> None:
+    def bring(self, ref: ObjectRef[Any], deadline: float | None = None) -> None:
         """Make the value of a reference readable here, or the reason why it cannot be had."""
         waiter = Waiter()
         with self._runtime.lock:
@@ -471,7 +474,7 @@ class Objects:
             else:
                 waiter.notify()
         self._runtime.waits.wait_keeping(waiter, lambda: f"the bytes of object {ref.hex()} from another node")
-        self._runtime.waits.await_done(ref)  # they may be lost, and made again
+        self._runtime.waits.await_done(ref, deadline)  # they may be lost, and made again
 
     def bring_soon(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Ask for what will be read next, all at once."""

@@ -46,13 +46,13 @@ class Waits:
                 self._await(ref, refs, deadline)
             if ref._state == FAR:
                 objects.bring_soon(refs[len(out) : len(out) + BRING_AHEAD])
-            out.append(objects.load(ref))
+            out.append(objects.load(ref, deadline))
         return out
 
-    def await_done(self, ref: ObjectRef[Any]) -> None:
-        """Wait until a reference is done."""
+    def await_done(self, ref: ObjectRef[Any], deadline: float | None) -> None:
+        """Wait until a reference is done; raises `GetTimeoutError` at the deadline, of `time.monotonic`."""
         while ref._state < VALUE:
-            self._await(ref, (ref,), None)
+            self._await(ref, (ref,), deadline)
 
     def _await(self, ref: ObjectRef[Any], refs: Sequence[ObjectRef[Any]], deadline: float | None) -> None:
         waiter = Waiter()

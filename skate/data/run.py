@@ -21,6 +21,8 @@ from .optimize import optimize
 INLINE_BUDGET_BYTES = 1 << 40
 MIN_BLOCK_BYTES = 1 << 20
 """However small the store is, blocks are not cut smaller."""
+FETCH_S = 0.5
+"""After so long without a block, the execution that it is of is looked after."""
 MAX_WINDOW = 8
 """How many blocks a task makes ahead, if memory allows it."""
 
@@ -44,16 +46,25 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
 
 def blocks_of(node: plan.Node, context: DataContext) -> Iterator[Block]:
     """The blocks of a plan's result, as tables of this process."""
-    for bundle in execute(node, context):
-        yield table(bundle)
+    execution = execute(node, context)
+    for bundle in execution:
+        yield table(bundle, execution)
 
 
-def table(bundle: Bundle) -> Block:
-    """The block of a bundle."""
+def table(bundle: Bundle, execution: Execution | None = None) -> Block:
+    """The block of a bundle; `execution` goes on while it is waited for."""
     from ..api.objects import get
     from ..client.refs import ObjectRef
+    from ..exceptions import GetTimeoutError
 
-    return get(bundle.block) if isinstance(bundle.block, ObjectRef) else bundle.block
+    if not isinstance(bundle.block, ObjectRef):
+        return bundle.block
+    while execution is not None:
+        try:
+            return get(bundle.block, timeout=FETCH_S)
+        except GetTimeoutError:
+            execution.relieve()
+    return get(bundle.block)
 
 
 def runs_here(node: plan.Node, context: DataContext) -> bool:

@@ -39,6 +39,9 @@ class InlineRunner:
             return [Event(task)]
         return []
 
+    def relieve(self) -> None:
+        """See `Runner`. Nothing can be lost here."""
+
     def operator_ended(self, operator: Operator) -> None:
         """See `Runner`."""
 

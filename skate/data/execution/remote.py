@@ -5,6 +5,9 @@ even if such tasks hold all CPUs, a CPU that is not used is lent: as many tasks 
 Where actors have reserved all CPUs, tasks ask for none. An execution inside of a task waits so that the runtime lends the CPU of
 that task.
 
+The runtime makes the blocks of lost nodes again, and its tasks for that need CPUs, too. So once a node is lost, a standstill lets
+one paused task after the other go on to its end, whatever the budget says.
+
 INV-1: `busy` is the number of CPUs of the tasks that run and are not paused.
 """
 
@@ -33,7 +36,7 @@ MAX_RETRIES = 3
 class Running:
     """A task that runs somewhere."""
 
-    __slots__ = ("actor", "block", "cpus", "is_lent", "result", "task")
+    __slots__ = ("actor", "block", "cpus", "is_freed", "is_lent", "result", "task")
 
     def __init__(self, task: Task, result: Any, actor: Actor | None, cpus: float, is_lent: bool) -> None:
         self.task = task
@@ -41,6 +44,8 @@ class Running:
         self.actor = actor
         self.cpus = cpus
         self.is_lent = is_lent
+        self.is_freed = False
+        """All that it makes is taken, so that its CPU becomes free."""
         self.block: ObjectRef[Any] | None = None
         """It has come; what there is to know of it has not."""
 
@@ -65,6 +70,7 @@ class RemoteRunner:
         self._busy = 0.0
         self._lent = 0
         self._checked: set[int] = set()
+        self._nodes = self._living_nodes()
         context = self.runtime.context()
         self._is_nested = bool(context.task_id or context.actor_id)
 
@@ -165,7 +171,7 @@ class RemoteRunner:
         out: list[Event] = []
         for pool in self._pools.values():
             pool.shrink()
-        for task in [task for task in self._paused if accepts(task)]:
+        for task in [task for task in self._paused if self._running[task].is_freed or accepts(task)]:
             self._resume(task)
             self._take(task, accepts, out)
         if wait and not out and self._is_nested:
@@ -174,6 +180,8 @@ class RemoteRunner:
             try:
                 happened = self._events.get(timeout=POLL_S) if wait else self._events.get_nowait()
             except Empty:
+                if wait:
+                    self.relieve()
                 return out
             if isinstance(happened, Task):
                 paused = len(self._paused)
@@ -208,6 +216,18 @@ class RemoteRunner:
                 return True
         return False
 
+    def relieve(self) -> None:
+        """See `Runner`."""
+        if not self._paused or self._living_nodes() >= self._nodes:
+            return
+        for task in self._paused:
+            if not self._running[task].is_freed:
+                self._running[task].is_freed = True
+                return
+
+    def _living_nodes(self) -> int:
+        return sum(bool(node["Alive"]) for node in self.runtime.nodes())
+
     def _pause(self, running: Running) -> None:
         if running.task not in self._paused:
             self._paused[running.task] = None
@@ -224,7 +244,7 @@ class RemoteRunner:
         if isinstance(running.result, list):
             self._take_all(running, running.result, out)
             return
-        if running.block is None and not accepts(task):
+        if running.block is None and not running.is_freed and not accepts(task):
             self._pause(running)
             return
         try:
