@@ -208,6 +208,7 @@ _TABLE: dict[str, Option] = {
     "max_pending_calls": Option("a", _count(_UNLIMITED)),
     "allow_out_of_order_execution": Option("a", _optional_flag),
     "_generator_backpressure_num_objects": Option("tm", _backpressure),
+    "_generator_lends_cpu": Option("t", _optional_flag),
     "runtime_env": Option("ta", _unsupported("skate has no runtime environments yet", {})),
     "placement_group": Option("ta", _unsupported(_NO_GROUPS, "default")),
     "placement_group_bundle_index": Option("ta", _unsupported(_NO_GROUPS, -1)),
@@ -343,6 +344,7 @@ def build_task_options(options: Mapping[str, Any], name: str, is_generator: bool
         retry_exceptions=_retried(options.get("retry_exceptions")),
         max_calls=_default(options, "max_calls", 1 if resources.get("GPU") else 0),
         backpressure=max(0, _default(options, "_generator_backpressure_num_objects", 0)),
+        lends=bool(options.get("_generator_lends_cpu")),
         node_id=node_id,
         node_soft=soft,
     )

@@ -52,6 +52,7 @@ class TaskOptions(Struct, frozen=True, eq=False):
         retry_exceptions: exception classes that are retried too; `(Exception,)` for all, `()` for none.
         max_calls: a worker that has run the function this often is replaced; 0 is without limit.
         backpressure: a streaming task waits when this many items are not yet consumed; 0 is without limit.
+        lends: while it waits for that, others may have its CPU. Whoever says so bounds the number of such tasks.
         node_id: hex id of the node to run on (node affinity), "SPREAD" to use all nodes evenly, or "".
         node_soft: with `node_id`: run elsewhere when that node is gone.
     """
@@ -63,6 +64,7 @@ class TaskOptions(Struct, frozen=True, eq=False):
     retry_exceptions: tuple[type[BaseException], ...] = ()
     max_calls: int = 0
     backpressure: int = 0
+    lends: bool = False
     node_id: str = ""
     node_soft: bool = False
 

@@ -318,6 +318,7 @@ class Tasks:
             options.backpressure,
             resources=options.resources,
             at_most_once=options.max_retries == 0,
+            lends=options.lends,
         )
 
     # ------------------------------------------------------------ leases

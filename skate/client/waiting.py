@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import GetTimeoutError
@@ -99,12 +100,18 @@ class Waits:
             return False
         assert self.runtime.before_block is not None
         self.runtime.before_block()
+        with self.lending():
+            return self._wait_telling(waiter, None if timeout is None else timeout - first, why)
+
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """Others may have the CPU of this worker."""
         with self.runtime.lock:
             self._blocked += 1
             if self._blocked == 1:
                 self.runtime.send(m.Blocked(True))
         try:
-            return self._wait_telling(waiter, None if timeout is None else timeout - first, why)
+            yield
         finally:
             with self.runtime.lock:
                 self._blocked -= 1

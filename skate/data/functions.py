@@ -196,6 +196,9 @@ def sized(source: Iterator[Block], target_bytes: int) -> Iterator[Block]:
             continue
         made = True
         for piece in _pieces(block, target_bytes):
+            if have and size + piece.nbytes > target_bytes + target_bytes // 2:
+                yield blocks.concat(have)
+                have, size = [], 0
             have.append(piece)
             size += piece.nbytes
             if size >= target_bytes:
@@ -209,8 +212,8 @@ def sized(source: Iterator[Block], target_bytes: int) -> Iterator[Block]:
 
 def _pieces(block: Block, target_bytes: int) -> Iterator[Block]:
     size = block.nbytes
-    if size <= 2 * target_bytes:
+    if size <= target_bytes + target_bytes // 2:
         yield block
         return
-    rows = max(1, block.num_rows * target_bytes // size)
+    rows = max(1, -(-block.num_rows // -(-size // target_bytes)))
     yield from (block.slice(at, rows) for at in range(0, block.num_rows, rows))

@@ -8,6 +8,7 @@ options.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from .sources.source import read_all
 
 PARTITION_BYTES = 128 << 20
 """What a part of an exchange should have."""
+PIECE_BYTES = 128 << 10
+"""What a split gives to a part should be no less: small objects do not stay in the store, but in the process that began all."""
 SMALL_EXCHANGE_BYTES = 64 << 20
 """What is not more than this is not cut."""
 
@@ -51,11 +54,15 @@ class Chain:
     concurrency: int | None = None
     pool: Any = None
     min_rows: int = 0
+    is_read: bool = False
+    """It begins with a source, which says itself how much it reads in one task."""
     functions: list[UserFunction] = field(default_factory=list)
     """Those of users, in the transforms."""
 
-    def fits(self, options: Mapping[str, Any], pool: Any, concurrency: int | None) -> bool:
+    def fits(self, options: Mapping[str, Any], pool: Any, concurrency: int | None, min_rows: int) -> bool:
         """Whether an operator with these can be a part of it."""
+        if min_rows and self.transforms and not self.is_read:
+            return False
         if pool is not None or self.pool is not None:
             return pool is not None and not self.transforms
         if concurrency is not None and self.concurrency is not None and concurrency != self.concurrency:
@@ -69,11 +76,13 @@ class Lowering:
     Args:
         context: the settings.
         parallelism: into how many blocks a source is cut that says nothing itself.
+        part_bytes: what a part of an exchange should have, and how much is split at a time.
     """
 
-    def __init__(self, context: DataContext, parallelism: int) -> None:
+    def __init__(self, context: DataContext, parallelism: int, part_bytes: int = PARTITION_BYTES) -> None:
         self.context = context
         self.parallelism = parallelism
+        self.part_bytes = part_bytes
 
     def lower(self, node: plan.Node) -> Operator:
         """The operator whose output is the node's rows."""
@@ -118,20 +127,20 @@ class Lowering:
     ) -> Chain:
         made = self._lower(below)
         options = options or {}
-        if isinstance(made, Chain) and made.fits(options, pool, concurrency) and (not min_rows or not made.transforms):
+        if isinstance(made, Chain) and made.fits(options, pool, concurrency, min_rows):
             made.name = f"{made.name}->{label}" if made.name else label
             made.transforms.append(transform)
             made.options = made.options or options
             made.concurrency = made.concurrency or concurrency
             made.pool = made.pool or pool
-            made.min_rows = max(made.min_rows, min_rows)
+            made.min_rows = 0 if made.is_read else max(made.min_rows, min_rows)
             return made
         return Chain(label, self._close(made), [transform], options, concurrency, pool, min_rows)
 
     def _read(self, node: plan.Read) -> Chain:
         tasks = node.source.tasks(node.blocks or self.parallelism)
         source = InputOperator(node.label, [Bundle(task, task.meta) for task in tasks])
-        return Chain(node.label, source, [read_all], node.options, node.concurrency)
+        return Chain(node.label, source, [read_all], node.options, node.concurrency, is_read=True)
 
     def _blocks(self, node: plan.Blocks) -> Chain:
         return Chain("", InputOperator(node.label, [Bundle(*each) for each in node.blocks]))
@@ -199,8 +208,9 @@ class Lowering:
             node.label,
             [self.lower(node.input)],
             prepare,
-            [self._work("Shuffle(split)", exchange.split_random(seed))],
+            [self._work("Shuffle(split)", _joined(exchange.split_random(seed)))],
             self._work("Shuffle(merge)", exchange.merge_random(seed)),
+            split_bytes=self.part_bytes,
         )
 
     def _sort(self, node: plan.Sort) -> Operator:
@@ -217,9 +227,10 @@ class Lowering:
             node.label,
             [self.lower(node.input)],
             prepare,
-            [self._work("Sort(split)", exchange.split_sorted(keys, descending))],
+            [self._work("Sort(split)", _joined(exchange.split_sorted(keys, descending)))],
             self._work("Sort(merge)", exchange.merge_sorted(keys, descending)),
             self._work("Sort(sample)", exchange.sample(keys)),
+            self.part_bytes,
         )
 
     def _aggregate(self, node: plan.Aggregate) -> Operator:
@@ -261,10 +272,9 @@ class Lowering:
             parts = 1 if not all(keys) else parts
             return parts, [parts] * len(bundles)
 
-        splits = [self._work(f"{node.label}(split)", exchange.split_by_key(each)) for each in keys]
-        return ExchangeOperator(
-            node.label, sources, prepare, splits, self._work(f"{node.label}(merge)", merge, options)
-        )
+        splits = [self._work(f"{node.label}(split)", _joined(exchange.split_by_key(each))) for each in keys]
+        merging = self._work(f"{node.label}(merge)", merge, options)
+        return ExchangeOperator(node.label, sources, prepare, splits, merging, split_bytes=self.part_bytes)
 
     def _parts(self, bundles: list[list[Bundle]], wanted: int) -> int:
         """Into how many parts an exchange cuts its inputs."""
@@ -273,7 +283,7 @@ class Lowering:
         total = sum(bundle.meta.size_bytes for each in bundles for bundle in each)
         if total <= SMALL_EXCHANGE_BYTES:
             return max(1, min(wanted, self.parallelism)) if total > SMALL_EXCHANGE_BYTES // 16 else 1
-        target = min(PARTITION_BYTES, self.context.target_max_block_size)
+        target = max(self.part_bytes, math.isqrt(total * PIECE_BYTES))
         return max(min(wanted, self.parallelism), -(-total // target))
 
     def _seed(self, given: int | None) -> int:
@@ -287,6 +297,15 @@ def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
 
     def run(extra: Any, *inputs: Any) -> Iterator[Block]:
         return transform(iter(inputs))
+
+    return run
+
+
+def _joined(split: Callable[[Any, Block], list[Block]]) -> Callable[..., list[Block]]:
+    """A split of several blocks at once, so that there are fewer and larger pieces."""
+
+    def run(extra: Any, *inputs: Block) -> list[Block]:
+        return split(extra, blocks.concat(inputs))
 
     return run
 

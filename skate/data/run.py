@@ -15,14 +15,12 @@ from .execution.executor import Execution
 from .execution.inline import InlineRunner
 from .execution.operators import Bundle
 from .execution.remote import RemoteRunner
-from .lower import Lowering
+from .lower import PARTITION_BYTES, Lowering
 from .optimize import optimize
 
 INLINE_BUDGET_BYTES = 1 << 40
 MIN_BLOCK_BYTES = 1 << 20
 """However small the store is, blocks are not cut smaller."""
-FETCH_S = 0.5
-"""After so long without a block, the execution that it is of is looked after."""
 MAX_WINDOW = 8
 """How many blocks a task makes ahead, if memory allows it."""
 
@@ -40,31 +38,24 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     each = budget // (4 * runner.slots)
     size = min(context.target_max_block_size, max(MIN_BLOCK_BYTES, each))
     runner.window = max(1, min(MAX_WINDOW, each // size))
-    operators = Lowering(replace(context, target_max_block_size=size), parallelism).lower(node)
+    # What a task of an exchange reads and makes: that of all tasks together fits into the budget.
+    part_bytes = min(PARTITION_BYTES, max(MIN_BLOCK_BYTES, budget // (2 * runner.slots)))
+    operators = Lowering(replace(context, target_max_block_size=size), parallelism, part_bytes).lower(node)
     return Execution(operators, runner, budget, runner.window * size, context.max_errored_blocks)
 
 
 def blocks_of(node: plan.Node, context: DataContext) -> Iterator[Block]:
     """The blocks of a plan's result, as tables of this process."""
-    execution = execute(node, context)
-    for bundle in execution:
-        yield table(bundle, execution)
+    for bundle in execute(node, context):
+        yield table(bundle)
 
 
-def table(bundle: Bundle, execution: Execution | None = None) -> Block:
-    """The block of a bundle; `execution` goes on while it is waited for."""
+def table(bundle: Bundle) -> Block:
+    """The block of a bundle."""
     from ..api.objects import get
     from ..client.refs import ObjectRef
-    from ..exceptions import GetTimeoutError
 
-    if not isinstance(bundle.block, ObjectRef):
-        return bundle.block
-    while execution is not None:
-        try:
-            return get(bundle.block, timeout=FETCH_S)
-        except GetTimeoutError:
-            execution.relieve()
-    return get(bundle.block)
+    return get(bundle.block) if isinstance(bundle.block, ObjectRef) else bundle.block
 
 
 def runs_here(node: plan.Node, context: DataContext) -> bool:

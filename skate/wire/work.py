@@ -49,6 +49,8 @@ class Definition(Struct, array_like=True, gc=False):
     resources: dict[str, float] | None = None
     at_most_once: bool = False
     """Every answer is sent at once: a later task's crash must not make it look as if this one had not run."""
+    lends: bool = False
+    """A stream that waits for its consumer lends its CPU."""
 
 
 class Dependency(Struct, array_like=True, gc=False):

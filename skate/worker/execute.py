@@ -52,6 +52,7 @@ class Function:
         "calls",
         "capture",
         "group",
+        "lends",
         "max_calls",
         "name",
         "num_returns",
@@ -67,6 +68,7 @@ class Function:
         self.num_returns = definition.num_returns
         self.max_calls = definition.max_calls
         self.backpressure = definition.backpressure
+        self.lends = definition.lends
         self.group = definition.group
         self.resources = definition.resources and without(definition.resources)
         group, captures = group_of(definition.resources or {})
@@ -212,7 +214,7 @@ def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, res
         worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
         sent += 1
         if limit:
-            worker.wait_for_credit(caller, task.seq, sent - limit + 1)
+            worker.wait_for_credit(caller, task.seq, sent - limit + 1, function.lends)
     if limit:
         caller.credits.pop(task.seq, None)
     return m.Reply(task.seq, m.END, b"", None, sent)

@@ -67,7 +67,7 @@ def test_a_node_that_dies_changes_nothing(nodes: Nodes, make: Any) -> None:
     for number, bundle in enumerate(execution):
         if not number:
             nodes.kill(second)
-        found.append(table(bundle, execution).column("id").to_numpy())
+        found.append(table(bundle).column("id").to_numpy())
     values = np.concatenate(found)
     del found, bundle, execution
     assert np.array_equal(np.sort(values), np.arange(ROWS) * 2 + (make is in_actors))

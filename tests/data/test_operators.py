@@ -69,9 +69,6 @@ class Shuffled:
         del self.running[task]
         return [Event(task)]
 
-    def relieve(self) -> None:
-        return
-
     def operator_ended(self, operator: Operator) -> None:
         assert not any(task.operator is operator for task in self.running)
 

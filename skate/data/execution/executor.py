@@ -60,10 +60,6 @@ class Runner(Protocol):
         """
         ...
 
-    def relieve(self) -> None:
-        """Nothing has happened for a while: free what may be needed to make lost blocks again."""
-        ...
-
     def operator_ended(self, operator: Operator) -> None:
         """No more of its tasks will come."""
         ...
@@ -138,11 +134,6 @@ class Execution:
         bundle = self.ready.popleft()
         self.ready_bytes -= bundle.meta.size_bytes
         return bundle
-
-    def relieve(self) -> None:
-        """The consumer waits for a block and does not get it."""
-        self.runner.relieve()
-        self.advance(wait=False)
 
     @property
     def done(self) -> bool:

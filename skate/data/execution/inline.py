@@ -7,7 +7,8 @@ from typing import Any
 
 from .executor import Accepts, Event
 from .operators import Bundle, Operator, Task
-from .produce import files_of, produce, produce_parts
+from .produce import Made, files_of, produce, produce_parts
+from .stats import Cost
 
 
 class InlineRunner:
@@ -39,9 +40,6 @@ class InlineRunner:
             return [Event(task)]
         return []
 
-    def relieve(self) -> None:
-        """See `Runner`. Nothing can be lost here."""
-
     def operator_ended(self, operator: Operator) -> None:
         """See `Runner`."""
 
@@ -62,7 +60,8 @@ def _outputs(task: Task) -> Iterator[Any]:
     if not task.outputs:
         yield from produce(task.work, task.extra, files_of(task), inputs)
         return
-    parts = produce_parts(task.work, task.extra, files_of(task), inputs)
-    for block, made in zip(parts[:-1], parts[-1], strict=True):
+    *parts, (made, cost) = produce_parts(task.work, task.extra, files_of(task), inputs)
+    for block, meta in zip(parts, made.metas(), strict=True):
         yield block
-        yield made
+        yield Made(meta, cost)
+        cost = Cost()

@@ -387,6 +387,8 @@ class ExchangeOperator(Operator):
 
     Args:
         sample: looks at a block and makes a small one; None: not needed.
+        split_bytes: blocks are split together until they have so many bytes, or as many as a part: the number of pieces
+            is the product of splits and parts. 0: each is split on its own.
         prepare: given the bundles of each input and the blocks that the samples made, returns the number of parts and, for each
             input, the extra argument of its splits.
         split: makes as many blocks as there are parts; one for each input. Its extra argument is (what `prepare` gave, the number
@@ -403,11 +405,13 @@ class ExchangeOperator(Operator):
         split: Sequence[Work],
         merge: Work,
         sample: Work | None = None,
+        split_bytes: int = 0,
     ) -> None:
         super().__init__(name, inputs)
         self._prepare, self._split, self._merge, self._sample = prepare, split, merge, sample
         self._bundles: list[list[Bundle]] = [[] for _ in inputs]
         self._ready: deque[Task] = deque()
+        self._split_bytes = split_bytes
         self._samples: list[Bundle] = []
         self._sampling = 0
         self._splitting = 0
@@ -438,14 +442,16 @@ class ExchangeOperator(Operator):
         count, extras = self._prepare(self._bundles, self._samples)
         self._samples = []
         self._parts = [[] for _ in range(count)]
+        total = sum(bundle.meta.size_bytes for bundles in self._bundles for bundle in bundles)
+        size = max(self._split_bytes, total // count) if self._split_bytes else 0
         for port, bundles in enumerate(self._bundles):
-            for at, bundle in enumerate(bundles):
-                if count == 1:
-                    self._parts[0].append((port, at, bundle))
-                elif bundle.meta.rows or at == 0:  # one that is empty has the columns, at least
-                    self._splitting += 1
-                    extra = extras[port], at
-                    self._ready.append(Task(self, ("split", port, at), self._split[port], [bundle], extra, count))
+            if count == 1:
+                self._parts[0].extend((port, at, bundle) for at, bundle in enumerate(bundles))
+                continue
+            for at, group in enumerate(_groups(bundles, size)):
+                self._splitting += 1
+                extra = extras[port], at
+                self._ready.append(Task(self, ("split", port, at), self._split[port], group, extra, count))
         self._bundles = []
         self._look()
 
@@ -496,3 +502,16 @@ class ExchangeOperator(Operator):
         self._bundles = []
         self._ready.clear()
         self._parts = []
+
+
+def _groups(bundles: Sequence[Bundle], size_bytes: int) -> list[list[Bundle]]:
+    """Neighbours together, of about so many bytes; empty ones are left out, but for one that has the columns."""
+    groups: list[list[Bundle]] = []
+    have = 0
+    for bundle in [bundle for bundle in bundles if bundle.meta.rows] or bundles[:1]:
+        if not groups or have + bundle.meta.size_bytes > size_bytes:
+            groups.append([])
+            have = 0
+        groups[-1].append(bundle)
+        have += bundle.meta.size_bytes
+    return groups

@@ -26,6 +26,21 @@ class Made(NamedTuple):
     cost: Cost
 
 
+class PartsMade(NamedTuple):
+    """What is known of blocks that have the same columns. There may be very many of them: they share what they can."""
+
+    rows: list[int]
+    sizes: list[int]
+    schema: pa.Schema
+    files: tuple[str, ...]
+
+    def metas(self) -> list[BlockMeta]:
+        """Of each block."""
+        return [
+            BlockMeta(rows, size, self.schema, self.files) for rows, size in zip(self.rows, self.sizes, strict=True)
+        ]
+
+
 class Meter:
     """Tells what has been used since it was asked last."""
 
@@ -63,12 +78,14 @@ def produce(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any
 
 
 def produce_parts(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any]) -> list[Any]:
-    """Run a task that makes a known number of blocks; what there is to know of them comes last."""
+    """Run a task that makes a known number of blocks; what there is to know of them, `PartsMade`, comes last."""
     HERE.files = files
     meter = Meter()
     parts = [blocks.compact(part) for part in work.run(extra, *inputs)]
-    costs = [meter.read()] + [Cost()] * len(parts)
-    return [*parts, [Made(blocks.meta_of(part, files), cost) for part, cost in zip(parts, costs, strict=False)]]
+    made = PartsMade([part.num_rows for part in parts], [part.nbytes for part in parts], parts[0].schema, files)
+    if sum(made.sizes) >= RELEASE_BYTES:
+        pa.default_memory_pool().release_unused()
+    return [*parts, (made, meter.read())]
 
 
 def files_of(task: Task) -> tuple[str, ...]:

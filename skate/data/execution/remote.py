@@ -1,12 +1,8 @@
 """Runs the tasks of an execution on the cluster. What they make stays where it was made, and is known here by reference.
 
-A task whose blocks nobody takes (it is *paused*) holds a CPU that it does not use. So that tasks of later operators can go on
-even if such tasks hold all CPUs, a CPU that is not used is lent: as many tasks as are paused are started with `num_cpus=0`.
-Where actors have reserved all CPUs, tasks ask for none. An execution inside of a task waits so that the runtime lends the CPU of
-that task.
-
-The runtime makes the blocks of lost nodes again, and its tasks for that need CPUs, too. So once a node is lost, a standstill lets
-one paused task after the other go on to its end, whatever the budget says.
+A task whose blocks nobody takes (it is *paused*) does not need its CPU, and lends it: so tasks of later operators can go on even
+if such tasks hold all CPUs, and the runtime can make the blocks of lost nodes again. Where actors have reserved all CPUs, tasks
+ask for none. An execution inside of a task waits in such a way that the runtime lends the CPU of that task.
 
 INV-1: `busy` is the number of CPUs of the tasks that run and are not paused.
 """
@@ -36,16 +32,13 @@ MAX_RETRIES = 3
 class Running:
     """A task that runs somewhere."""
 
-    __slots__ = ("actor", "block", "cpus", "is_freed", "is_lent", "result", "task")
+    __slots__ = ("actor", "block", "cpus", "result", "task")
 
-    def __init__(self, task: Task, result: Any, actor: Actor | None, cpus: float, is_lent: bool) -> None:
+    def __init__(self, task: Task, result: Any, actor: Actor | None, cpus: float) -> None:
         self.task = task
         self.result: ObjectRefGenerator[Any] | list[ObjectRef[Any]] = result
         self.actor = actor
         self.cpus = cpus
-        self.is_lent = is_lent
-        self.is_freed = False
-        """All that it makes is taken, so that its CPU becomes free."""
         self.block: ObjectRef[Any] | None = None
         """It has come; what there is to know of it has not."""
 
@@ -68,9 +61,7 @@ class RemoteRunner:
         self._functions: dict[tuple[int, int, bool], tuple[Any, Work]] = {}
         self._pools: dict[int, Pool] = {}
         self._busy = 0.0
-        self._lent = 0
         self._checked: set[int] = set()
-        self._nodes = self._living_nodes()
         context = self.runtime.context()
         self._is_nested = bool(context.task_id or context.actor_id)
 
@@ -80,7 +71,9 @@ class RemoteRunner:
         """See `Runner`."""
         if operator.pooled is not None:
             return self._pool(operator).has_room()
-        return self._busy + self._actors_busy() < self.slots and len(self._paused) < 4 * self.slots
+        if any(task.operator is operator for task in self._paused):
+            return False  # those go on first
+        return self._busy + self._actors_busy() < self.slots
 
     def _actors_busy(self) -> int:
         """Actors that have reserved no CPU, and use one."""
@@ -121,7 +114,7 @@ class RemoteRunner:
         self._check(task.work)
         inputs = [bundle.block for bundle in task.inputs]
         actor = None
-        cpus, is_lent = 0.0, False
+        cpus = 0.0
         if task.work.pool is not None:
             actor = self._pools[id(task.operator)].choose()
             call = actor.handle.run.options(
@@ -129,30 +122,27 @@ class RemoteRunner:
             )
         else:
             cpus = max(LEAST_CPUS, _cpus(task.work))
-            is_lent = self._is_to_lend(task.work)
-            call = self._function(task, is_lent)
+            call = self._function(task)
         result = call.remote(task.extra, files_of(task), *inputs)
-        self._running[task] = running = Running(task, result, actor, cpus, is_lent)
+        self._running[task] = running = Running(task, result, actor, cpus)
         self._busy += cpus
-        self._lent += is_lent
         if isinstance(running.result, list):
             self.runtime.on_done(running.result[-1], lambda _: self._events.put(task), quick=True)
         else:
             self._watch(task, running.result)
 
-    def _is_to_lend(self, work: Work) -> bool:
-        reserved = sum(pool.cpus * len(pool.actors) for pool in self._pools.values())
-        if reserved and self._total.get("CPU", 1) - reserved < _cpus(work):
-            return True
-        return self._lent < len(self._paused)
-
-    def _function(self, task: Task, is_lent: bool) -> Any:
-        key = id(task.work), task.outputs, is_lent
+    def _function(self, task: Task) -> Any:
+        key = id(task.work), task.outputs, self._are_cpus_reserved(task.work)
         found = self._functions.get(key)
         if found is None:
-            function = _remote(task.work, task.outputs, 2 * self.window, is_lent)
+            function = _remote(task.work, task.outputs, 2 * self.window, key[2])
             found = self._functions[key] = function, task.work  # the work, so that its id stays its own
         return found[0]
+
+    def _are_cpus_reserved(self, work: Work) -> bool:
+        """Whether the actors of this execution leave no CPU for such a task."""
+        reserved = sum(pool.cpus * len(pool.actors) for pool in self._pools.values())
+        return bool(reserved) and self._total.get("CPU", 1) - reserved < _cpus(work)
 
     def _watch(self, task: Task, stream: ObjectRefGenerator[Any]) -> None:
         self.runtime.stream_on_item(stream, lambda: self._events.put(task))
@@ -171,17 +161,18 @@ class RemoteRunner:
         out: list[Event] = []
         for pool in self._pools.values():
             pool.shrink()
-        for task in [task for task in self._paused if self._running[task].is_freed or accepts(task)]:
-            self._resume(task)
-            self._take(task, accepts, out)
+        for task in list(self._paused):  # each block that is taken is counted before the next is asked for
+            if accepts(task):
+                self._resume(task)
+                self._take(task, accepts, out)
+                if out:
+                    return out
         if wait and not out and self._is_nested:
             wait = not self._wait_lending()
         while not out:
             try:
                 happened = self._events.get(timeout=POLL_S) if wait else self._events.get_nowait()
             except Empty:
-                if wait:
-                    self.relieve()
                 return out
             if isinstance(happened, Task):
                 paused = len(self._paused)
@@ -216,18 +207,6 @@ class RemoteRunner:
                 return True
         return False
 
-    def relieve(self) -> None:
-        """See `Runner`."""
-        if not self._paused or self._living_nodes() >= self._nodes:
-            return
-        for task in self._paused:
-            if not self._running[task].is_freed:
-                self._running[task].is_freed = True
-                return
-
-    def _living_nodes(self) -> int:
-        return sum(bool(node["Alive"]) for node in self.runtime.nodes())
-
     def _pause(self, running: Running) -> None:
         if running.task not in self._paused:
             self._paused[running.task] = None
@@ -244,7 +223,7 @@ class RemoteRunner:
         if isinstance(running.result, list):
             self._take_all(running, running.result, out)
             return
-        if running.block is None and not running.is_freed and not accepts(task):
+        if running.block is None and not accepts(task):
             self._pause(running)
             return
         try:
@@ -254,15 +233,14 @@ class RemoteRunner:
 
     def _take_all(self, running: Running, refs: list[ObjectRef[Any]], out: list[Event]) -> None:
         try:
-            found = self.runtime.get([refs[-1]], None)[0]
+            made, cost = self.runtime.get([refs[-1]], None)[0]
         except Exception as error:
             self._ended(running, out, error)
             return
-        out.extend(
-            Event(running.task, Bundle(ref, made.meta), None, made.cost)
-            for ref, made in zip(refs[:-1], found, strict=True)
-        )
-        self._ended(running, out)
+        for ref, meta in zip(refs[:-1], made.metas(), strict=True):
+            out.append(Event(running.task, Bundle(ref, meta)))
+        self._forget(running)
+        out.append(Event(running.task, cost=cost))
 
     def _take_next(self, running: Running, stream: ObjectRefGenerator[Any], out: list[Event]) -> None:
         if running.block is None:
@@ -293,7 +271,6 @@ class RemoteRunner:
             del self._paused[running.task]
         else:
             self._busy -= running.cpus
-        self._lent -= running.is_lent
         if running.actor is not None:
             pool = self._pools.get(id(running.task.operator))
             if pool is not None:
@@ -326,7 +303,7 @@ class RemoteRunner:
         self._running.clear()
         self._paused.clear()
         self._pools.clear()
-        self._busy, self._lent = 0.0, 0
+        self._busy = 0.0
 
 
 def _cpus(work: Work) -> float:
@@ -340,7 +317,7 @@ def _resources(options: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(amount) for name, amount in wanted.items() if amount}
 
 
-def _remote(work: Work, outputs: int, ahead: int, is_lent: bool) -> Any:
+def _remote(work: Work, outputs: int, ahead: int, without_cpu: bool) -> Any:
     """The work as a remote function. It is sent to each worker once."""
 
     def run(extra: Any, files: tuple[str, ...], *inputs: Any) -> Any:
@@ -348,10 +325,10 @@ def _remote(work: Work, outputs: int, ahead: int, is_lent: bool) -> Any:
 
     run.__name__ = run.__qualname__ = work.name
     options: dict[str, Any] = {"max_retries": MAX_RETRIES, **work.options, "name": work.name}
-    if is_lent:
+    if without_cpu:
         options["num_cpus"] = 0
     if outputs:
         options["num_returns"] = outputs + 1
     else:
-        options.update(num_returns="streaming", _generator_backpressure_num_objects=ahead)
+        options.update(num_returns="streaming", _generator_backpressure_num_objects=ahead, _generator_lends_cpu=True)
     return remote(**options)(run)
