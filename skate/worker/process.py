@@ -442,8 +442,10 @@ class Worker:
             self._wait_for_note(caller, seq, taken)
             return
         while caller.credits.get(seq, 0) < taken:
-            if not caller.channel.more:
-                wait_readable(caller.channel.fd)
+            if not caller.channel.more and not wait_readable(caller.channel.fd):
+                self.runtime.pump.try_turn()  # an interrupt may have come where it could not be raised, or before its message
+                if self.was_cancelled_seq(caller, seq):
+                    raise KeyboardInterrupt
             raw = self._receive(caller)
             if raw is None:
                 continue
