@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from time import perf_counter
 
 import pyarrow as pa
 
@@ -28,9 +29,10 @@ MAX_WINDOW = 8
 def execute(node: plan.Node, context: DataContext) -> Execution:
     """Begin to carry out a plan. Iterate over the result for its bundles."""
     node = optimize(node)
+    errored = context.max_errored_blocks
     if runs_here(node, context):
         operators = Lowering(context, 1).lower(node)
-        return Execution(operators, InlineRunner(), INLINE_BUDGET_BYTES, max_errored=context.max_errored_blocks)
+        return Execution(operators, InlineRunner(), INLINE_BUDGET_BYTES, max_errored=errored, clock=perf_counter)
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
     budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
@@ -41,7 +43,7 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     # What a task of an exchange reads and makes: that of all tasks together fits into the budget.
     part_bytes = min(PARTITION_BYTES, max(MIN_BLOCK_BYTES, budget // (2 * runner.slots)))
     operators = Lowering(replace(context, target_max_block_size=size), parallelism, part_bytes).lower(node)
-    return Execution(operators, runner, budget, runner.window * size, context.max_errored_blocks)
+    return Execution(operators, runner, budget, runner.window * size, errored, perf_counter)
 
 
 def blocks_of(node: plan.Node, context: DataContext) -> Iterator[Block]:

@@ -81,10 +81,11 @@ def rows(blocks: int = 10) -> Dataset:
     return skate.data.range(1000, override_num_blocks=blocks)
 
 
-def pooled(source: Dataset, cls: type, *args: Any, size: Size = Size(1, 2), **options: Any) -> Dataset:
+def pooled(source: Dataset, cls: type, *args: Any, **options: Any) -> Dataset:
     function = UserFunction(cls, constructor_args=args)
     return Dataset(
-        plan.MapFunction(source._node, "map_batches", function, None, "numpy", size, None, options), source._context
+        plan.MapFunction(source._node, "map_batches", function, None, "numpy", Size(1, 2), None, options),
+        source._context,
     )
 
 

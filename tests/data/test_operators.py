@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from skate.data.block import BlockMeta
@@ -194,7 +195,79 @@ def test_what_sees_all_of_its_input_may_give_it_on_in_any_order(sizes: list[int]
     assert firsts == sorted(firsts, reverse=True) or any(len(block) == 2 for block in found)
 
 
-@settings(max_examples=50)
+def tree(choose: random.Random, depth: int, first: list[int]) -> tuple[Operator, list[int]]:
+    """A random tree of operators, and what it has to make."""
+    kind = choose.choice(["source", "map", "map", "union", "limit", "sort"]) if depth else "source"
+    if kind == "source":
+        sizes = [choose.randint(0, 6) for _ in range(choose.randint(1, 8))]
+        start, first[0] = first[0], first[0] + sum(sizes)
+        return MapOperator("read", source(sizes, start), each_plus(0)), list(range(start, first[0]))
+    if kind == "union":
+        parts = [tree(choose, depth - 1, first) for _ in range(choose.randint(2, 3))]
+        return UnionOperator([part for part, _ in parts]), [value for _, values in parts for value in values]
+    below, values = tree(choose, depth - 1, first)
+    if kind == "map":
+        return MapOperator("map", below, each_plus(1), choose.randint(0, 7)), [value + 1 for value in values]
+    if kind == "limit":
+        rows = choose.randint(0, 20)
+        return LimitOperator(below, rows, work(lambda extra, block: [block[extra[0] : extra[1]]])), values[:rows]
+    split = work(
+        lambda parts, *blocks: [[v for b in blocks for v in b if v % parts[0] == at] for at in range(parts[0])]
+    )
+    merge = work(lambda extra, *pieces: [sorted(value for piece in pieces for value in piece)])
+    parts_wanted = choose.randint(1, 4)
+    exchange = ExchangeOperator(
+        "sort", [below], lambda *_: (parts_wanted, [parts_wanted]), [split], merge, split_bytes=choose.randint(0, 9)
+    )
+    return exchange, sorted(values, key=lambda value: (value % parts_wanted, value))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 1 << 30), st.integers(1, 4), st.integers(1, 60))
+def test_any_tree_gets_on_within_its_budget(seed: int, slots: int, budget: int) -> None:
+    """Nothing stands still, all comes in order, and only the blocks of one task go beyond the budget."""
+    sink, wanted = tree(random.Random(seed), 4, [0])
+    runner = Shuffled(seed, slots)
+    execution = Execution(sink, runner, budget, window_bytes=2)
+    assert numbers(execution) == wanted
+    assert not runner.running and runner.closed
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=12), RUNS, st.integers(-1, 3))
+def test_so_many_tasks_may_fail(sizes: list[int], run: tuple[int, int, int], most: int) -> None:
+    seed, slots, budget = run
+    runner = Failing(seed, slots)
+    mapped = MapOperator("map", source(sizes), each_plus(0))
+    execution = Execution(mapped, runner, budget, max_errored=most)
+    failing = sum(at % 3 == 0 for at in range(len(sizes)))
+    if 0 <= most < failing:
+        with pytest.raises(ZeroDivisionError):
+            numbers(execution)
+        assert runner.closed
+    else:
+        left = [
+            value for at, size in enumerate(sizes) if at % 3 for value in range(sum(sizes[:at]), sum(sizes[:at]) + size)
+        ]
+        assert numbers(execution) == left
+        assert execution.stats().operators[0].failed == failing
+
+
+class Failing(Shuffled):
+    """Every third task fails before it makes anything."""
+
+    def start(self, task: Task) -> None:
+        super().start(task)
+        if task.key % 3 == 0:
+            self.running[task] = deque()
+
+    def poll(self, accepts: Accepts, wait: bool) -> list[Event]:
+        return [
+            Event(event.task, error=ZeroDivisionError()) if event.bundle is None and event.task.key % 3 == 0 else event
+            for event in super().poll(accepts, wait)
+        ]
+
+
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 1 << 20), st.integers(1, 4), st.integers(10, 100))
 def test_sources_wait_while_nobody_takes_what_is_there(seed: int, slots: int, budget: int) -> None:
     """The consumer takes nothing: what is made stays near the budget."""

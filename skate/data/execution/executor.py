@@ -13,7 +13,6 @@ INV-1: beyond the budget there are only blocks of the focus: those of the task t
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -82,6 +81,7 @@ class Execution:
         budget_bytes: of blocks.
         window_bytes: how much a task makes at most before somebody takes it.
         max_errored: how many tasks may fail before the execution does; -1: any number.
+        clock: seconds, for the statistics.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Execution:
         budget_bytes: int,
         window_bytes: int = 1 << 60,
         max_errored: int = 0,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.sink = sink
         self.runner = runner
@@ -107,7 +108,8 @@ class Execution:
         self.ready_bytes = 0
         self.failed = 0
         self.peak_bytes = 0
-        self._began = time.perf_counter()
+        self._clock = clock
+        self._began = clock()
         self._done_s: float | None = None
         self.on_progress: Callable[[Execution], None] | None = None
         """Called after each step, for progress bars."""
@@ -126,7 +128,7 @@ class Execution:
                     return
                 self.advance(wait=not self.ready)
         finally:
-            self._done_s = time.perf_counter() - self._began
+            self._done_s = self._clock() - self._began
             self.runner.close()
 
     def take(self) -> Bundle:
@@ -150,9 +152,9 @@ class Execution:
             return
         wait = wait and not self.ready
         reasons = self._reasons() if wait else []
-        before = time.perf_counter()
+        before = self._clock()
         events = self.runner.poll(self._accepts, wait)
-        waited = time.perf_counter() - before
+        waited = self._clock() - before
         for operator, reason in reasons:
             operator.stats.wait(reason, waited)
         for event in events:
@@ -286,7 +288,7 @@ class Execution:
 
     def stats(self) -> stats.ExecutionStats:
         """What it has done so far."""
-        seconds = time.perf_counter() - self._began if self._done_s is None else self._done_s
+        seconds = self._clock() - self._began if self._done_s is None else self._done_s
         shown = [operator.stats for operator in self.operators if not isinstance(operator, InputOperator)]
         return stats.ExecutionStats(shown, seconds, self.peak_bytes, self.budget_bytes)
 
