@@ -12,6 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..client.errors import pack_error
@@ -213,8 +214,9 @@ def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, res
         value = worker.runtime.objects.give_value(serialize(item), caller.id)
         worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
         sent += 1
-        if limit:
-            worker.wait_for_credit(caller, task.seq, sent - limit + 1, function.lends)
+        if limit and sent >= limit and caller.credits.get(task.seq, 0) <= sent - limit:
+            with worker.runtime.waits.lending() if function.lends else nullcontext():
+                worker.wait_for_credit(caller, task.seq, sent - limit + 1)
     if limit:
         caller.credits.pop(task.seq, None)
     return m.Reply(task.seq, m.END, b"", None, sent)

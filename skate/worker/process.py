@@ -426,18 +426,9 @@ class Worker:
                 reading.release()
             self.flush(caller)
 
-    def wait_for_credit(self, caller: Caller, seq: int, taken: int, lends: bool) -> None:
+    def wait_for_credit(self, caller: Caller, seq: int, taken: int) -> None:
         """Wait until the consumer of a stream has taken enough; ends the stream when the consumer is gone."""
-        if taken <= 0 or caller.credits.get(seq, 0) >= taken:
-            return
         self.give_back_pending()
-        if not lends:
-            self._wait_for_credit(caller, seq, taken)
-            return
-        with self.runtime.waits.lending():
-            self._wait_for_credit(caller, seq, taken)
-
-    def _wait_for_credit(self, caller: Caller, seq: int, taken: int) -> None:
         if self.actor is not None and self.actor.is_threaded:
             self._wait_for_note(caller, seq, taken)
             return

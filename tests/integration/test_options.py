@@ -252,6 +252,20 @@ def test_back_pressure_of_a_method(tmp_path: Path) -> None:
     assert path.stat().st_size == 10
 
 
+@pytest.mark.parametrize("lends", [True, False])
+def test_a_stream_that_waits_for_its_consumer_may_lend_its_cpu(lends: bool) -> None:
+    @skate.remote(_generator_backpressure_num_objects=1, _generator_lends_cpu=lends)
+    def items() -> Iterator[int]:
+        yield from range(3)
+
+    streams = [items.remote() for _ in range(int(skate.cluster_resources()["CPU"]))]
+    skate.wait(streams, num_returns=len(streams), timeout=10)
+    other = node_id.remote()
+    assert bool(skate.wait([other], timeout=10 if lends else 0.3)[0]) == lends
+    assert [skate.get(list(stream)) for stream in streams] == [[0, 1, 2]] * len(streams)
+    assert skate.get(other, timeout=10)
+
+
 def test_no_returns() -> None:
     assert node_id.options(num_returns=0).remote() is None
 
