@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .block import Block, concat, from_columns, to_values
+from .compute import pc
 from .errors import no_column
 
 Grouped = Callable[[str, str, Any], pa.ChunkedArray]

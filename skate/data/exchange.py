@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from . import block as blocks
 from .block import Block
+from .compute import pc
 from .hashing import hash_rows
 
 SAMPLES_PER_BLOCK = 200

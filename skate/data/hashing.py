@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .block import Block, to_values
+from .compute import pc
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 

@@ -30,7 +30,7 @@ from .execution.operators import (
     UnionOperator,
     Work,
 )
-from .functions import Transform, batch_transform, chain, row_transform
+from .functions import HERE, Transform, batch_transform, chain, row_transform
 from .sources.source import read_all
 
 PARTITION_BYTES = 128 << 20
@@ -140,12 +140,12 @@ class Lowering:
         return self._extend(node.input, node.label, transform, node.options, node.concurrency, node.pool, min_rows)
 
     def _project(self, node: plan.Project) -> Chain:
-        from .expressions import project
+        from .projection import project
 
         return self._extend(node.input, node.label, project(node))
 
     def _filterexpr(self, node: plan.FilterExpr) -> Chain:
-        from .expressions import filter_rows
+        from .projection import filter_rows
 
         return self._extend(node.input, node.label, filter_rows(node.predicate))
 
@@ -278,8 +278,14 @@ class Lowering:
 def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
     """What a task runs: the transform over all blocks that it is given."""
 
-    def run(extra: Any, *inputs: Any) -> Iterator[Block]:
-        return transform(iter(inputs))
+    def run(number: int, *inputs: Any) -> Iterator[Block]:
+        made = transform(iter(inputs))
+        while True:
+            HERE.task = number  # tasks that run in the calling process take turns
+            block = next(made, None)
+            if block is None:
+                return
+            yield block
 
     return run
 
