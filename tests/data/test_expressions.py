@@ -48,7 +48,7 @@ SIGNS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(sorted(SIGNS)),
     st.one_of(st.tuples(INTS, INTS), st.tuples(FLOATS, FLOATS), st.tuples(INTS, FLOATS)),
@@ -65,6 +65,7 @@ def test_arithmetic_is_that_of_python(sign: str, values: tuple[Any, Any], litera
     assert one(SIGNS[sign](lit(left), col("b")), a=[1], b=[right]) == pytest.approx([wanted], rel=1e-12, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(-12, 12), st.integers(0, 9))
 def test_powers_of_integers_are_integers(base: int, exponent: int) -> None:
     assert one(col("a") ** exponent, a=[base]) == [base**exponent]
@@ -89,7 +90,7 @@ BOOLS = st.sampled_from([True, False, None])
 NUMBERS = st.one_of(st.none(), st.integers(-2, 2))
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, BOOLS, BOOLS), min_size=1, max_size=8))
 def test_nulls_are_those_of_sql(rows: list[tuple[Any, Any, Any, Any]]) -> None:
     names = ["a", "b", "p", "q"]
@@ -173,7 +174,7 @@ STRING_CASES: list[tuple[Expr, Callable[[str], Any]]] = [
 ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text("abAB 1é", max_size=6)), min_size=1, max_size=6))
 def test_strings_are_those_of_python(values: list[str | None]) -> None:
     data = pa.table({"s": pa.array(values, pa.string())})
@@ -245,7 +246,7 @@ LISTS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(LISTS, st.integers(-4, 4), st.integers(-4, 4), st.integers(1, 3), st.integers(0, 2))
 def test_lists_are_those_of_python(values: list[Any], index: int, stop: int, step: int, cut: int) -> None:
     whole = pa.table({"l": pa.array([[9], *values], pa.list_(pa.int64()))})
