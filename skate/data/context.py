@@ -18,6 +18,7 @@ class DataContext:
         memory_share: the part of the object store that the blocks of one execution may take before its sources have to wait.
         inline_bytes: a dataset of one block up to this size is computed in the calling process, without tasks.
         shuffle_partitions: into how many parts shuffles, sorts, joins and aggregations cut; None follows from the bytes.
+        broadcast_bytes: a side of a join up to this size goes to every block of the other side, which is not shuffled then.
         max_errored_blocks: how many blocks may fail before the execution does; -1: any number. What they had is left out.
         enable_progress_bars: show them on a terminal.
         seed: of random operations that were given none; None: another each time.
@@ -33,6 +34,7 @@ class DataContext:
     memory_share: float = 0.4
     inline_bytes: int = 8 * MIB
     shuffle_partitions: int | None = None
+    broadcast_bytes: int = 32 * MIB
     max_errored_blocks: int = 0
     enable_progress_bars: bool = True
     seed: int | None = None

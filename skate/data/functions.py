@@ -90,7 +90,10 @@ class Here:
 
     def __init__(self) -> None:
         self.files: tuple[str, ...] = ()
+        self.task = 0
+        """The number of the task among those of its operator."""
         self.row = 0
+        """The number of a block's first row in what the operator of the task has seen."""
 
 
 HERE = Here()

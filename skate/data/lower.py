@@ -31,7 +31,7 @@ from .execution.operators import (
     UnionOperator,
     Work,
 )
-from .functions import Transform, UserFunction, batch_transform, chain, row_transform
+from .functions import HERE, Transform, UserFunction, batch_transform, chain, row_transform
 from .sources.source import read_all
 
 PARTITION_BYTES = 128 << 20
@@ -147,12 +147,12 @@ class Lowering:
         return made
 
     def _project(self, node: plan.Project) -> Chain:
-        from .expressions import project
+        from .projection import project
 
         return self._extend(node.input, node.label, project(node))
 
     def _filterexpr(self, node: plan.FilterExpr) -> Chain:
-        from .expressions import filter_rows
+        from .projection import filter_rows
 
         return self._extend(node.input, node.label, filter_rows(node.predicate))
 
@@ -240,13 +240,16 @@ class Lowering:
         return self._by_key(node, [source], [keys], exchange.merge_with(each), node.options)
 
     def _join(self, node: plan.Join) -> Operator:
-        from .join import join
+        from .join import BROADCAST_LEFT, BROADCAST_RIGHT, join
 
         sources = [self.lower(node.left), self.lower(node.right)]
-        merge = exchange.merge_join(
-            partial(join, node.how, node.left_keys, node.right_keys, (node.left_suffix, node.right_suffix))
-        )
-        return self._by_key(node, sources, [node.left_keys, node.right_keys], merge)
+        run = partial(join, node.how, node.left_keys, node.right_keys, (node.left_suffix, node.right_suffix))
+        for small, kinds, side in ((1, BROADCAST_RIGHT, node.right), (0, BROADCAST_LEFT, node.left)):
+            size = plan.size_bytes(side)
+            if node.how in kinds and size is not None and size <= self.context.broadcast_bytes:
+                work = self._work("Join(broadcast)", exchange.join_broadcast(run, small))
+                return GatherOperator(node.label, sources, partial(_broadcast, work, small))
+        return self._by_key(node, sources, [node.left_keys, node.right_keys], exchange.merge_join(run))
 
     def _by_key(
         self,
@@ -285,8 +288,14 @@ class Lowering:
 def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
     """What a task runs: the transform over all blocks that it is given."""
 
-    def run(extra: Any, *inputs: Any) -> Iterator[Block]:
-        return transform(iter(inputs))
+    def run(number: int, *inputs: Any) -> Iterator[Block]:
+        made = transform(iter(inputs))
+        while True:
+            HERE.task = number  # tasks that run in the calling process take turns
+            block = next(made, None)
+            if block is None:
+                return
+            yield block
 
     return run
 
@@ -363,6 +372,11 @@ def _align(work: Work, operator: Operator, inputs: list[list[Bundle]]) -> list[T
         tasks.append(Task(operator, None, work, [bundle, *found], ranges))
         at += bundle.meta.rows
     return tasks
+
+
+def _broadcast(work: Work, small: int, operator: Operator, inputs: list[list[Bundle]]) -> list[Task | Bundle]:
+    """A task for each block of the large side, with all of the small one."""
+    return [Task(operator, None, work, [bundle, *inputs[small]]) for bundle in inputs[1 - small]]
 
 
 def _zip_pieces(ranges: Sequence[tuple[int, int]], left: Block, *right: Block) -> Iterator[Block]:

@@ -285,6 +285,20 @@ def walk(node: Node) -> list[Node]:
     return [each for below in node.inputs for each in walk(below)] + [node]
 
 
+def size_bytes(node: Node) -> int | None:
+    """At most about how many bytes the rows have; None if nobody knows before they are computed."""
+    if isinstance(node, Read):
+        return node.source.size_bytes()
+    if isinstance(node, Blocks):
+        return sum(meta.size_bytes for _, meta in node.blocks)
+    if isinstance(node, (FilterExpr, Limit, Sample, Sort, Shuffle, ShuffleBlocks, Repartition, Aggregate)):
+        return size_bytes(node.input)
+    if isinstance(node, Project):
+        below = size_bytes(node.input)
+        return None if below is None else below * (1 + len(node.columns))  # a column is hardly wider than a row
+    return None
+
+
 def render(node: Node, depth: int = 0) -> str:
     """The tree as text, the last operator first."""
     line = f"{'   ' * (depth - 1) + '+- ' if depth else ''}{node.label}"

@@ -197,7 +197,7 @@ def test_what_sees_all_of_its_input_may_give_it_on_in_any_order(sizes: list[int]
     assert firsts == sorted(firsts, reverse=True) or any(len(block) == 2 for block in found)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 1 << 20), st.integers(1, 4), st.integers(10, 100))
 def test_sources_wait_while_nobody_takes_what_is_there(seed: int, slots: int, budget: int) -> None:
     """The consumer takes nothing: what is made stays near the budget."""
