@@ -21,6 +21,8 @@ from .reading import (
     read_tfrecords,
     read_webdataset,
 )
+from .sinks.sink import FilenameProvider, SaveMode
+from .sinks.tables import Datasink, WriteResult
 from .sources.datasource import BlockMetadata, Datasource, ReadTask
 from .sources.files import FileShuffleConfig
 from .sources.generated import Items, Range
@@ -41,13 +43,17 @@ __all__ = [
     "BlockMetadata",
     "DataContext",
     "Dataset",
+    "Datasink",
     "Datasource",
     "FileShuffleConfig",
+    "FilenameProvider",
     "PartitionStyle",
     "Partitioning",
     "PathPartitionFilter",
     "PathPartitionParser",
     "ReadTask",
+    "SaveMode",
+    "WriteResult",
     "from_items",
     "range",
     "read_avro",

@@ -91,6 +91,8 @@ class Here:
     def __init__(self) -> None:
         self.files: tuple[str, ...] = ()
         self.row = 0
+        self.task = 0
+        """The number of the task among those of its operator: the same if it runs again."""
 
 
 HERE = Here()

@@ -30,7 +30,7 @@ from .execution.operators import (
     UnionOperator,
     Work,
 )
-from .functions import Transform, batch_transform, chain, row_transform
+from .functions import HERE, Transform, batch_transform, chain, row_transform
 from .sources.source import read_all
 
 PARTITION_BYTES = 128 << 20
@@ -153,7 +153,10 @@ class Lowering:
         return self._extend(node.input, node.label, _sampler(node.fraction, self._seed(node.seed)))
 
     def _write(self, node: plan.Write) -> Chain:
-        return self._extend(node.input, node.label, node.sink.transform(), node.options, node.concurrency)
+        transform = partial(_write_blocks, node.sink)
+        return self._extend(
+            node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows
+        )
 
     # ------------------------------------------------------------ the others
 
@@ -277,11 +280,17 @@ class Lowering:
 
 def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
     """What a task runs: the transform over all blocks that it is given."""
+    return partial(_run, transform)  # a function of the module, so that `HERE` is that of the process which runs it
 
-    def run(extra: Any, *inputs: Any) -> Iterator[Block]:
-        return transform(iter(inputs))
 
-    return run
+def _run(transform: Transform, extra: Any, *inputs: Any) -> Iterator[Block]:
+    HERE.task = extra
+    return transform(iter(inputs))
+
+
+def _write_blocks(sink: Any, source: Iterator[Block]) -> Iterator[Block]:
+    """The transform of a sink: what comes out says what was written."""
+    return sink.write(source, HERE.task)  # type: ignore[no-any-return]
 
 
 def _here(found: list[Any]) -> list[Block]:

@@ -222,7 +222,7 @@ class MapOperator(Operator):
             inputs.append(self._pop())
             rows += inputs[-1].meta.rows
         self._number += 1
-        return Task(self, self._number - 1, self.work, inputs)
+        return Task(self, self._number - 1, self.work, inputs, self._number - 1)
 
     def _may_start(self) -> bool:
         if not self.queue or self.stopped:
