@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 from .. import block as blocks
 from ..block import Block
@@ -28,10 +29,14 @@ class Avro(FileSource):
 
         with self.where.open(path) as file:
             try:
-                records = iter(fastavro.reader(file))
-                while rows := list(itertools.islice(records, ROWS_AT_ONCE)):
-                    if not isinstance(rows[0], dict):
-                        raise ValueError(f"it holds {type(rows[0]).__name__} values, not records")
-                    yield blocks.from_rows(rows)  # type: ignore[arg-type]
-            except (ValueError, EOFError, IndexError, KeyError) as error:
-                raise ValueError(f"{path}: it cannot be read as Avro: {error}") from None
+                for rows in _batches(fastavro.reader(file)):
+                    yield blocks.from_rows(rows)
+            except Exception as error:  # of any kind: fastavro trusts the lengths that are written in the file
+                raise ValueError(f"{path}: it cannot be read as Avro: {error}") from error
+
+
+def _batches(records: Iterator[Any]) -> Iterator[list[dict[str, Any]]]:
+    while rows := list(itertools.islice(records, ROWS_AT_ONCE)):
+        if not isinstance(rows[0], dict):
+            raise ValueError(f"it holds {type(rows[0]).__name__} values, not records")
+        yield rows

@@ -69,11 +69,9 @@ class CSV(FileSource):
         return pa.csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, skip_rows_after_names=skip)
 
     def read_file(self, path: str) -> Iterator[Block]:
-        types: dict[str, pa.DataType] = {}  # those that were widened
-        first: dict[str, pa.DataType] = {}  # what they were at first
+        types = _Types()
         rows = 0
         while True:
-            reader = None
             try:
                 with self.where.open(path) as file:
                     reader = self._open(path, file, rows, types)
@@ -85,38 +83,57 @@ class CSV(FileSource):
             except StopIteration:
                 return
             except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-                self._widen(path, error, reader, first, types)
+                self._widen(path, error, types)
 
-    def _open(self, path: str, file: Any, rows: int, types: dict[str, pa.DataType]) -> Any:
+    def _open(self, path: str, file: Any, rows: int, types: _Types) -> Any:
         convert = self.convert_options
         if convert is None:
-            convert = pa.csv.ConvertOptions(column_types=types, include_columns=self.own_columns(self.where.extras(path)))
+            convert = pa.csv.ConvertOptions(column_types=types.widened, include_columns=self.own_columns(self.where.extras(path)))
         try:
-            return pa.csv.open_csv(file, self._how(rows), self.parse_options, convert)
+            reader = pa.csv.open_csv(file, self._how(rows), self.parse_options, convert)
         except pa.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
                 return None
             raise
+        types.seen(reader.schema)
+        return reader
 
-    def _widen(
-        self, path: str, error: Exception, reader: Any, first: dict[str, pa.DataType], types: dict[str, pa.DataType]
-    ) -> None:
+    def _widen(self, path: str, error: Exception, types: _Types) -> None:
         """Choose a wider type for the column that an error is about, or raise the error with the file in it."""
         found = re.match(r"In CSV column #(\d+): (.*)", str(error), re.DOTALL)
         given = self.convert_options is not None or self.read_options is not None
-        if found is None or reader is None or given:
+        schema = None if found is None or given else self.file_schema(path)
+        if found is None or schema is None or schema.field(int(found[1])).name not in types.now:
             raise ValueError(f"{path}: {_with_line(str(error))}") from None
-        field = reader.schema.field(int(found[1]))
-        began = first.setdefault(field.name, field.type)
-        wider = WIDER.get(field.type)
-        if wider is None and began == pa.null() and field.type != WIDEST_OF_EMPTY:
-            wider = WIDEST_OF_EMPTY  # nothing but nulls was read of it; what failed has given no rows
-        if wider is None:
+        name = schema.field(int(found[1])).name
+        if not types.widen(name):
             raise ValueError(
-                f"{path}: column {field.name!r} is {field.type} at first, but {_with_line(found[2])}. To read it as text, pass "
-                f"convert_options=pyarrow.csv.ConvertOptions(column_types={{{field.name!r}: pyarrow.string()}})."
+                f"{path}: column {name!r} is {types.first[name]} at first, but {_with_line(found[2])}. To read it as text, pass "
+                f"convert_options=pyarrow.csv.ConvertOptions(column_types={{{name!r}: pyarrow.string()}})."
             ) from None
-        types[field.name] = wider
+
+
+class _Types:
+    """The types of a file's columns: as they were at first, and as they are now."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, pa.DataType] = {}
+        self.now: dict[str, pa.DataType] = {}
+        self.widened: dict[str, pa.DataType] = {}
+
+    def seen(self, schema: pa.Schema) -> None:
+        """They are those of a reader."""
+        self.now = {field.name: field.type for field in schema}
+        self.first = {**self.now, **self.first}
+
+    def widen(self, name: str) -> bool:
+        """Take the next wider type for a column, if there is one."""
+        wider = WIDER.get(self.now[name])
+        if wider is None and self.first[name] == pa.null() and self.now[name] != WIDEST_OF_EMPTY:
+            wider = WIDEST_OF_EMPTY  # nothing but nulls was read of it: what failed has given no rows
+        if wider is not None:
+            self.widened[name] = self.now[name] = wider
+        return wider is not None
 
 
 def _with_line(text: str) -> str:

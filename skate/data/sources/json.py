@@ -38,15 +38,16 @@ class JSON(FileSource):
     def read_file(self, path: str) -> Iterator[Block]:
         with self.where.open(path) as file:
             line = 1
-            for piece in _pieces(file):
+            pieces = _pieces(file)
+            for piece in pieces:
                 if line == 1 and not self.lines and piece.lstrip()[:1] == b"[":
-                    yield from _whole(path, piece + file.read())
+                    yield from _whole(path, piece + b"".join(pieces))
                     return
                 try:
                     yield pa.json.read_json(pa.py_buffer(piece), self._how(), self.parse_options)
                 except pa.ArrowInvalid as error:
                     if line == 1 and not self.lines and not _is_line(piece):
-                        yield from _whole(path, piece + file.read())
+                        yield from _whole(path, piece + b"".join(pieces))
                         return
                     raise ValueError(f"{path}: {_explained(piece, line, str(error))}") from None
                 line += piece.count(b"\n")

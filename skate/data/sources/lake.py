@@ -15,7 +15,7 @@ from ..optional import need
 from ..storage import File
 from .files import Files
 from .parquet import Parquet
-from .source import ReadTask, Source
+from .source import NO_SCHEMA, ReadTask, Source
 
 
 class Delta(Parquet):
@@ -59,6 +59,12 @@ class Delta(Parquet):
         self._own_schema = dataset.schema.remove_metadata()
         if include_paths:
             self._own_schema = self._own_schema.append(pa.field("path", pa.string()))
+
+    def tasks(self, wanted: int) -> list[ReadTask]:
+        if not self.where.found:
+            empty = (self.schema() or NO_SCHEMA).empty_table()
+            return [ReadTask(partial(iter, (empty,)), BlockMeta(0, 0, empty.schema))]
+        return super().tasks(wanted)
 
 
 def _columns(batch: Any, names: Sequence[str]) -> list[list[Any]]:
