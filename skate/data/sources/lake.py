@@ -99,12 +99,15 @@ class Iceberg(Source):
         arguments = dict(catalog)
         table = catalogs.load_catalog(arguments.pop("name", "default"), **arguments).load_table(identifier)
         more = {**(scan or {}), **({} if row_filter is None else {"row_filter": row_filter})}
-        self.scan = table.scan(selected_fields=fields, snapshot_id=snapshot_id, **more)
+        scan = table.scan(selected_fields=fields, snapshot_id=snapshot_id, **more)
+        self.found = list(scan.plan_files())
+        self.scan = scan.table_metadata, scan.io, scan.projection(), scan.row_filter, scan.case_sensitive
+        """What reads the files; the scan itself has the catalog's connection, which stays here."""
 
     def schema(self) -> pa.Schema:
         from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-        return schema_to_pyarrow(self.scan.projection(), include_field_ids=False)
+        return schema_to_pyarrow(self.scan[2], include_field_ids=False)
 
     def tasks(self, wanted: int) -> list[ReadTask]:
         schema = self.schema()
@@ -113,7 +116,7 @@ class Iceberg(Source):
                 partial(_read_iceberg, self.scan, [task]),
                 BlockMeta(-1, 3 * task.file.file_size_in_bytes, schema, (task.file.file_path,)),
             )
-            for task in self.scan.plan_files()
+            for task in self.found
         ]
         return found or [ReadTask(partial(_read_iceberg, self.scan, []), BlockMeta(0, 0, schema))]
 
@@ -121,4 +124,4 @@ class Iceberg(Source):
 def _read_iceberg(scan: Any, tasks: list[Any]) -> Iterator[Block]:
     from pyiceberg.io.pyarrow import ArrowScan
 
-    yield ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter, scan.case_sensitive).to_table(tasks)
+    yield ArrowScan(*scan).to_table(tasks)
