@@ -5,7 +5,28 @@ from __future__ import annotations
 from .context import DataContext
 from .dataset import Dataset
 from .plan import Read
+from .reading import (
+    read_avro,
+    read_binary_files,
+    read_csv,
+    read_datasource,
+    read_delta,
+    read_iceberg,
+    read_images,
+    read_json,
+    read_numpy,
+    read_parquet,
+    read_sql,
+    read_text,
+    read_tfrecords,
+    read_webdataset,
+)
+from .sinks.sink import FilenameProvider, SaveMode
+from .sinks.tables import Datasink, WriteResult
+from .sources.datasource import BlockMetadata, Datasource, ReadTask
+from .sources.files import FileShuffleConfig
 from .sources.generated import Items, Range
+from .sources.partitioning import Partitioning, PartitionStyle, PathPartitionFilter, PathPartitionParser
 
 
 def range(n: int, *, override_num_blocks: int | None = None) -> Dataset:
@@ -18,23 +39,35 @@ def from_items(items: list[object], *, override_num_blocks: int | None = None) -
     return Dataset(Read(Items(items), override_num_blocks))
 
 
-def read_csv(paths, **options):
-    """CSV files."""
-    from .sources.csv import CSV
-    from .sources.files import find
-
-    return Dataset(Read(CSV(find(paths, ["csv"]), **options)))
-
-
-def read_parquet(paths, **options):
-    """Parquet files."""
-    import os
-
-    from .sources.files import find
-    from .sources.parquet import Parquet
-
-    root = paths if isinstance(paths, str) and os.path.isdir(paths) else None
-    return Dataset(Read(Parquet(find(paths, ["parquet"]), root=root, **options)))
-
-
-__all__ = ["DataContext", "Dataset", "from_items", "range"]
+__all__ = [
+    "BlockMetadata",
+    "DataContext",
+    "Dataset",
+    "Datasink",
+    "Datasource",
+    "FileShuffleConfig",
+    "FilenameProvider",
+    "PartitionStyle",
+    "Partitioning",
+    "PathPartitionFilter",
+    "PathPartitionParser",
+    "ReadTask",
+    "SaveMode",
+    "WriteResult",
+    "from_items",
+    "range",
+    "read_avro",
+    "read_binary_files",
+    "read_csv",
+    "read_datasource",
+    "read_delta",
+    "read_iceberg",
+    "read_images",
+    "read_json",
+    "read_numpy",
+    "read_parquet",
+    "read_sql",
+    "read_text",
+    "read_tfrecords",
+    "read_webdataset",
+]

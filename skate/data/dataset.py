@@ -12,9 +12,10 @@ from .batches import check_format, rebatch, to_batch
 from .context import DataContext
 from .functions import UserFunction
 from .run import blocks_of, execute, table
+from .writing import Writing
 
 
-class Dataset:
+class Dataset(Writing):
     """Rows in blocks, read and computed when they are needed.
 
     Made by the functions of `skate.data`, such as `range` and `read_csv`, and by the methods of other datasets. It is never

@@ -160,7 +160,10 @@ class Lowering:
         return self._extend(node.input, node.label, _sampler(node.fraction, self._seed(node.seed)))
 
     def _write(self, node: plan.Write) -> Chain:
-        return self._extend(node.input, node.label, node.sink.transform(), node.options, node.concurrency)
+        transform = partial(_write_blocks, node.sink)
+        return self._extend(
+            node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows
+        )
 
     # ------------------------------------------------------------ the others
 
@@ -287,17 +290,22 @@ class Lowering:
 
 def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
     """What a task runs: the transform over all blocks that it is given."""
+    return partial(_run, transform)  # a function of the module, so that `HERE` is that of the process which runs it
 
-    def run(number: int, *inputs: Any) -> Iterator[Block]:
-        made = transform(iter(inputs))
-        while True:
-            HERE.task = number  # tasks that run in the calling process take turns
-            block = next(made, None)
-            if block is None:
-                return
-            yield block
 
-    return run
+def _run(transform: Transform, extra: Any, *inputs: Any) -> Iterator[Block]:
+    made = transform(iter(inputs))
+    while True:
+        HERE.task = extra  # tasks that run in the calling process take turns
+        block = next(made, None)
+        if block is None:
+            return
+        yield block
+
+
+def _write_blocks(sink: Any, source: Iterator[Block]) -> Iterator[Block]:
+    """The transform of a sink: what comes out says what was written."""
+    return sink.write(source, HERE.task)  # type: ignore[no-any-return]
 
 
 def _prepare(functions: Sequence[UserFunction]) -> None:
