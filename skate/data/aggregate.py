@@ -291,7 +291,7 @@ class Aggregation:
         n = np.asarray(pc.fill_null(block.column(f"{at}\0n"), 0)).astype(np.float64)
         mean = np.asarray(pc.fill_null(block.column(f"{at}\0mean"), 0.0)).astype(np.float64)
         m2 = np.asarray(pc.fill_null(block.column(f"{at}\0m2"), 0.0)).astype(np.float64)
-        count = merged.num_rows if self.keys else 1
+        count = merged.num_rows if self.keys or not block.num_rows else 1
         total = np.bincount(place, n, count)
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.bincount(place, n * mean, count) / total

@@ -25,6 +25,9 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * (runner.slots - 1))
     budget = int(context.memory_share * runner.runtime.cluster_resources().get("object_store_memory", 1 << 30))
+    limit = context.execution_options.resource_limits.object_store_memory
+    if limit is not None:
+        budget = min(budget, int(limit))
     return Execution(Lowering(context, parallelism).lower(node), runner, max(budget, 1 << 20))
 
 

@@ -34,6 +34,9 @@ class Runner(Protocol):
             Exception: what a task has raised.
         """
 
+    def wake(self) -> None:
+        """End a `poll` that waits. May be called from any thread."""
+
     def operator_ended(self, operator: Operator) -> None:
         """No more of its tasks will come."""
 
@@ -67,13 +70,14 @@ class Execution:
         self.began = time.perf_counter()
         self.peak_bytes = 0
         self._outstanding: dict[int, int] = {}
+        self._stopping = False
 
     # ------------------------------------------------------------ for the consumer
 
     def __iter__(self) -> Iterator[Bundle]:
         """The bundles of the last operator, in order. Closing the iterator ends the execution."""
         try:
-            while True:
+            while not self._stopping:
                 self.advance(wait=False)
                 while self.ready:
                     yield self.take()
@@ -83,6 +87,11 @@ class Execution:
                 self.advance(wait=not self.ready)
         finally:
             self.runner.close()
+
+    def stop(self) -> None:
+        """End the iteration, which may be in another thread, at its next step."""
+        self._stopping = True
+        self.runner.wake()
 
     def take(self) -> Bundle:
         """The next bundle."""

@@ -87,6 +87,9 @@ class InlineRunner:
             return [(task, Bundle(block, next(source).meta))]
         return []
 
+    def wake(self) -> None:
+        return None  # it does not wait
+
     def operator_ended(self, operator: Operator) -> None:
         return None
 

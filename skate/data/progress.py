@@ -1,0 +1,118 @@
+"""How far an execution is: a line for each operator on a terminal, and a summary when it is over.
+
+The counters of the operators are read while another thread may change them: each is one number, so what is shown is at most a
+moment old.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .context import DataContext
+from .execution.executor import Execution
+from .execution.operators import Bundle, InputOperator, Operator
+from .execution.runners import InlineRunner
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REFRESH_PER_SECOND = 4
+BAR = 24
+"""Characters."""
+
+
+def watched(execution: Execution, context: DataContext, name: str | None = None) -> Iterator[Bundle]:
+    """The bundles of an execution; meanwhile a terminal shows how far it is. What runs here is over too soon for that."""
+    if not context.enable_progress_bars or isinstance(execution.runner, InlineRunner) or not sys.stderr.isatty():
+        return iter(execution)
+    return _shown(execution, name)
+
+
+def _shown(execution: Execution, name: str | None) -> Iterator[Bundle]:
+    from rich.console import Console
+    from rich.live import Live
+
+    live = Live(
+        get_renderable=lambda: _table(execution, name),
+        console=Console(stderr=True),
+        refresh_per_second=REFRESH_PER_SECOND,
+        transient=True,
+    )
+    with live:
+        yield from execution
+
+
+def _table(execution: Execution, name: str | None) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, title=name, title_justify="left", pad_edge=False)
+    for heading in ("operator", "", "tasks", "rows", "bytes", "left"):
+        table.add_column(heading, justify="left" if heading in ("operator", "") else "right", no_wrap=True)
+    for operator in execution.operators:
+        if not isinstance(operator, InputOperator):
+            table.add_row(*_row(operator, time.perf_counter() - execution.began))
+    return table
+
+
+def _row(operator: Operator, seconds: float) -> list[str]:
+    part = fraction(operator)
+    full = int(BAR * part)
+    left = "" if not 0 < part < 1 else duration(seconds * (1 - part) / part)
+    tasks = f"{operator.tasks_ended}" + (f"+{operator.running}" if operator.running else "")
+    return [
+        operator.name,
+        "━" * full + "╌" * (BAR - full),
+        tasks,
+        f"{operator.rows_out:,}",
+        size(operator.bytes_out),
+        left,
+    ]
+
+
+def fraction(operator: Operator) -> float:
+    """About how much of an operator's work is done, from 0 to 1: of what has come so far, times how much of all that is."""
+    if isinstance(operator, InputOperator) or operator.finished:
+        return 1.0 if operator.finished else _given(operator)
+    above = min((_given(source) for source in operator.inputs), default=1.0)
+    waiting = len(getattr(operator, "queue", ())) + operator.running
+    total = operator.tasks_ended + waiting
+    return above * operator.tasks_ended / total if total else 0.0
+
+
+def _given(operator: Operator) -> float:
+    """How much of what an operator has to give was taken."""
+    if not isinstance(operator, InputOperator):
+        return fraction(operator)
+    return operator.blocks_out / operator.total if operator.total else 1.0
+
+
+def summary(execution: Execution) -> str:
+    """What each operator has done, as text."""
+    shown = [each for each in execution.operators if not isinstance(each, InputOperator)] or execution.operators
+    lines = [
+        f"Operator {number} {operator.name}: {operator.tasks_ended} tasks, {operator.blocks_out} blocks, "
+        f"{operator.rows_out} rows, {size(operator.bytes_out)}"
+        for number, operator in enumerate(shown)
+    ]
+    where = "in this process" if isinstance(execution.runner, InlineRunner) else "on the cluster"
+    lines.append(f"Executed {where}; at most {size(execution.peak_bytes)} in blocks at a time")
+    return "\n".join(lines)
+
+
+def size(count: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
