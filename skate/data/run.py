@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import pyarrow as pa
+
 from . import plan
 from .block import Block
 from .context import DataContext
@@ -67,7 +69,7 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
                 _has_functions(node) and len(each.source.tasks(os.cpu_count() or 1)) > 1
             )
         elif isinstance(each, plan.Blocks):
-            if any(not isinstance(block, Block) for block, _ in each.blocks):
+            if any(not isinstance(block, pa.Table) for block, _ in each.blocks):
                 return False
             total += sum(meta.size_bytes for _, meta in each.blocks)
             parallel |= len(each.blocks) > 1 and _has_functions(node)

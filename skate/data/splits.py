@@ -164,7 +164,7 @@ def _cut(block: Any, meta: BlockMeta, places: list[int]) -> list[Piece]:
     if not places:
         return [(block, meta)]
     ranges = list(itertools.pairwise([0, *places, meta.rows]))
-    if isinstance(block, Block):
+    if isinstance(block, pa.Table):
         tables = _slices(block, ranges)
         return [(table, meta_of(table, meta.files)) for table in tables]
     from ..api.decorator import remote

@@ -53,7 +53,7 @@ class Epoch:
     def _run(self) -> None:
         source = iter(self.execution)
         try:
-            while self._has_place() and (bundle := next(source, None)) is not None:  # type: ignore[call-overload]
+            while self._has_place() and (bundle := next(source, None)) is not None:
                 with self.changed:
                     self.shares.add(bundle.block, bundle.meta.rows)
                     self.changed.notify_all()
