@@ -154,7 +154,7 @@ def _rows(fn: Callable[[Any], Any], kind: str, block: Block, what: str, first: i
     out: list[Any] = []
     at = 0
     try:
-        for at, row in enumerate(blocks.to_rows(block)):
+        for at, row in enumerate(blocks.to_rows(block)):  # noqa: B007  # for the error
             found = fn(row)
             if kind == "filter":
                 out.append(bool(found))

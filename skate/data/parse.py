@@ -1,4 +1,4 @@
-"""Expressions that are written as text: `"id > 3 and name in ['a', 'b']"`. Python's parser reads the text; few operators are known."""
+"""Expressions that are written as text: `"id > 3 and name in ['a', 'b']"`. Python's parser reads the text."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,23 +131,12 @@ def test_closing_early_leaves_nothing(cluster: None) -> None:
     assert prefetching() == []
 
 
-def test_closing_ends_a_wait_for_a_task(cluster: None) -> None:
-    @skate.remote(num_cpus=0)
-    class Gate:
-        def __init__(self) -> None:
-            self.entered = False
-
-        def enter(self) -> None:
-            self.entered = True
-
-        def was_entered(self) -> bool:
-            return self.entered
-
-    gate = Gate.remote()
+def test_closing_ends_a_wait_for_a_task(cluster: None, tmp_path: Path) -> None:
+    sign = tmp_path / "entered"
 
     def slow(batch: Any) -> Any:
         if batch["id"][0]:
-            skate.get(gate.enter.remote())
+            sign.touch()
             for _ in range(400):  # in pieces, so that it can be cancelled
                 threading.Event().wait(0.05)
         return batch
@@ -154,7 +144,7 @@ def test_closing_ends_a_wait_for_a_task(cluster: None) -> None:
     ds = data.range(2, override_num_blocks=2).map_batches(slow)
     batches = iter(ds.iter_batches(batch_size=1, prefetch_batches=1))
     assert next(batches)["id"].tolist() == [0]
-    eventually(lambda: skate.get(gate.was_entered.remote()), 10, "the second task runs")
+    eventually(sign.exists, 10, "the second task runs")
     batches.close()  # type: ignore[attr-defined]
     assert prefetching() == []
 
