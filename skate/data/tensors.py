@@ -25,7 +25,7 @@ class Collate:
         self.pin_memory = pin_memory
 
     def __call__(self, block: Block) -> Any:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]  # not in all environments
 
         batch = to_batch(block, "numpy")
         made = self.collate_fn(batch) if self.collate_fn is not None else self._tensors(batch, torch)
