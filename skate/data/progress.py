@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REFRESH_PER_SECOND = 4
 BAR = 24
 """Characters."""
+WIDTHS = {"": BAR, "tasks": 5, "rows": 9, "bytes": 9, "left": 5}
+"""What columns have at least; long names of operators are cut instead."""
 
 
 def watched(execution: Execution, context: DataContext, name: str | None = None) -> Iterator[Bundle]:
@@ -49,8 +51,9 @@ def _table(execution: Execution, name: str | None) -> Table:
     from rich.table import Table
 
     table = Table(box=None, title=name, title_justify="left", pad_edge=False)
-    for heading in ("operator", "", "tasks", "rows", "bytes", "left"):
-        table.add_column(heading, justify="left" if heading in ("operator", "") else "right", no_wrap=True)
+    table.add_column("operator", no_wrap=True, overflow="ellipsis")
+    for heading, width in WIDTHS.items():
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     for operator in execution.operators:
         if not isinstance(operator, InputOperator):
             table.add_row(*_row(operator, time.perf_counter() - execution.began))
