@@ -15,8 +15,10 @@ from skate.data.run import execute
 
 
 def begun() -> Execution:
-    """An execution of two blocks."""
-    ds = data.from_arrow([pa.table({"id": [1, 2, 3]}), pa.table({"id": [4]})]).filter(expr="id > 0")
+    """An execution of three blocks."""
+    ds = data.from_arrow([pa.table({"id": [1, 2, 3]}), pa.table({"id": [4]}), pa.table({"id": [5]})]).filter(
+        expr="id > 0"
+    )
     return execute(ds._node, DataContext())
 
 
