@@ -154,6 +154,11 @@ def merge_with(run: Callable[[Block], Iterator[Block]]) -> Callable[..., Iterato
     return merge
 
 
+def merge_whole(extra: tuple[int, list[int]], *pieces: Block) -> Iterator[Block]:
+    """All pieces of a part as one block."""
+    yield blocks.concat(pieces)
+
+
 def merge_join(join: Callable[[Block, Block], Block]) -> Callable[..., Iterator[Block]]:
     """The pieces of both inputs as one block each, and then joined."""
 

@@ -175,6 +175,9 @@ class Lowering:
         return UnionOperator([self.lower(part) for part in node.parts])
 
     def _repartition(self, node: plan.Repartition) -> Operator:
+        if node.keys:
+            merge = exchange.merge_sorted(node.keys, [False] * len(node.keys)) if node.sort else exchange.merge_whole
+            return self._by_key(node, [self.lower(node.input)], [node.keys], merge)
         work = self._work("Repartition", exchange.gather)._replace(target_bytes=1 << 62)
         return GatherOperator(node.label, [self.lower(node.input)], partial(_repartition, node, work))
 
@@ -263,14 +266,16 @@ class Lowering:
         options: Mapping[str, Any] | None = None,
     ) -> Operator:
         def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
-            parts = node.partitions or self._parts(bundles, 1)
+            wanted = node.blocks if isinstance(node, plan.Repartition) else node.partitions
+            parts = wanted or self._parts(bundles, 1)
             parts = 1 if not all(keys) else parts
             return parts, [parts] * len(bundles)
 
         splits = [self._work(f"{node.label}(split)", exchange.split_by_key(each)) for each in keys]
-        return ExchangeOperator(
-            node.label, sources, prepare, splits, self._work(f"{node.label}(merge)", merge, options)
-        )
+        last = self._work(f"{node.label}(merge)", merge, options)
+        if isinstance(node, plan.Repartition):
+            last = last._replace(target_bytes=1 << 62)  # a part is one block
+        return ExchangeOperator(node.label, sources, prepare, splits, last)
 
     def _parts(self, bundles: list[list[Bundle]], wanted: int) -> int:
         """Into how many parts an exchange cuts its inputs."""

@@ -49,7 +49,7 @@ def limit_below_rows(node: plan.Node) -> plan.Node | None:
         return None
     below = node.input
     one_to_one = isinstance(below, plan.Project) or (
-        isinstance(below, plan.MapFunction) and below.kind == "map" and below.pool is None
+        isinstance(below, plan.MapFunction) and below.row_by_row and below.pool is None
     )
     return below.with_inputs([plan.Limit(below.inputs[0], node.rows)]) if one_to_one else None
 
@@ -154,6 +154,8 @@ def needed(node: plan.Node, columns: set[str] | None) -> plan.Node:
         uses = [each.needs for each in node.aggregates]
         wanted = None if None in uses else {*node.keys, *(name for each in uses if each is not None for name in each)}
         return node.with_inputs([needed(node.input, wanted)])
+    if isinstance(node, plan.Repartition) and columns is not None:
+        return node.with_inputs([needed(node.input, columns | set(node.keys))])
     if isinstance(node, (plan.Limit, plan.Shuffle, plan.ShuffleBlocks, plan.Repartition, plan.Sample)):
         return node.with_inputs([needed(node.input, columns)])
     return node.with_inputs([needed(below, None) for below in node.inputs])

@@ -114,6 +114,8 @@ class MapFunction(Node):
     pool: ActorPool | None = None
     concurrency: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    row_by_row: bool = False
+    """It makes one row of each, and needs to see no other for that."""
 
     @property
     def label(self) -> str:
@@ -170,11 +172,14 @@ class Limit(Node):
 
 @dataclass(frozen=True, eq=False)
 class Repartition(Node):
-    """The same rows in so many blocks of about the same size, or in blocks of so many rows."""
+    """The same rows in so many blocks of about the same size, or in blocks of so many rows; or with those of a key together."""
 
     input: Node
     blocks: int | None
     rows: int | None = None
+    keys: tuple[str, ...] = ()
+    sort: bool = False
+    """The rows of each block are in the order of the keys."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,10 @@ class Runner(Protocol):
         """
         ...
 
+    def wake(self) -> None:
+        """End a `poll` that waits. May be called from any thread."""
+        ...
+
     def relieve(self) -> None:
         """Nothing has happened for a while: free what may be needed to make lost blocks again."""
         ...
@@ -115,13 +119,14 @@ class Execution:
         self._done_s: float | None = None
         self.on_progress: Callable[[Execution], None] | None = None
         """Called after each step, for progress bars."""
+        self._stopping = False
 
     # ------------------------------------------------------------ for the consumer
 
     def __iter__(self) -> Iterator[Bundle]:
         """The bundles of the last operator, in order. Closing the iterator ends the execution."""
         try:
-            while True:
+            while not self._stopping:
                 self.advance(wait=False)
                 while self.ready:
                     yield self.take()
@@ -133,11 +138,20 @@ class Execution:
             self._done_s = time.perf_counter() - self._began
             self.runner.close()
 
+    def stop(self) -> None:
+        """End the iteration, which may be in another thread, at its next step."""
+        self._stopping = True
+        self.runner.wake()
+
     def take(self) -> Bundle:
         """The next bundle."""
         bundle = self.ready.popleft()
         self.ready_bytes -= bundle.meta.size_bytes
         return bundle
+
+    def wake(self) -> None:
+        """End a `poll` that waits. May be called from any thread."""
+        ...
 
     def relieve(self) -> None:
         """The consumer waits for a block and does not get it."""

@@ -39,6 +39,9 @@ class InlineRunner:
             return [Event(task)]
         return []
 
+    def wake(self) -> None:
+        """See `Runner`. It does not wait."""
+
     def relieve(self) -> None:
         """See `Runner`. Nothing can be lost here."""
 
