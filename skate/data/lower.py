@@ -299,6 +299,7 @@ def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
 
 
 def _run(transform: Transform, extra: Any, *inputs: Any) -> Iterator[Block]:
+    HERE.task = extra
     made = transform(iter(inputs))
     while True:
         HERE.task = extra  # tasks that run in the calling process take turns

@@ -10,7 +10,7 @@ import pyarrow as pa
 from skate.data import block as blocks, plan
 from skate.data.context import DataContext
 from skate.data.execution.executor import Execution
-from skate.data.execution.runners import InlineRunner
+from skate.data.execution.inline import InlineRunner
 from skate.data.expressions import Expr
 from skate.data.lower import Lowering
 from skate.data.optimize import optimize

@@ -197,8 +197,8 @@ class FileSource(Source):
 
     def _select(self, columns: Sequence[str]) -> Source:
         """A copy with only these columns."""
-        source = copy(self)
-        source.columns = list(columns)
+        source = object.__new__(type(self))
+        source.__dict__.update(self.__dict__, columns=list(columns))  # copy() would leave out files, as pickling does
         return source
 
     # ------------------------------------------------------------ tasks
