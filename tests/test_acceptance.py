@@ -19,6 +19,8 @@ LIMIT_S = 90
 
 SAYS = {
     "counter_actor.py": r"10\n",
+    "data_csv.py": r"(.*\n)*500 124750\.0\n(.*\n)*",
+    "data_range.py": re.escape(f"take  {[{'id': i} for i in range(5)]}") + r"\n",
     "map_reduce.py": r"9900\n",
     "objects.py": r"10000\.0\n1000000\.0\n",
     "paillier.py": r"encrypt_test func time is \d.*\nencrypt_batch func time is \d.*\n",
@@ -30,7 +32,7 @@ SAYS = {
 SAMPLES = {"paillier.py": "200", "pi_progress.py": "200000"}
 """ACCEPTANCE_N: the size of the work, for the programs that ask."""
 
-NEEDS = {"map_reduce.py": "numpy", "objects.py": "numpy", "paillier.py": "phe"}
+NEEDS = {"data_csv.py": "pandas", "data_range.py": "pandas", "map_reduce.py": "numpy", "objects.py": "numpy", "paillier.py": "phe"}
 
 pytestmark = pytest.mark.skipif(
     not PROGRAMS.is_dir(), reason="the acceptance programs are not here: ../shared/acceptance does not exist"

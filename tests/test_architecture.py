@@ -37,6 +37,7 @@ PURE = (
     "wire/labels.py",
     "store/ranges.py",
     "data/execution/operators.py",
+    "data/shares.py",
 )
 """They decide, and get all they know as arguments."""
 

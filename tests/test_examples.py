@@ -21,6 +21,7 @@ SMALL: dict[str, list[str]] = {
     "paillier.py": ["--people", "12", "--batch", "5", "--bits", "256"],
     "parameter_server.py": ["--steps", "200", "--rows", "2000", "--features", "20"],
     "pi.py": ["--samples", "300000"],
+    "train_from_parquet.py": ["--rows", "40000", "--epochs", "2"],
     "tree_reduction.py": ["--leaves", "9", "--span", "20"],
 }
 SAYS: dict[str, str] = {
@@ -30,9 +31,10 @@ SAYS: dict[str, str] = {
     "paillier.py": "12 encrypted salaries: sum",
     "parameter_server.py": "accuracy on unseen data",
     "pi.py": "pi is about 3.1",
+    "train_from_parquet.py": "of the rows are classified correctly",
     "tree_reduction.py": "180! has",
 }
-NEEDS: dict[str, str] = {"paillier.py": "phe", "parameter_server.py": "numpy"}
+NEEDS: dict[str, str] = {"paillier.py": "phe", "parameter_server.py": "numpy", "train_from_parquet.py": "sklearn"}
 
 
 def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

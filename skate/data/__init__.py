@@ -1,40 +1,120 @@
-"""skate.data: datasets that stream through the cluster."""
+"""skate.data: datasets that stream through the cluster.
+
+    >>> import skate.data
+    >>> skate.data.range(1000).filter(expr="id > 996").take_all()
+    [{'id': 997}, {'id': 998}, {'id': 999}]
+
+Layers, from what users call to what runs (an import goes downwards only):
+    creation, dataset, splits, totals, consumption   what users hold
+    iterator, streaming, grouped                     what it gives them
+    plan, optimize, lower, run                       from a plan to operators
+    execution                                        operators, the executor, and what runs tasks
+    exchange, aggregate, join, expressions           what tasks do with blocks
+    functions, batches, block                        users' functions, and tables
+    sources, sinks                                   from and to the outside
+"""
 
 from __future__ import annotations
 
-from .context import DataContext
-from .dataset import Dataset
-from .plan import Read
-from .sources.generated import Items, Range
+from .context import DataContext, ExecutionOptions, ExecutionResources
+from .creation import (
+    from_arrow,
+    from_arrow_refs,
+    from_blocks,
+    from_huggingface,
+    from_items,
+    from_numpy,
+    from_numpy_refs,
+    from_pandas,
+    from_pandas_refs,
+    from_polars,
+    from_torch,
+    range,
+    range_tensor,
+)
+from .dataset import Dataset, MaterializedDataset
+from .errors import ColumnNotFoundError
+from .expressions import col, lit, udf
+from .grouped import GroupedData
+from .iterator import DataIterator
+from .reading import (
+    read_avro,
+    read_binary_files,
+    read_csv,
+    read_datasource,
+    read_delta,
+    read_iceberg,
+    read_images,
+    read_json,
+    read_numpy,
+    read_parquet,
+    read_sql,
+    read_text,
+    read_tfrecords,
+    read_webdataset,
+)
+from .schema import Schema
+from .sinks.sink import FilenameProvider, SaveMode
+from .sinks.tables import Datasink, WriteResult
+from .sources.datasource import BlockMetadata, Datasource, ReadTask
+from .sources.files import FileShuffleConfig
+from .sources.partitioning import Partitioning, PartitionStyle, PathPartitionFilter, PathPartitionParser
+from .strategies import ActorPoolStrategy, TaskPoolStrategy
+from .totals import DatasetSummary
 
-
-def range(n: int, *, override_num_blocks: int | None = None) -> Dataset:
-    """The integers from 0 to n - 1, as column "id"."""
-    return Dataset(Read(Range(n), override_num_blocks))
-
-
-def from_items(items: list[object], *, override_num_blocks: int | None = None) -> Dataset:
-    """Rows from Python values."""
-    return Dataset(Read(Items(items), override_num_blocks))
-
-
-def read_csv(paths, **options):
-    """CSV files."""
-    from .sources.csv import CSV
-    from .sources.files import find
-
-    return Dataset(Read(CSV(find(paths, ["csv"]), **options)))
-
-
-def read_parquet(paths, **options):
-    """Parquet files."""
-    import os
-
-    from .sources.files import find
-    from .sources.parquet import Parquet
-
-    root = paths if isinstance(paths, str) and os.path.isdir(paths) else None
-    return Dataset(Read(Parquet(find(paths, ["parquet"]), root=root, **options)))
-
-
-__all__ = ["DataContext", "Dataset", "from_items", "range"]
+__all__ = [
+    "ActorPoolStrategy",
+    "BlockMetadata",
+    "ColumnNotFoundError",
+    "DataContext",
+    "DataIterator",
+    "Dataset",
+    "DatasetSummary",
+    "Datasink",
+    "Datasource",
+    "ExecutionOptions",
+    "ExecutionResources",
+    "FileShuffleConfig",
+    "FilenameProvider",
+    "GroupedData",
+    "MaterializedDataset",
+    "PartitionStyle",
+    "Partitioning",
+    "PathPartitionFilter",
+    "PathPartitionParser",
+    "ReadTask",
+    "SaveMode",
+    "Schema",
+    "TaskPoolStrategy",
+    "WriteResult",
+    "col",
+    "from_arrow",
+    "from_arrow_refs",
+    "from_blocks",
+    "from_huggingface",
+    "from_items",
+    "from_numpy",
+    "from_numpy_refs",
+    "from_pandas",
+    "from_pandas_refs",
+    "from_polars",
+    "from_torch",
+    "lit",
+    "range",
+    "range_tensor",
+    "read_avro",
+    "read_binary_files",
+    "read_csv",
+    "read_datasource",
+    "read_delta",
+    "read_iceberg",
+    "read_images",
+    "read_json",
+    "read_numpy",
+    "read_parquet",
+    "read_sql",
+    "read_text",
+    "read_tfrecords",
+    "read_webdataset",
+    "udf",
+]

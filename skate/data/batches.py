@@ -1,7 +1,7 @@
 """Batches: pieces of blocks as users want them, and what users give back as blocks.
 
-A batch is a dict of numpy arrays, a pandas or Polars frame, or an Arrow table. A pandas batch has the types that pandas itself would
-give its columns. Nothing is copied where the format allows it.
+A batch is a dict of numpy arrays, a pandas or Polars frame, or an Arrow table. A pandas batch has the types that pandas itself
+would give its columns. Nothing is copied where the format allows it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from . import block as blocks
@@ -31,17 +32,28 @@ def check_format(name: str | None) -> str:
     return found
 
 
-def to_batch(block: Block, batch_format: str) -> Any:
-    """A block as a batch."""
+def to_batch(block: Block, batch_format: str, copies: bool = False) -> Any:
+    """A block as a batch.
+
+    Args:
+        copies: it may be changed in place. Otherwise it may be a read-only view of the block.
+    """
     if batch_format == "numpy":
-        return {name: blocks.to_numpy(values) for name, values in zip(block.column_names, block.columns, strict=True)}
+        return {
+            name: _own(blocks.to_numpy(values)) if copies else blocks.to_numpy(values)
+            for name, values in zip(block.column_names, block.columns, strict=True)
+        }
     if batch_format == "pandas":
-        return _to_pandas(block)
+        return _to_pandas(block).copy() if copies else _to_pandas(block)
     if batch_format == "polars":
         import polars
 
         return polars.from_arrow(_plain(block))
     return block
+
+
+def _own(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return values if values.flags.writeable else values.copy()
 
 
 def _to_pandas(block: Block) -> Any:

@@ -113,11 +113,11 @@ def _from_numpy(values: np.ndarray[Any, Any]) -> pa.Array:
         try:
             return pa.array(values)
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-            return _objects(list(values))
+            return objects(list(values))
     try:
         kind = pa.from_numpy_dtype(values.dtype)
     except pa.ArrowNotImplementedError:
-        return _objects(list(values))
+        return objects(list(values))
     shape = values.shape[1:]
     if pa.types.is_boolean(kind) or 0 in shape:  # Arrow packs bits, which no tensor of numpy does
         return _ragged(list(values), kind)
@@ -134,7 +134,7 @@ def _from_values(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return _objects(values)
+        return objects(values)
 
 
 def _from_arrays(values: list[Any]) -> pa.Array:
@@ -149,7 +149,7 @@ def _from_arrays(values: list[Any]) -> pa.Array:
             return _ragged(values, pa.from_numpy_dtype(dtype))
         except (pa.ArrowNotImplementedError, TypeError):
             pass
-    return _objects(values)
+    return objects(values)
 
 
 def _ragged(values: list[Any], kind: pa.DataType) -> pa.Array:
@@ -161,7 +161,8 @@ def _ragged(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.ExtensionArray.from_storage(tensor, pa.array(entries, tensor.storage_type))
 
 
-def _objects(values: list[Any]) -> pa.Array:
+def objects(values: list[Any]) -> pa.Array:
+    """A column of Python objects, pickled."""
     packed = [None if value is None else cloudpickle.dumps(value, 5) for value in values]
     return pa.ExtensionArray.from_storage(ObjectType(), pa.array(packed, pa.large_binary()))
 
@@ -348,7 +349,7 @@ def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if isinstance(kind, TensorType):
         return pa.chunked_array([_ragged(to_values(values), kind.value_type)])
     if isinstance(kind, ObjectType):
-        return pa.chunked_array([_objects(to_values(values))])
+        return pa.chunked_array([objects(to_values(values))])
     if isinstance(kind, pa.BaseExtensionType):
         return pa.chunked_array([nulls(len(values), kind)])  # only a column of nulls becomes one
     return values.cast(kind)

@@ -2,10 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+import os
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+from ..api.arity import closest
+from ..exceptions import UnsupportedError
 
 MIB = 1 << 20
+
+
+@dataclass
+class ExecutionResources:
+    """Limits of an execution.
+
+    Args:
+        object_store_memory: bytes that its blocks may take before its sources have to wait.
+        cpu, gpu, memory: known from Ray; leave them out.
+
+    Raises:
+        UnsupportedError: one of the others is given: bound an operator with `concurrency` instead.
+    """
+
+    cpu: float | None = None
+    gpu: float | None = None
+    object_store_memory: float | None = None
+    memory: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("cpu", "gpu", "memory"):
+            if getattr(self, name) is not None:
+                raise UnsupportedError(f"ExecutionResources({name}=...): bound an operator with concurrency instead")
+
+
+@dataclass
+class ExecutionOptions:
+    """How executions use the cluster.
+
+    Args:
+        resource_limits: of each execution.
+        preserve_order: rows keep their order. They always do, so either value is kept to.
+    """
+
+    resource_limits: ExecutionResources = field(default_factory=ExecutionResources)
+    preserve_order: bool = False
+
+
+def _shows_progress() -> bool:
+    names = ("SKATE_DATA_DISABLE_PROGRESS_BARS", "RAY_DATA_DISABLE_PROGRESS_BARS")
+    return not any(os.environ.get(name, "0") not in ("", "0") for name in names)
 
 
 @dataclass
@@ -18,9 +63,15 @@ class DataContext:
         memory_share: the part of the object store that the blocks of one execution may take before its sources have to wait.
         inline_bytes: a dataset of one block up to this size is computed in the calling process, without tasks.
         shuffle_partitions: into how many parts shuffles, sorts, joins and aggregations cut; None follows from the bytes.
+        broadcast_bytes: a side of a join up to this size goes to every block of the other side, which is not shuffled then.
         max_errored_blocks: how many blocks may fail before the execution does; -1: any number. What they had is left out.
-        enable_progress_bars: show them on a terminal.
+        enable_progress_bars: show them on a terminal; the environment variable SKATE_DATA_DISABLE_PROGRESS_BARS=1 makes
+            this False at first.
         seed: of random operations that were given none; None: another each time.
+        execution_options: further limits.
+
+    Raises:
+        AttributeError: a setting is set that does not exist.
 
     Example:
         >>> from skate.data import DataContext
@@ -33,11 +84,21 @@ class DataContext:
     memory_share: float = 0.4
     inline_bytes: int = 8 * MIB
     shuffle_partitions: int | None = None
+    broadcast_bytes: int = 32 * MIB
     max_errored_blocks: int = 0
-    enable_progress_bars: bool = True
+    enable_progress_bars: bool = field(default_factory=_shows_progress)
     seed: int | None = None
+    execution_options: ExecutionOptions = field(default_factory=ExecutionOptions)
 
     _current: ClassVar[DataContext | None] = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        names = [each.name for each in fields(self)]
+        if name not in names:
+            close = closest(name, names)
+            hint = f" Did you mean {close!r}?" if close else f" There are {', '.join(names)}."
+            raise AttributeError(f"DataContext has no setting {name!r}.{hint}")
+        super().__setattr__(name, value)
 
     @staticmethod
     def get_current() -> DataContext:
@@ -48,4 +109,5 @@ class DataContext:
 
     def copy(self) -> DataContext:
         """As they are now."""
-        return replace(self)
+        options = replace(self.execution_options, resource_limits=replace(self.execution_options.resource_limits))
+        return replace(self, execution_options=options)

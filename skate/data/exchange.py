@@ -1,7 +1,7 @@
 """All-to-all operations: how blocks are split into parts, and how parts are merged.
 
-Everything here runs in tasks, on tables. Random numbers come from seeds that are arguments, so that a task that is run again makes
-the same blocks.
+Everything here runs in tasks, on tables. Random numbers come from seeds that are arguments, so that a task that is run again
+makes the same blocks.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from . import block as blocks
 from .block import Block
+from .compute import pc
 from .hashing import hash_rows
 
 SAMPLES_PER_BLOCK = 200
@@ -154,6 +154,11 @@ def merge_with(run: Callable[[Block], Iterator[Block]]) -> Callable[..., Iterato
     return merge
 
 
+def merge_whole(extra: tuple[int, list[int]], *pieces: Block) -> Iterator[Block]:
+    """All pieces of a part as one block."""
+    yield blocks.concat(pieces)
+
+
 def merge_join(join: Callable[[Block, Block], Block]) -> Callable[..., Iterator[Block]]:
     """The pieces of both inputs as one block each, and then joined."""
 
@@ -162,6 +167,16 @@ def merge_join(join: Callable[[Block, Block], Block]) -> Callable[..., Iterator[
         yield join(blocks.concat(pieces[:left]), blocks.concat(pieces[left:]))
 
     return merge
+
+
+def join_broadcast(join: Callable[[Block, Block], Block], small: int) -> Callable[..., Iterator[Block]]:
+    """A block of one input, joined with all of the other, which is number `small`."""
+
+    def run(extra: None, block: Block, *others: Block) -> Iterator[Block]:
+        other = blocks.concat(others)
+        yield join(block, other) if small else join(other, block)
+
+    return run
 
 
 def groups(block: Block, keys: Sequence[str]) -> Iterator[Block]:

@@ -1,393 +1,16 @@
-"""Expressions over columns: `col("a") + 1`, `col("name").str.upper()`, `col("x") > lit(3)`.
-
-An expression is a small tree. It is evaluated by Arrow's compute functions on whole columns, and can be seen through: which columns
-it needs, and whether a file reader can apply it (`to_arrow`). A user's own function (`udf`) is evaluated, too, and not seen through.
-"""
+"""What users make expressions of: `col("a") + 1`, `when(col("n") > 0).then("more").otherwise("none")`, `random()`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from . import block as blocks, kernels
-from .block import Block
-from .errors import no_column
-from .functions import Transform, explain
-
-if TYPE_CHECKING:
-    from . import plan
-    from .namespaces import DateNamespace, ListNamespace, StringNamespace, StructNamespace
-
-
-class Expr:
-    """An expression. Python's operators on it make larger ones; `&`, `|` and `~` are and, or and not.
-
-    Nulls are neither true nor false: what is computed from one is null, as in SQL.
-    """
-
-    def evaluate(self, block: Block) -> Any:
-        """The values for the rows of a block: a column, or one scalar for all.
-
-        Raises:
-            ColumnNotFoundError: it needs a column that is not there.
-        """
-        raise NotImplementedError
-
-    def to_arrow(self) -> pc.Expression | None:
-        """The same as an expression of Arrow's, for readers of files; None: it cannot be said there."""
-        return None
-
-    def columns(self) -> set[str]:
-        """The columns that it needs."""
-        return {name for child in self.children() for name in child.columns()}
-
-    def children(self) -> Sequence[Expr]:
-        """The expressions that it is made of."""
-        return ()
-
-    def substitute(self, columns: dict[str, Expr]) -> Expr:
-        """The same with other expressions in place of columns."""
-        return self
-
-    @property
-    def pure(self) -> bool:
-        """Whether it may be computed elsewhere, several times or not at all: a user's function may not."""
-        return all(child.pure for child in self.children())
-
-    @property
-    def name(self) -> str:
-        """What the column is called that it makes, if nobody says."""
-        names = [child.name for child in self.children() if child.columns()]
-        return names[0] if names else str(self)
-
-    # ------------------------------------------------------------ operators
-
-    def __add__(self, other: Any) -> Expr:
-        return call("add", self, other)
-
-    def __radd__(self, other: Any) -> Expr:
-        return call("add", other, self)
-
-    def __sub__(self, other: Any) -> Expr:
-        return call("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Expr:
-        return call("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Expr:
-        return call("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Expr:
-        return call("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Expr:
-        return call("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Expr:
-        return call("divide", other, self)
-
-    def __floordiv__(self, other: Any) -> Expr:
-        return call("floor_divide", self, other)
-
-    def __rfloordiv__(self, other: Any) -> Expr:
-        return call("floor_divide", other, self)
-
-    def __mod__(self, other: Any) -> Expr:
-        return call("mod", self, other)
-
-    def __rmod__(self, other: Any) -> Expr:
-        return call("mod", other, self)
-
-    def __pow__(self, other: Any) -> Expr:
-        return call("power", self, other)
-
-    def __rpow__(self, other: Any) -> Expr:
-        return call("power", other, self)
-
-    def __neg__(self) -> Expr:
-        return call("negate", self)
-
-    def __abs__(self) -> Expr:
-        return call("abs", self)
-
-    def __eq__(self, other: Any) -> Expr:  # type: ignore[override]
-        return call("equal", self, other)
-
-    def __ne__(self, other: Any) -> Expr:  # type: ignore[override]
-        return call("not_equal", self, other)
-
-    def __lt__(self, other: Any) -> Expr:
-        return call("less", self, other)
-
-    def __le__(self, other: Any) -> Expr:
-        return call("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> Expr:
-        return call("greater", self, other)
-
-    def __ge__(self, other: Any) -> Expr:
-        return call("greater_equal", self, other)
-
-    def __and__(self, other: Any) -> Expr:
-        return call("and_kleene", self, other)
-
-    def __rand__(self, other: Any) -> Expr:
-        return call("and_kleene", other, self)
-
-    def __or__(self, other: Any) -> Expr:
-        return call("or_kleene", self, other)
-
-    def __ror__(self, other: Any) -> Expr:
-        return call("or_kleene", other, self)
-
-    def __invert__(self) -> Expr:
-        return call("invert", self)
-
-    __hash__ = object.__hash__
-
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"whether {self} is true is known only for each row: use &, | and ~ in place of and, or and not, and parentheses "
-            "around comparisons"
-        )
-
-    # ------------------------------------------------------------ methods
-
-    def alias(self, name: str) -> Expr:
-        """The same under another name."""
-        return Alias(self, name)
-
-    def is_null(self) -> Expr:
-        """Whether there is no value."""
-        return call("is_null", self)
-
-    def is_not_null(self) -> Expr:
-        """Whether there is a value."""
-        return call("is_valid", self)
-
-    def is_nan(self) -> Expr:
-        """Whether it is a number's NaN."""
-        return call("is_nan", self)
-
-    def fill_null(self, value: Any) -> Expr:
-        """The value, or `value` where there is none."""
-        return call("coalesce", self, value)
-
-    def is_in(self, values: Sequence[Any]) -> Expr:
-        """Whether it is one of `values`."""
-        return Call("is_in", (self,), {"values": tuple(values)})
-
-    def not_in(self, values: Sequence[Any]) -> Expr:
-        """Whether it is none of `values`."""
-        return ~self.is_in(values)
-
-    def between(self, low: Any, high: Any) -> Expr:
-        """Whether it is `low`, `high` or between them."""
-        return (self >= low) & (self <= high)
-
-    def cast(self, dtype: Any, *, safe: bool = True) -> Expr:
-        """As another type: one of Arrow's, or its name, or `int`, `float`, `str`, `bool`.
-
-        Args:
-            dtype: the type.
-            safe: raise an error when a value does not fit, instead of cutting it.
-        """
-        return Call("cast", (self,), {"dtype": kernels.to_type(dtype), "safe": safe})
-
-    def round(self, decimals: int = 0) -> Expr:
-        """Rounded, halves to the even neighbour."""
-        return Call("round", (self,), {"decimals": decimals})
-
-    def clip(self, low: Any = None, high: Any = None) -> Expr:
-        """Not below `low` and not above `high`."""
-        found: Expr = self
-        if low is not None:
-            found = call("max_element_wise", found, low)
-        return found if high is None else call("min_element_wise", found, high)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in kernels.UNARY:
-            return lambda: call(name, self)
-        raise AttributeError(f"an expression has no attribute {name!r}")
-
-    @property
-    def str(self) -> StringNamespace:
-        """Functions of strings."""
-        from .namespaces import StringNamespace
-
-        return StringNamespace(self)
-
-    @property
-    def dt(self) -> DateNamespace:
-        """Functions of dates and times."""
-        from .namespaces import DateNamespace
-
-        return DateNamespace(self)
-
-    @property
-    def list(self) -> ListNamespace:
-        """Functions of lists."""
-        from .namespaces import ListNamespace
-
-        return ListNamespace(self)
-
-    @property
-    def struct(self) -> StructNamespace:
-        """The fields of structs."""
-        from .namespaces import StructNamespace
-
-        return StructNamespace(self)
-
-
-class Column(Expr):
-    """The values of a column."""
-
-    def __init__(self, name: str) -> None:
-        if not isinstance(name, _str):
-            raise TypeError(f"col() needs the name of a column, not {name!r}")
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def evaluate(self, block: Block) -> Any:
-        at = block.schema.get_field_index(self._name)
-        if at < 0:
-            raise no_column(self._name, block.column_names)
-        return block.column(at)
-
-    def to_arrow(self) -> pc.Expression:
-        return pc.field(self._name)
-
-    def columns(self) -> set[_str]:
-        return {self._name}
-
-    def substitute(self, columns: dict[_str, Expr]) -> Expr:
-        return columns.get(self._name, self)
-
-    def __str__(self) -> _str:
-        return f"col({self._name!r})"
-
-
-class Literal(Expr):
-    """The same value in every row."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        self.scalar = value if isinstance(value, pa.Scalar) else pa.scalar(value)
-
-    def evaluate(self, block: Block) -> Any:
-        return self.scalar
-
-    def to_arrow(self) -> pc.Expression:
-        return pc.scalar(self.scalar)
-
-    def __str__(self) -> _str:
-        return repr(self.value)
-
-
-class Call(Expr):
-    """A function of `kernels.py` on expressions."""
-
-    def __init__(self, function: _str, args: tuple[Expr, ...], options: dict[_str, Any] | None = None) -> None:
-        self.function = function
-        self.args = args
-        self.options = options or {}
-
-    def children(self) -> Sequence[Expr]:
-        return self.args
-
-    def evaluate(self, block: Block) -> Any:
-        values = [arg.evaluate(block) for arg in self.args]
-        try:
-            return kernels.apply(self.function, values, self.options)
-        except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            types = ", ".join(_str(value.type) for value in values)
-            message = _str(error).splitlines()[0]
-            kind = TypeError if isinstance(error, pa.ArrowNotImplementedError) else ValueError
-            raise kind(f"{self}: cannot be computed on {types}: {message}") from error
-
-    def to_arrow(self) -> pc.Expression | None:
-        args = [arg.to_arrow() for arg in self.args]
-        if self.function not in kernels.SEEN_THROUGH or any(arg is None for arg in args):
-            return None
-        return kernels.apply(self.function, args, self.options)
-
-    def substitute(self, columns: dict[_str, Expr]) -> Expr:
-        return Call(self.function, tuple(arg.substitute(columns) for arg in self.args), self.options)
-
-    def __str__(self) -> _str:
-        shown = [_str(arg) for arg in self.args] + [f"{key}={value!r}" for key, value in self.options.items()]
-        sign = kernels.SIGNS.get(self.function)
-        return f"({shown[0]} {sign} {shown[1]})" if sign else f"{self.function}({', '.join(shown)})"
-
-
-class Alias(Expr):
-    """An expression under another name."""
-
-    def __init__(self, expr: Expr, name: _str) -> None:
-        self.expr = expr
-        self._name = name
-
-    @property
-    def name(self) -> _str:
-        return self._name
-
-    def children(self) -> Sequence[Expr]:
-        return (self.expr,)
-
-    def evaluate(self, block: Block) -> Any:
-        return self.expr.evaluate(block)
-
-    def to_arrow(self) -> pc.Expression | None:
-        return self.expr.to_arrow()
-
-    def substitute(self, columns: dict[_str, Expr]) -> Expr:
-        return Alias(self.expr.substitute(columns), self._name)
-
-    def __str__(self) -> _str:
-        return f"{self.expr}.alias({self._name!r})"
-
-
-class Udf(Expr):
-    """A user's function of whole columns."""
-
-    def __init__(self, fn: Callable[..., Any], args: tuple[Expr, ...], return_dtype: pa.DataType | None) -> None:
-        self.fn = fn
-        self.args = args
-        self.return_dtype = return_dtype
-
-    def children(self) -> Sequence[Expr]:
-        return self.args
-
-    def evaluate(self, block: Block) -> Any:
-        values = [_as_column(arg.evaluate(block), block.num_rows) for arg in self.args]
-        try:
-            found = self.fn(*values)
-        except Exception as error:
-            explain(error, _str(self), 0, block.num_rows)
-            raise
-        column = blocks.column(found)
-        return column if self.return_dtype is None else column.cast(self.return_dtype)
-
-    @property
-    def pure(self) -> bool:
-        return False
-
-    def substitute(self, columns: dict[_str, Expr]) -> Expr:
-        return Udf(self.fn, tuple(arg.substitute(columns) for arg in self.args), self.return_dtype)
-
-    def __str__(self) -> _str:
-        return f"{getattr(self.fn, '__name__', 'udf')}({', '.join(map(_str, self.args))})"
-
-
-_str = str
-"""`Expr.str` hides the type inside of the classes."""
+from collections.abc import Callable
+from typing import Any
+
+from . import kernels
+from .expr import Alias, Call, Column, Expr, Literal, Udf, call, to_expr
+from .functions import UserFunction
+from .generators import Download, MonotonicallyIncreasingId, Random, Uuid
+from .projection import Star, Unnest
 
 
 def col(name: str) -> Expr:
@@ -410,33 +33,136 @@ def lit(value: Any) -> Expr:
     return Literal(value)
 
 
-def udf(return_dtype: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Expr]]:
-    """Decorate a function of whole columns (Arrow arrays in, any sequence out) for use in expressions.
+def coalesce(*values: Any) -> Expr:
+    """The first of several that is not null."""
+    if not values:
+        raise TypeError("coalesce() needs at least one value")
+    return call("coalesce", *values)
+
+
+def if_else(condition: Any, yes: Any, no: Any) -> Expr:
+    """One value where a condition is true, the other where it is false or null."""
+    return call("if_else", condition, yes, no)
+
+
+class When:
+    """Conditions, and what comes of them: made by `when`, ended by `otherwise`.
+
+    Args:
+        cases: conditions and values so far.
+        condition: the one whose value is to follow.
+    """
+
+    def __init__(self, cases: tuple[tuple[Any, Any], ...], condition: Any) -> None:
+        self._cases = cases
+        self._condition = condition
+
+    def then(self, value: Any) -> Then:
+        """The value where the condition is true, and none before it was."""
+        return Then((*self._cases, (self._condition, value)))
+
+
+class Then:
+    """Cases that may be followed by others."""
+
+    def __init__(self, cases: tuple[tuple[Any, Any], ...]) -> None:
+        self._cases = cases
+
+    def when(self, condition: Any) -> When:
+        """A further condition, for the rows for which none before it is true."""
+        return When(self._cases, condition)
+
+    def otherwise(self, value: Any = None) -> Expr:
+        """The value of the rows for which no condition is true."""
+        found = to_expr(value)
+        for condition, then in reversed(self._cases):
+            found = if_else(condition, then, found)
+        return found
+
+
+def when(condition: Any) -> When:
+    """Choose between values by conditions; one that is null is not true.
+
+    Example:
+        >>> str(when(col("n") > 9).then("many").otherwise("few"))
+        "if_else((col('n') > 9), 'many', 'few')"
+    """
+    return When((), condition)
+
+
+def udf(return_dtype: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a function of whole columns (Arrow arrays in, any sequence of as many values out) for use in expressions.
+
+    A class is decorated, too: it is called with what its constructor needs, and what comes of that with expressions. It is
+    constructed once in each worker process.
 
     Args:
         return_dtype: the type of its result; None: as it comes.
     """
     kind = None if return_dtype is None else kernels.to_type(return_dtype)
 
-    def decorate(fn: Callable[..., Any]) -> Callable[..., Expr]:
-        def make(*args: Any) -> Expr:
-            return Udf(fn, tuple(to_expr(arg) for arg in args), kind)
+    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
+        def maker(function: UserFunction) -> Callable[..., Expr]:
+            def make(*args: Any, **kwargs: Any) -> Expr:
+                values = tuple(to_expr(arg) for arg in (*args, *kwargs.values()))
+                return Udf(function, values, kind, tuple(kwargs))
 
-        make.__name__ = getattr(fn, "__name__", "udf")
-        make.__doc__ = inspect.getdoc(fn)
-        return make
+            make.__name__ = function.name
+            make.__doc__ = inspect.getdoc(fn)
+            return make
+
+        if not inspect.isclass(fn):
+            return maker(UserFunction(fn))
+        return lambda *args, **kwargs: maker(UserFunction(fn, constructor_args=args, constructor_kwargs=kwargs))
 
     return decorate
 
 
-def to_expr(value: Any) -> Expr:
-    """An expression as it is; any other value as a literal."""
-    return value if isinstance(value, Expr) else Literal(value)
+def pyarrow_udf(return_dtype: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The same as `udf`: functions get Arrow arrays in any case."""
+    return udf(return_dtype)
 
 
-def call(function: str, *args: Any) -> Expr:
-    """A function on expressions and values. Strings beside dates are read as dates when they are compared, by Arrow."""
-    return Call(function, tuple(to_expr(arg) for arg in args))
+def star() -> Expr:
+    """All columns that there are."""
+    return Star()
+
+
+def unnest(expr: Expr) -> Expr:
+    """The fields of a struct as columns of their own."""
+    if isinstance(expr, Unnest):
+        raise TypeError("unnest() is of a struct, not of another unnest()")
+    return Unnest(check_expr("unnest()", expr))
+
+
+def random(*, seed: int | None = None, reseed_after_execution: bool = True) -> Expr:
+    """Random numbers, from 0 up to 1.
+
+    Args:
+        seed: the same seed gives the same numbers, if blocks are the same; None: other ones each time.
+        reseed_after_execution: each execution of the dataset gives other numbers, but all in the same sequence of executions.
+    """
+    return Random(seed, reseed_after_execution)
+
+
+def uuid() -> Expr:
+    """A random UUID in each row, as text."""
+    return Uuid()
+
+
+def monotonically_increasing_id() -> Expr:
+    """A number that no other row of the dataset has. It grows within a block, and leaves gaps between blocks."""
+    return MonotonicallyIncreasingId()
+
+
+def download(uri_column_name: str, *, filesystem: Any = None) -> Expr:
+    """The bytes of the files that a column names: paths, or anything that fsspec opens. Null stays null.
+
+    Args:
+        uri_column_name: the column.
+        filesystem: of Arrow or fsspec; None: by what the names begin with.
+    """
+    return Download(Column(uri_column_name), filesystem)
 
 
 def check_expr(what: str, value: Any) -> Expr:
@@ -450,48 +176,25 @@ def check_expr(what: str, value: Any) -> Expr:
     return value
 
 
-def _as_column(value: Any, rows: int) -> Any:
-    return pa.chunked_array([pa.repeat(value, rows)]) if isinstance(value, pa.Scalar) else value
-
-
-# ---------------------------------------------------------------- in tasks
-
-
-def project(node: plan.Project) -> Transform:
-    """What a projection does in a task."""
-
-    def run(source: Iterator[Block]) -> Iterator[Block]:
-        for block in source:
-            yield project_block(node, block)
-
-    return run
-
-
-def project_block(node: plan.Project, block: Block) -> Block:
-    """The columns that a projection makes of a block."""
-    out: dict[str, Any] = {}
-    if node.keep:
-        names = dict(node.rename)
-        for name in (*node.drop, *names):
-            if name not in block.column_names:
-                raise no_column(name, block.column_names)
-        dropped = set(node.drop)
-        for name, values in zip(block.column_names, block.columns, strict=True):
-            if name not in dropped:
-                out[names.get(name, name)] = values
-    for name, expr in node.columns:
-        out[name] = _as_column(expr.evaluate(block), block.num_rows)
-    return pa.table(out) if out else block.select([])
-
-
-def filter_rows(predicate: Expr) -> Transform:
-    """What a filter by an expression does in a task."""
-
-    def run(source: Iterator[Block]) -> Iterator[Block]:
-        for block in source:
-            mask = _as_column(predicate.evaluate(block), block.num_rows)
-            if not pa.types.is_boolean(mask.type):
-                raise TypeError(f"{predicate} is {mask.type}, not true or false")
-            yield block.filter(mask)
-
-    return run
+__all__ = [
+    "Alias",
+    "Call",
+    "Column",
+    "Expr",
+    "Literal",
+    "Udf",
+    "check_expr",
+    "coalesce",
+    "col",
+    "download",
+    "if_else",
+    "lit",
+    "monotonically_increasing_id",
+    "pyarrow_udf",
+    "random",
+    "star",
+    "udf",
+    "unnest",
+    "uuid",
+    "when",
+]

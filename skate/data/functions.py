@@ -1,6 +1,6 @@
 """The functions of users, as they are given to `map`, `map_batches`, `flat_map` and `filter`, and as tasks run them.
 
-A function may be a plain one, an `async def` one, a generator, or a class: then it is constructed once per worker process, and called.
+A function may be a plain one, an `async def` one, a generator, or a class: that is constructed once per worker process.
 What it raises keeps its type and gets a note: which operator, which rows, and from which files.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ class UserFunction:
         fn: the callable, or a class of them.
         args, kwargs: for each call, after the row or batch.
         constructor_args, constructor_kwargs: for the class.
+        copies: it changes its batches in place, so that it needs copies of them.
 
     Raises:
         TypeError: it is not callable, or there are constructor arguments without a class.
@@ -43,8 +45,10 @@ class UserFunction:
         kwargs: Mapping[str, Any] | None = None,
         constructor_args: Iterable[Any] = (),
         constructor_kwargs: Mapping[str, Any] | None = None,
+        copies: bool = False,
     ) -> None:
         self.fn = fn
+        self.copies = copies
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
         self.constructor_args = tuple(constructor_args)
@@ -85,16 +89,22 @@ class UserFunction:
         return {**self.__dict__, "_instance": None}
 
 
-class Here:
+class Here(threading.local):
     """Where in the data a task is, for the errors of users' functions."""
 
     def __init__(self) -> None:
         self.files: tuple[str, ...] = ()
+        self.task = 0
+        """The number of the task among those of its operator."""
         self.row = 0
+        """The number of a block's first row in what the operator of the task has seen."""
+
+    def __reduce__(self) -> str:
+        return "HERE"  # functions that are sent to workers find the one of their process and thread
 
 
 HERE = Here()
-"""Of this process: a task runs one transform at a time."""
+"""Of this thread: a task runs one transform at a time, and datasets that are small run in the threads that ask for them."""
 
 
 def explain(error: BaseException, what: str, first: int, count: int) -> None:
@@ -118,7 +128,7 @@ def batch_transform(function: UserFunction, size: int | None, batch_format: str,
         first = 0
         for block in rebatch(source, size):
             try:
-                found = fn(to_batch(block, batch_format))
+                found = fn(to_batch(block, batch_format, function.copies))
                 for batch in found if inspect.isgenerator(found) else (found,):
                     yield from_batch(batch)
             except GeneratorExit:
@@ -150,7 +160,7 @@ def _rows(fn: Callable[[Any], Any], kind: str, block: Block, what: str, first: i
     out: list[Any] = []
     at = 0
     try:
-        for at, row in enumerate(blocks.to_rows(block)):
+        for at, row in enumerate(blocks.to_rows(block)):  # noqa: B007  # for the error
             found = fn(row)
             if kind == "filter":
                 out.append(bool(found))

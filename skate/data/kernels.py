@@ -1,12 +1,16 @@
-"""The functions that expressions are made of, on Arrow's columns, scalars, and (those in `SEEN_THROUGH`) on Arrow's expressions."""
+"""The functions that expressions are made of: on columns, scalars, and (those in `SEEN_THROUGH`) Arrow's expressions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from . import nested
+from .compute import pc
 
 SIGNS = {
     "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "floor_divide": "//", "mod": "%", "power": "**",
@@ -39,6 +43,9 @@ def to_type(dtype: Any) -> pa.DataType:
         return dtype
     if isinstance(dtype, type) and dtype in _TYPES:
         return _TYPES[dtype]
+    if hasattr(dtype, "to_arrow_dtype"):
+        found: pa.DataType = dtype.to_arrow_dtype()
+        return found
     try:
         return pa.type_for_alias(str(dtype))
     except ValueError:
@@ -48,84 +55,202 @@ def to_type(dtype: Any) -> pa.DataType:
 def apply(function: str, args: Sequence[Any], options: dict[str, Any]) -> Any:
     """Call a function."""
     own = _OWN.get(function)
+    args = [_plain(arg) for arg in args]
     return own(*args, **options) if own is not None else getattr(pc, function)(*args, **options)
 
 
+def _plain(value: Any) -> Any:
+    """Values instead of their places in a dictionary: most functions know only those."""
+    if isinstance(value, pc.Expression) or not pa.types.is_dictionary(value.type):
+        return value
+    return value.cast(value.type.value_type)
+
+
+# ---------------------------------------------------------------- arithmetic, as Python has it
+
+
 def _is_integer(value: Any) -> bool:
-    return pa.types.is_integer(value.type)
+    return bool(pa.types.is_integer(value.type))
 
 
-def _divide(left: Any, right: Any) -> Any:
-    """True division; by zero, it is infinite or NaN."""
-    if _is_integer(left) or pa.types.is_boolean(left.type):
-        left = left.cast(pa.float64())
-    if _is_integer(right) or pa.types.is_boolean(right.type):
-        right = right.cast(pa.float64())
-    return pc.divide(left, right)
+def _is_number(value: Any) -> bool:
+    return _is_integer(value) or bool(pa.types.is_floating(value.type)) or bool(pa.types.is_boolean(value.type))
 
 
-def _floor_divide(left: Any, right: Any) -> Any:
-    """Rounded towards minus infinity, as Python does."""
-    if not (_is_integer(left) and _is_integer(right)):
-        return pc.floor(_divide(left, right))
-    quotient = pc.divide(left, right)  # towards zero
-    rest = pc.subtract(left, pc.multiply(quotient, right))
-    other_sign = pc.and_(pc.not_equal(rest, 0), pc.not_equal(pc.less(rest, 0), pc.less(right, 0)))
-    return pc.subtract(quotient, other_sign.cast(quotient.type))
+def _number(value: Any) -> Any:
+    """Booleans as 0 and 1."""
+    return pc.cast(value, pa.int64()) if pa.types.is_boolean(value.type) else value
 
 
-def _mod(left: Any, right: Any) -> Any:
-    """With the sign of the divisor, as Python does."""
-    return pc.subtract(left, pc.multiply(_floor_divide(left, right), right))
+def _float(value: Any) -> Any:
+    whole = _is_integer(value) or pa.types.is_boolean(value.type)
+    return pc.cast(_number(value), pa.float64(), safe=False) if whole else value
 
 
-def _power(left: Any, right: Any) -> Any:
-    """Integers stay integers; a negative exponent makes a float."""
-    if (
-        _is_integer(left)
-        and _is_integer(right)
-        and pc.min(_array(right)).as_py() is not None
-        and pc.min(_array(right)).as_py() < 0
-    ):
-        left = left.cast(pa.float64())
-    return pc.power(left, right)
+def _checked(name: str) -> Callable[..., Any]:
+    """Arithmetic that does not wrap around when a whole number grows too large."""
+    function = getattr(pc, name)
 
+    def run(*args: Any) -> Any:
+        return function(*(_number(arg) for arg in args))
 
-def _array(value: Any) -> Any:
-    return pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
+    return run
 
 
 def _add(left: Any, right: Any) -> Any:
     """Numbers are added, strings joined."""
-    if pa.types.is_string(left.type) or pa.types.is_large_string(left.type):
-        return pc.binary_join_element_wise(left, right, pa.scalar("", left.type))
-    return pc.add(left, right)
+    if any(pa.types.is_string(each.type) or pa.types.is_large_string(each.type) for each in (left, right)):
+        return pc.binary_join_element_wise(left, right, "")
+    return pc.add_checked(*_moved(_number(left), _number(right)))
 
 
-def _is_in(values: Any, **options: Any) -> Any:
-    wanted = pa.array(list(options["values"]))
-    if isinstance(values, pc.Expression):
-        return values.isin(wanted)
-    if not pa.types.is_null(wanted.type) and not wanted.type.equals(values.type):
-        wanted = wanted.cast(values.type)
-    return pc.is_in(values, value_set=wanted)
+def _subtract(left: Any, right: Any) -> Any:
+    return pc.subtract_checked(*_moved(_number(left), _number(right)))
 
 
-def _cast(values: Any, dtype: pa.DataType, safe: bool) -> Any:
-    return values.cast(dtype, safe=safe) if isinstance(values, pa.ChunkedArray) else pc.cast(values, dtype, safe=safe)
+def _moved(left: Any, right: Any) -> tuple[Any, Any]:
+    """A day that is moved by a time is one, too."""
+    if pa.types.is_date(left.type) and pa.types.is_duration(right.type):
+        left = pc.cast(left, pa.timestamp(right.type.unit))
+    elif pa.types.is_date(right.type) and pa.types.is_duration(left.type):
+        right = pc.cast(right, pa.timestamp(left.type.unit))
+    return left, right
+
+
+def _divide(left: Any, right: Any) -> Any:
+    """True division; by zero, it is infinite or NaN."""
+    return pc.divide(_float(left), _float(right))
+
+
+def _floor_divide(left: Any, right: Any) -> Any:
+    """Rounded towards minus infinity, as Python does."""
+    left, right = _number(left), _number(right)
+    if not (_is_integer(left) and _is_integer(right)):
+        return _by_numpy(np.floor_divide, left, right)
+    quotient = pc.divide_checked(left, right)  # towards zero
+    return pc.subtract(quotient, _rounded_up(left, right, quotient).cast(quotient.type))
+
+
+def _mod(left: Any, right: Any) -> Any:
+    """With the sign of the divisor, as Python does."""
+    left, right = _number(left), _number(right)
+    if not (_is_integer(left) and _is_integer(right)):
+        return _by_numpy(np.mod, left, right)
+    quotient = pc.divide(left, right)
+    rest = pc.subtract(left, pc.multiply(quotient, right))
+    return pc.add(rest, pc.if_else(_rounded_up(left, right, quotient), right, pa.scalar(0, rest.type)))
+
+
+def _rounded_up(left: Any, right: Any, quotient: Any) -> Any:
+    """Where rounding towards zero was up: the signs differ, and something is left over."""
+    rest = pc.subtract(left, pc.multiply(quotient, right))
+    return pc.and_(pc.not_equal(rest, 0), pc.not_equal(pc.less(rest, 0), pc.less(right, 0)))
+
+
+def _by_numpy(function: Callable[..., Any], left: Any, right: Any) -> Any:
+    """A function of floats that Arrow does not have."""
+    if not (_is_number(left) and _is_number(right)):
+        raise TypeError("it is of integers and floats")
+    missing = pc.or_(pc.is_null(left), pc.is_null(right))
+    with np.errstate(all="ignore"):
+        found = function(*(_numbers(each) for each in (left, right)))
+    if isinstance(missing, pa.Scalar):
+        return pa.scalar(None if missing.as_py() else float(found), pa.float64())
+    return pa.chunked_array([pa.array(found, mask=np.asarray(missing))])
+
+
+def _numbers(value: Any) -> Any:
+    filled = pc.fill_null(_float(value), math.nan)
+    return filled.as_py() if isinstance(filled, pa.Scalar) else np.asarray(filled)
+
+
+def _power(left: Any, right: Any) -> Any:
+    """Integers stay integers; a negative exponent makes floats."""
+    left, right = _number(left), _number(right)
+    if not (_is_integer(left) and _is_integer(right)):
+        return pc.power(_float(left), _float(right))
+    lowest = right if isinstance(right, pa.Scalar) else pc.min(right)
+    if lowest.is_valid and lowest.as_py() < 0:
+        return pc.power(_float(left), _float(right))
+    return pc.power_checked(left, right)
 
 
 def _round(values: Any, decimals: int) -> Any:
     return pc.round(values, ndigits=decimals, round_mode="half_to_even")
 
 
+# ---------------------------------------------------------------- choices and types
+
+
+def _is_in(found: Any, values: Sequence[Any]) -> Any:
+    wanted = pa.array(list(values))
+    if isinstance(found, pc.Expression):
+        return found.isin(wanted)
+    if not pa.types.is_null(wanted.type) and not wanted.type.equals(found.type):
+        try:
+            wanted = wanted.cast(found.type)
+        except pa.ArrowInvalid:  # 1.5 among integers, for one
+            found = pc.cast(found, wanted.type)
+    return pc.is_in(found, value_set=wanted)
+
+
+def _if_else(condition: Any, yes: Any, no: Any) -> Any:
+    return pc.if_else(pc.fill_null(condition, False), yes, no)
+
+
+def _cast(values: Any, dtype: pa.DataType, safe: bool) -> Any:
+    return values.cast(dtype, safe=safe) if isinstance(values, pa.ChunkedArray) else pc.cast(values, dtype, safe=safe)
+
+
+# ---------------------------------------------------------------- times
+
+
+def _day_of(values: Any) -> Any:
+    if pa.types.is_timestamp(values.type) and values.type.tz is not None:
+        values = pc.local_timestamp(values)
+    return pc.cast(values, pa.date32(), safe=False)
+
+
+def _time_of(values: Any) -> Any:
+    if values.type.tz is not None:
+        values = pc.local_timestamp(values)
+    return pc.cast(values, pa.time64("ns" if values.type.unit == "ns" else "us"), safe=False)
+
+
+def _epoch(values: Any, unit: str) -> Any:
+    zone = getattr(values.type, "tz", None)
+    return pc.cast(pc.cast(values, pa.timestamp(unit, zone), safe=False), pa.int64())
+
+
+def _in_zone(values: Any, zone: str) -> Any:
+    return pc.cast(values, pa.timestamp(values.type.unit, zone))
+
+
 _OWN: dict[str, Callable[..., Any]] = {
     "add": _add,
+    "subtract": _subtract,
+    "multiply": _checked("multiply_checked"),
+    "negate": _checked("negate_checked"),
+    "abs": _checked("abs_checked"),
     "divide": _divide,
     "floor_divide": _floor_divide,
     "mod": _mod,
     "power": _power,
     "is_in": _is_in,
+    "if_else": _if_else,
     "cast": _cast,
     "round": _round,
+    "day_of": _day_of,
+    "time_of": _time_of,
+    "epoch": _epoch,
+    "in_zone": _in_zone,
+    "list_length": nested.length,
+    "list_get": nested.get,
+    "list_cut": nested.cut,
+    "list_ordered": nested.ordered,
+    "list_flat": nested.flatten,
+    "list_contains": nested.contains,
+    "list_aggregate": nested.aggregate,
+    "map_part": nested.map_part,
+    "array_to_list": nested.array_to_list,
 }

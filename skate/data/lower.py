@@ -32,7 +32,7 @@ from .execution.operators import (
     UnionOperator,
     Work,
 )
-from .functions import Transform, UserFunction, batch_transform, chain, row_transform
+from .functions import HERE, Transform, UserFunction, batch_transform, chain, row_transform
 from .sources.source import read_all
 
 PARTITION_BYTES = 128 << 20
@@ -156,12 +156,12 @@ class Lowering:
         return made
 
     def _project(self, node: plan.Project) -> Chain:
-        from .expressions import project
+        from .projection import project
 
         return self._extend(node.input, node.label, project(node))
 
     def _filterexpr(self, node: plan.FilterExpr) -> Chain:
-        from .expressions import filter_rows
+        from .projection import filter_rows
 
         return self._extend(node.input, node.label, filter_rows(node.predicate))
 
@@ -169,7 +169,10 @@ class Lowering:
         return self._extend(node.input, node.label, _sampler(node.fraction, self._seed(node.seed)))
 
     def _write(self, node: plan.Write) -> Chain:
-        return self._extend(node.input, node.label, node.sink.transform(), node.options, node.concurrency)
+        transform = partial(_write_blocks, node.sink)
+        return self._extend(
+            node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows
+        )
 
     # ------------------------------------------------------------ the others
 
@@ -181,6 +184,9 @@ class Lowering:
         return UnionOperator([self.lower(part) for part in node.parts])
 
     def _repartition(self, node: plan.Repartition) -> Operator:
+        if node.keys:
+            merge = exchange.merge_sorted(node.keys, [False] * len(node.keys)) if node.sort else exchange.merge_whole
+            return self._by_key(node, [self.lower(node.input)], [node.keys], merge)
         work = self._work("Repartition", exchange.gather)._replace(target_bytes=1 << 62)
         return GatherOperator(node.label, [self.lower(node.input)], partial(_repartition, node, work))
 
@@ -251,13 +257,16 @@ class Lowering:
         return self._by_key(node, [source], [keys], exchange.merge_with(each), node.options)
 
     def _join(self, node: plan.Join) -> Operator:
-        from .join import join
+        from .join import BROADCAST_LEFT, BROADCAST_RIGHT, join
 
         sources = [self.lower(node.left), self.lower(node.right)]
-        merge = exchange.merge_join(
-            partial(join, node.how, node.left_keys, node.right_keys, (node.left_suffix, node.right_suffix))
-        )
-        return self._by_key(node, sources, [node.left_keys, node.right_keys], merge)
+        run = partial(join, node.how, node.left_keys, node.right_keys, (node.left_suffix, node.right_suffix))
+        for small, kinds, side in ((1, BROADCAST_RIGHT, node.right), (0, BROADCAST_LEFT, node.left)):
+            size = plan.size_bytes(side)
+            if node.how in kinds and size is not None and size <= self.context.broadcast_bytes:
+                work = self._work("Join(broadcast)", exchange.join_broadcast(run, small))
+                return GatherOperator(node.label, sources, partial(_broadcast, work, small))
+        return self._by_key(node, sources, [node.left_keys, node.right_keys], exchange.merge_join(run))
 
     def _by_key(
         self,
@@ -268,13 +277,16 @@ class Lowering:
         options: Mapping[str, Any] | None = None,
     ) -> Operator:
         def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
-            parts = node.partitions or self._parts(bundles, 1)
+            wanted = node.blocks if isinstance(node, plan.Repartition) else node.partitions
+            parts = wanted or self._parts(bundles, 1)
             parts = 1 if not all(keys) else parts
             return parts, [parts] * len(bundles)
 
         splits = [self._work(f"{node.label}(split)", _joined(exchange.split_by_key(each))) for each in keys]
-        merging = self._work(f"{node.label}(merge)", merge, options)
-        return ExchangeOperator(node.label, sources, prepare, splits, merging, split_bytes=self.part_bytes)
+        last = self._work(f"{node.label}(merge)", merge, options)
+        if isinstance(node, plan.Repartition):
+            last = last._replace(target_bytes=1 << 62)  # a part is one block
+        return ExchangeOperator(node.label, sources, prepare, splits, last, split_bytes=self.part_bytes)
 
     def _parts(self, bundles: list[list[Bundle]], wanted: int) -> int:
         """Into how many parts an exchange cuts its inputs."""
@@ -294,11 +306,23 @@ class Lowering:
 
 def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
     """What a task runs: the transform over all blocks that it is given."""
+    return partial(_run, transform)  # a function of the module, so that `HERE` is that of the process which runs it
 
-    def run(extra: Any, *inputs: Any) -> Iterator[Block]:
-        return transform(iter(inputs))
 
-    return run
+def _run(transform: Transform, extra: Any, *inputs: Any) -> Iterator[Block]:
+    HERE.task = extra
+    made = transform(iter(inputs))
+    while True:
+        HERE.task = extra  # tasks that run in the calling process take turns
+        block = next(made, None)
+        if block is None:
+            return
+        yield block
+
+
+def _write_blocks(sink: Any, source: Iterator[Block]) -> Iterator[Block]:
+    """The transform of a sink: what comes out says what was written."""
+    return sink.write(source, HERE.task)  # type: ignore[no-any-return]
 
 
 def _joined(split: Callable[[Any, Block], list[Block]]) -> Callable[..., list[Block]]:
@@ -382,6 +406,11 @@ def _align(work: Work, operator: Operator, inputs: list[list[Bundle]]) -> list[T
         tasks.append(Task(operator, None, work, [bundle, *found], ranges))
         at += bundle.meta.rows
     return tasks
+
+
+def _broadcast(work: Work, small: int, operator: Operator, inputs: list[list[Bundle]]) -> list[Task | Bundle]:
+    """A task for each block of the large side, with all of the small one."""
+    return [Task(operator, None, work, [bundle, *inputs[small]]) for bundle in inputs[1 - small]]
 
 
 def _zip_pieces(ranges: Sequence[tuple[int, int]], left: Block, *right: Block) -> Iterator[Block]:

@@ -49,7 +49,7 @@ def limit_below_rows(node: plan.Node) -> plan.Node | None:
         return None
     below = node.input
     one_to_one = isinstance(below, plan.Project) or (
-        isinstance(below, plan.MapFunction) and below.kind == "map" and below.pool is None
+        isinstance(below, plan.MapFunction) and below.row_by_row and below.pool is None
     )
     return below.with_inputs([plan.Limit(below.inputs[0], node.rows)]) if one_to_one else None
 
@@ -151,8 +151,11 @@ def needed(node: plan.Node, columns: set[str] | None) -> plan.Node:
         wanted = None if columns is None else columns | set(node.keys)
         return node.with_inputs([needed(node.input, wanted)])
     if isinstance(node, plan.Aggregate):
-        on = {each.on for each in node.aggregates if each.on is not None}
-        return node.with_inputs([needed(node.input, on | set(node.keys))])
+        uses = [each.needs for each in node.aggregates]
+        wanted = None if None in uses else {*node.keys, *(name for each in uses if each is not None for name in each)}
+        return node.with_inputs([needed(node.input, wanted)])
+    if isinstance(node, plan.Repartition) and columns is not None:
+        return node.with_inputs([needed(node.input, columns | set(node.keys))])
     if isinstance(node, (plan.Limit, plan.Shuffle, plan.ShuffleBlocks, plan.Repartition, plan.Sample)):
         return node.with_inputs([needed(node.input, columns)])
     return node.with_inputs([needed(below, None) for below in node.inputs])

@@ -114,6 +114,8 @@ class MapFunction(Node):
     pool: ActorPool | None = None
     concurrency: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    row_by_row: bool = False
+    """It makes one row of each, and needs to see no other for that."""
 
     @property
     def label(self) -> str:
@@ -170,11 +172,14 @@ class Limit(Node):
 
 @dataclass(frozen=True, eq=False)
 class Repartition(Node):
-    """The same rows in so many blocks of about the same size, or in blocks of so many rows."""
+    """The same rows in so many blocks of about the same size, or in blocks of so many rows; or with those of a key together."""
 
     input: Node
     blocks: int | None
     rows: int | None = None
+    keys: tuple[str, ...] = ()
+    sort: bool = False
+    """The rows of each block are in the order of the keys."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,6 +288,20 @@ class Write(Node):
 def walk(node: Node) -> list[Node]:
     """All nodes, inputs first."""
     return [each for below in node.inputs for each in walk(below)] + [node]
+
+
+def size_bytes(node: Node) -> int | None:
+    """At most about how many bytes the rows have; None if nobody knows before they are computed."""
+    if isinstance(node, Read):
+        return node.source.size_bytes()
+    if isinstance(node, Blocks):
+        return sum(meta.size_bytes for _, meta in node.blocks)
+    if isinstance(node, (FilterExpr, Limit, Sample, Sort, Shuffle, ShuffleBlocks, Repartition, Aggregate)):
+        return size_bytes(node.input)
+    if isinstance(node, Project):
+        below = size_bytes(node.input)
+        return None if below is None else below * (1 + len(node.columns))  # a column is hardly wider than a row
+    return None
 
 
 def render(node: Node, depth: int = 0) -> str:

@@ -9,6 +9,8 @@ from time import perf_counter
 
 import pyarrow as pa
 
+import pyarrow as pa
+
 from . import plan
 from .block import Block
 from .context import DataContext
@@ -36,6 +38,9 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
     budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
+    limit = context.execution_options.resource_limits.object_store_memory
+    if limit is not None:
+        budget = max(1 << 20, min(budget, int(limit)))
     # All tasks together may make a quarter of the budget ahead of whoever takes it, in blocks that are not too small.
     each = budget // (4 * runner.slots)
     size = min(context.target_max_block_size, max(MIN_BLOCK_BYTES, each))

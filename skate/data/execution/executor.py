@@ -59,6 +59,10 @@ class Runner(Protocol):
         """
         ...
 
+    def wake(self) -> None:
+        """End a `poll` that waits. May be called from any thread."""
+        ...
+
     def operator_ended(self, operator: Operator) -> None:
         """No more of its tasks will come."""
         ...
@@ -113,13 +117,14 @@ class Execution:
         self._done_s: float | None = None
         self.on_progress: Callable[[Execution], None] | None = None
         """Called after each step, for progress bars."""
+        self._stopping = False
 
     # ------------------------------------------------------------ for the consumer
 
     def __iter__(self) -> Iterator[Bundle]:
         """The bundles of the last operator, in order. Closing the iterator ends the execution."""
         try:
-            while True:
+            while not self._stopping:
                 self.advance(wait=False)
                 while self.ready:
                     yield self.take()
@@ -130,6 +135,11 @@ class Execution:
         finally:
             self._done_s = self._clock() - self._began
             self.runner.close()
+
+    def stop(self) -> None:
+        """End the iteration, which may be in another thread, at its next step."""
+        self._stopping = True
+        self.runner.wake()
 
     def take(self) -> Bundle:
         """The next bundle."""

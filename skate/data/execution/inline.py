@@ -40,6 +40,9 @@ class InlineRunner:
             return [Event(task)]
         return []
 
+    def wake(self) -> None:
+        """See `Runner`. It does not wait."""
+
     def operator_ended(self, operator: Operator) -> None:
         """See `Runner`."""
 

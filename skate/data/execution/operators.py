@@ -200,8 +200,11 @@ class InputOperator(Operator):
 
     def __init__(self, name: str, bundles: Iterable[Bundle]) -> None:
         super().__init__(name, [])
+        self.total = 0
+        """How many there are."""
         for bundle in bundles:
             self.out.add(0, bundle)
+            self.total += 1
 
     @property
     def held_bytes(self) -> int:
@@ -241,7 +244,7 @@ class MapOperator(Operator):
             inputs.append(self._pop())
             rows += inputs[-1].meta.rows
         self._number += 1
-        return Task(self, self._number - 1, self.work, inputs)
+        return Task(self, self._number - 1, self.work, inputs, self._number - 1)
 
     @property
     def can_start(self) -> bool:

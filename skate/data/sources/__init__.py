@@ -1,1 +1,1 @@
-"""Where rows come from."""
+"""Where rows come from: one module for each format."""

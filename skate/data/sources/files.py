@@ -1,195 +1,214 @@
-"""Files, wherever they are: which there are, how large, and how they are opened."""
+"""Files that are read: which there are, which tasks read them, and what their paths add to their rows."""
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from .. import block as blocks
 from ..block import Block, BlockMeta
+from ..storage import GLOB, File, address, bare_name, codec_of, open_file, storage_of
+from .partitioning import Partitioning
 from .source import NO_SCHEMA, ReadTask, Source
 
-GLOB = "*?["
-CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".br": "brotli"}
 PACKED = 5.0
 """How much a compressed file grows, about."""
 FILES_AT_ONCE = 16 << 20
 """Small files are read together, up to so many bytes for a task, if there are more files than tasks wanted."""
+LOOKS_AT_ONCE = 16
 
 
-class File(NamedTuple):
-    """A file that is to be read."""
+@dataclass(frozen=True)
+class FileShuffleConfig:
+    """Read the files in random order.
 
-    path: str
-    size: int
+    Args:
+        seed: of the order; None: another at each execution.
+    """
 
-
-def is_url(path: str) -> bool:
-    """Whether it names a protocol."""
-    return "://" in path
-
-
-def open_file(path: str, filesystem: Any = None, compression: str | None = "infer") -> Any:
-    """A file for reading bytes, unpacked if its name says that it is compressed."""
-    if compression == "infer":
-        compression = _codec(path)
-    if filesystem is not None:
-        raw = filesystem.open(path, "rb") if hasattr(filesystem, "open") else filesystem.open_input_stream(path)
-    elif is_url(path):
-        import fsspec
-
-        raw = fsspec.open(path, "rb").open()
-    else:
-        raw = pa.memory_map(path) if compression is None and os.path.getsize(path) else pa.OSFile(path)
-    return (
-        raw
-        if compression is None
-        else pa.CompressedInputStream(pa.PythonFile(raw) if not isinstance(raw, pa.NativeFile) else raw, compression)
-    )
+    seed: int | None = None
 
 
-def _codec(path: str) -> str | None:
-    """How a file is compressed, by its name."""
-    return CODECS.get(os.path.splitext(path)[1].lower())
+@dataclass(frozen=True)
+class Files:
+    """The files of a source, and what is to be done with all of them alike.
+
+    Args:
+        found: the files, in order.
+        filesystem: of pyarrow.fs or fsspec; None: by the URL.
+        include_paths: add a column "path".
+        partitioning: add columns from the names of folders.
+        shuffle: read them in random order.
+        compression: of all; "infer": by the name; None: none.
+    """
+
+    found: tuple[File, ...]
+    filesystem: Any = None
+    include_paths: bool = False
+    partitioning: Partitioning | None = None
+    shuffle: FileShuffleConfig | None = None
+    compression: str | None = "infer"
+    known: Mapping[str, Mapping[str, pa.Scalar]] = field(default_factory=dict)
+    """More columns that all rows of a file have, by its path: those of a table whose log says them."""
+
+    def open(self, path: str) -> Any:
+        """A file for reading bytes, unpacked."""
+        return open_file(path, self.filesystem, self.compression)
+
+    def extras(self, path: str) -> dict[str, pa.Scalar]:
+        """The columns that a file's path adds, with the value that all of its rows have."""
+        found = dict(self.known.get(path, {}))
+        if self.partitioning is not None:
+            for name, value in self.partitioning.parse(path).items():
+                found[name] = pa.scalar(value, self.partitioning.type_of(name))
+        if self.include_paths:
+            found["path"] = pa.scalar(path, pa.string())
+        return found
+
+    def ordered(self) -> Sequence[File]:
+        """The files in the order in which they are to be read now."""
+        if self.shuffle is None:
+            return self.found
+        order = np.random.default_rng(self.shuffle.seed).permutation(len(self.found))
+        return [self.found[at] for at in order]
 
 
 def find(
-    paths: str | os.PathLike[str] | Sequence[Any], extensions: Sequence[str] | None = None, filesystem: Any = None
-) -> list[File]:
+    paths: str | os.PathLike[str] | Sequence[Any],
+    extensions: Sequence[str] | None = None,
+    filesystem: Any = None,
+    ignore_missing: bool = False,
+) -> tuple[File, ...]:
     """The files that paths, patterns and folders name, in order; in folders, those whose names end with one of `extensions`.
 
     Raises:
-        FileNotFoundError: something is not there, or a pattern or folder has no files.
+        FileNotFoundError: something is not there, or a pattern or folder has no files; not with `ignore_missing`, as long as one
+            file is there.
     """
-    if isinstance(paths, (str, os.PathLike)):
-        paths = [paths]
-    if not paths:
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    if not given:
         raise ValueError("no paths were given")
-    found: list[File] = []
-    for path in paths:
-        found.extend(_expand(os.fspath(path), extensions, filesystem))
-    return found
-
-
-def _expand(path: str, extensions: Sequence[str] | None, filesystem: Any) -> Iterable[File]:
-    if filesystem is not None or is_url(path):
-        return _expand_remote(path, extensions, filesystem)
-    path = os.path.expanduser(path)
-    if os.path.isfile(path):
-        return [File(path, os.path.getsize(path))]
-    if os.path.isdir(path):
-        names = sorted(
-            os.path.join(folder, name)
-            for folder, _, files in os.walk(path)
-            for name in files
-            if not _hidden(path, folder, name)
-        )
-    elif any(mark in path for mark in GLOB):
-        import glob
-
-        names = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
-        if not names:
-            raise FileNotFoundError(f"no file matches {path!r}")
-        return [File(name, os.path.getsize(name)) for name in names]
+    names = [os.fspath(path) for path in given]
+    look = partial(_expand, extensions=extensions, filesystem=filesystem, ignore_missing=ignore_missing)
+    if len(names) > 1 and (filesystem is not None or "://" in names[0]):
+        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+            found = list(pool.map(look, names))
     else:
-        raise FileNotFoundError(f"there is no file or folder {path!r}")
-    return [File(name, os.path.getsize(name)) for name in _fitting(path, names, extensions)]
-
-
-def _hidden(root: str, folder: str, name: str) -> bool:
-    parts = [*os.path.relpath(folder, root).split(os.sep), name]
-    return any(part[0] in "._" and part != "." for part in parts)
-
-
-def _fitting(path: str, names: list[str], extensions: Sequence[str] | None) -> list[str]:
-    if extensions is None:
-        return names
-    ends = tuple(f".{each.lstrip('.').lower()}" for each in extensions)
-    kept = [name for name in names if _bare(name).endswith(ends)]
-    if not kept:
-        raise FileNotFoundError(f"folder {path!r} has no files that end with {', '.join(ends)}")
-    return kept
-
-
-def _bare(name: str) -> str:
-    """The name without the ending of a compression."""
-    lower = name.lower()
-    base, end = os.path.splitext(lower)
-    return base if end in CODECS else lower
-
-
-def _expand_remote(path: str, extensions: Sequence[str] | None, filesystem: Any) -> Iterable[File]:
-    import fsspec
-
-    if filesystem is None:
-        filesystem, inner = fsspec.core.url_to_fs(path)
-        prefix = path.split("://", 1)[0] + "://"
-    else:
-        inner, prefix = path, ""
-    if any(mark in inner for mark in GLOB):
-        infos = filesystem.glob(inner, detail=True).values()
-    elif filesystem.isfile(inner):
-        infos = [filesystem.info(inner)]
-    else:
-        infos = list(filesystem.find(inner, detail=True).values())
-        ends = None if extensions is None else tuple(f".{each.lstrip('.').lower()}" for each in extensions)
-        infos = [info for info in infos if ends is None or _bare(info["name"]).endswith(ends)]
-    files = sorted(
-        File(_absolute(prefix, info["name"]), int(info["size"] or 0)) for info in infos if info["type"] == "file"
-    )
+        found = [look(name) for name in names]
+    files = tuple(file for each in found for file in each)
     if not files:
-        raise FileNotFoundError(f"there is no file at {path!r}")
+        raise FileNotFoundError(f"none of the paths is there: {', '.join(names[:3])}")
     return files
 
 
-def _absolute(prefix: str, name: str) -> str:
-    return name if not prefix or "://" in name else prefix + name
+def _expand(path: str, extensions: Sequence[str] | None, filesystem: Any, ignore_missing: bool) -> list[File]:
+    storage, inner = storage_of(path, filesystem)
+    size = storage.size(inner)
+    if size is not None:
+        return [File(address(path, inner, filesystem), size)]
+    what = "a file"
+    if storage.is_folder(inner):
+        found = [file for file in storage.find(inner) if not _hidden(inner, file.path)]
+        what = "a file" if extensions is None else f"a file that ends with {', '.join(_ends(extensions))}"
+        found = [file for file in found if extensions is None or bare_name(file.path).endswith(_ends(extensions))]
+        missing = f"folder {path!r} does not have {what}"
+    elif any(mark in inner for mark in GLOB):
+        found = storage.glob(inner)
+        missing = f"no file matches {path!r}"
+    else:
+        found = []
+        missing = f"there is no file or folder {path!r}"
+    if not found and not ignore_missing:
+        raise FileNotFoundError(missing)
+    return [File(address(path, file.path, filesystem), file.size) for file in found]
 
 
-def matches(name: str, pattern: str) -> bool:
-    """Whether a file's name matches a pattern."""
-    return fnmatch.fnmatch(os.path.basename(name), pattern)
+def _ends(extensions: Sequence[str]) -> tuple[str, ...]:
+    return tuple(bare_name(f".{each.lstrip('.')}") if "." in each else f".{each.lower()}" for each in extensions)
+
+
+def _hidden(root: str, path: str) -> bool:
+    """Whether a name below a folder says that it is not data: `_SUCCESS`, `.crc`, and what is still being written."""
+    below = path[len(root) :] if path.startswith(root) else path
+    return any(part[0] in "._" and "=" not in part for part in below.split("/") if part)
 
 
 class FileSource(Source):
     """Files of which each is read on its own. Subclasses read one.
 
     Args:
-        files: what is read, in this order.
-        include_paths: add a column "path".
+        files: what is read.
     """
 
     growth = 1.0
     """How many bytes a block takes for one of the file, about."""
 
-    def __init__(self, files: Sequence[File], include_paths: bool = False, filesystem: Any = None) -> None:
-        self.found = list(files)
-        self.include_paths = include_paths
-        self.filesystem = filesystem
+    def __init__(self, files: Files) -> None:
+        self.where = files
+        self.columns: list[str] | None = None
+        """Only these, in this order, with those that paths add; None: all."""
+        self._own_schema: pa.Schema | None = None
+
+    # ------------------------------------------------------------ for subclasses
 
     def read_file(self, path: str) -> Iterator[Block]:
-        """The blocks of one file."""
+        """The blocks of one file, without what its path adds. `own_columns` has the columns that are needed."""
         raise NotImplementedError
 
+    def file_schema(self, path: str) -> pa.Schema | None:
+        """The columns of one file, if they can be known without reading all of it."""
+        return None
+
+    def own_columns(self, extras: Mapping[str, Any]) -> list[str] | None:
+        """The columns to read from a file; None: all."""
+        return None if self.columns is None else [name for name in self.columns if name not in extras]
+
+    # ------------------------------------------------------------ what is known
+
+    def schema(self) -> pa.Schema | None:
+        if self._own_schema is None:
+            first = self.where.found[0].path
+            own = self.file_schema(first)
+            if own is None:
+                return None
+            for name, value in self.where.extras(first).items():
+                own = own if name in own.names else own.append(pa.field(name, value.type))
+            self._own_schema = own.remove_metadata()
+        if self.columns is not None:
+            return pa.schema([self._own_schema.field(name) for name in self.columns])
+        return self._own_schema
+
     def files(self) -> Sequence[str]:
-        return [file.path for file in self.found]
+        return [file.path for file in self.where.found]
 
     def size_bytes(self) -> int:
-        return int(sum(file.size * self._growth(file.path) for file in self.found))
+        return int(sum(file.size * self._growth(file.path) for file in self.where.found))
 
     def _growth(self, path: str) -> float:
-        return self.growth * (PACKED if _codec(path) else 1)
+        return self.growth * (PACKED if codec_of(path) else 1)
+
+    def _select(self, columns: Sequence[str]) -> Source:
+        """A copy with only these columns."""
+        source = object.__new__(type(self))
+        source.__dict__.update(self.__dict__, columns=list(columns))  # copy() would leave out files, as pickling does
+        return source
+
+    # ------------------------------------------------------------ tasks
 
     def tasks(self, wanted: int) -> list[ReadTask]:
         groups: list[list[File]] = []
         size = 0
-        for file in self.found:
-            full = not groups or len(self.found) <= wanted or size + file.size > FILES_AT_ONCE
-            if full:
+        found = self.where.ordered()
+        for file in found:
+            if not groups or len(found) <= wanted or size + file.size > FILES_AT_ONCE:
                 groups.append([])
                 size = 0
             groups[-1].append(file)
@@ -199,19 +218,50 @@ class FileSource(Source):
     def _task(self, group: list[File]) -> ReadTask:
         paths = tuple(file.path for file in group)
         size = int(sum(file.size * self._growth(file.path) for file in group))
-        return ReadTask(partial(self._read, paths), BlockMeta(-1, size, self.schema() or NO_SCHEMA, paths))
+        schema = self.schema() if self._own_schema is not None else None
+        return ReadTask(partial(self._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
 
     def _read(self, paths: Sequence[str]) -> Iterator[Block]:
         from ..functions import HERE
 
         for path in paths:
             HERE.files = (path,)
+            extras = self.where.extras(path)
             for block in self.read_file(path):
-                if self.include_paths:
-                    block = block.append_column(
-                        "path", pa.repeat(path, block.num_rows).dictionary_encode().cast(pa.string())
-                    )
-                yield block
+                yield self.add_extras(block, extras)
+
+    def add_extras(self, block: Block, extras: Mapping[str, pa.Scalar]) -> Block:
+        """The block with what its file's path adds, and with the columns that are wanted."""
+        for name, value in extras.items():
+            if (self.columns is None or name in self.columns) and name not in block.column_names:
+                block = block.append_column(name, pa.repeat(value, block.num_rows))
+        return block if self.columns is None else block.select(self.columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A task carries no list of all files: it has its own."""
+        return {**self.__dict__, "where": replace(self.where, found=self.where.found[:1])}
 
 
-Reader = Callable[[Any], Iterator[Block]]
+class FileRows(FileSource):
+    """Files of which each is one row, or a few. Subclasses make the rows of one."""
+
+    def rows(self, path: str) -> Iterator[Mapping[str, Any]]:
+        """The rows of one file, without what its path adds."""
+        raise NotImplementedError
+
+    def _read(self, paths: Sequence[str]) -> Iterator[Block]:
+        from ..functions import HERE
+
+        rows: list[Mapping[str, Any]] = []
+        size = 0
+        for path in paths:
+            HERE.files = (path,)
+            extras = {name: value.as_py() for name, value in self.where.extras(path).items()}
+            for row in self.rows(path):
+                rows.append({**row, **extras})
+                size += sum(getattr(value, "nbytes", 0) or len(value) for value in row.values() if hasattr(value, "__len__"))
+                if size >= FILES_AT_ONCE:
+                    yield blocks.from_rows(rows)
+                    rows, size = [], 0
+        if rows:
+            yield blocks.from_rows(rows)

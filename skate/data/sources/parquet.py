@@ -1,22 +1,31 @@
 """Parquet files, read by Arrow's dataset reader: only the columns and row groups that are needed.
 
 A large file is cut at its row groups. What files hold is known from their footers; those of many files are read by threads, and
-only when somebody asks for counts or when a file is cut.
+only when somebody asks for counts or when a file is cut. What a file's path says (partitions, the path itself) is given to Arrow as
+something that is true of all of its rows: so predicates over it leave out whole files, and its columns cost nothing.
+
+The columns are those of the first file. A file that lacks one has nulls there; numbers widen; what does not go together is an error that
+names both files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from copy import copy
+from dataclasses import replace
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.fs
 import pyarrow.parquet as pq
 
+from .. import block as blocks
 from ..block import Block, BlockMeta
-from .files import File, FileSource, is_url
+from ..storage import File, storage_of
+from .files import Files, FileSource
 from .source import NO_SCHEMA, ReadTask, Source
 
 if TYPE_CHECKING:
@@ -26,15 +35,17 @@ CUT_BYTES = 32 << 20
 """A file that is larger is cut, if there are not enough files."""
 FOOTERS_AT_ONCE = 16
 BATCH_ROWS = 1 << 17
+FORMAT = pads.ParquetFileFormat()
 
 
 class Parquet(FileSource):
     """Parquet files.
 
     Args:
+        files: what is read.
         columns: only these; None: all.
         predicate: only rows for which it is true.
-        partitioning: how the folders' names are read: Arrow's `Partitioning`, "hive", or None.
+        condition: the same, as an expression of Arrow's.
     """
 
     name = "Parquet"
@@ -42,128 +53,144 @@ class Parquet(FileSource):
 
     def __init__(
         self,
-        files: Sequence[File],
-        include_paths: bool = False,
-        filesystem: Any = None,
+        files: Files,
         columns: Sequence[str] | None = None,
         predicate: Expr | None = None,
-        partitioning: Any = "hive",
-        root: str | None = None,
+        condition: pads.Expression | None = None,
     ) -> None:
-        super().__init__(files, include_paths, filesystem)
+        super().__init__(files)
         self.columns = None if columns is None else list(columns)
         self.predicate = predicate
-        self.partitioning = partitioning
-        self.root = root
-        """The folder above the partitions."""
-        self._schema: pa.Schema | None = None
-
-    def _changed(self, columns: Sequence[str] | None, predicate: Expr | None) -> Parquet:
-        return Parquet(
-            self.found, self.include_paths, self.filesystem, columns, predicate, self.partitioning, self.root
-        )
+        self.condition = condition
 
     # ------------------------------------------------------------ what is known without reading rows
 
-    def schema(self) -> pa.Schema | None:
-        if self._schema is None:
-            found = self._dataset([self.found[0].path]).schema
-            if self.columns is not None:
-                found = pa.schema([found.field(name) for name in self.columns])
-            self._schema = found.append(pa.field("path", pa.string())) if self.include_paths else found
-        return self._schema.remove_metadata()
+    def file_schema(self, path: str) -> pa.Schema:
+        return self._fragment(path).physical_schema
 
     def count(self) -> int | None:
-        if self.predicate is not None:
+        if self.predicate is not None or self.condition is not None:
             return None
         with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-            return sum(footer.num_rows for footer in pool.map(self._footer, (file.path for file in self.found)))
+            return sum(footer.num_rows for footer in pool.map(self._footer, (file.path for file in self.where.found)))
 
     def _footer(self, path: str) -> pq.FileMetaData:
-        filesystem, inner = self._where(path)
+        return self._fragment(path).metadata
+
+    def _fragment(self, path: str) -> Any:
+        """The file as Arrow's dataset reader sees it, opened: its footer has been read.
+
+        Raises:
+            ValueError: it is no Parquet file.
+        """
+        fragment = self._unopened(path)
         try:
-            return pq.read_metadata(inner, filesystem=filesystem)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: {error}") from None
+            fragment.ensure_complete_metadata()
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{path}: it cannot be read as Parquet: {error}") from None
+        return fragment
 
-    def _where(self, path: str) -> tuple[Any, str]:
-        if self.filesystem is not None or not is_url(path):
-            return self.filesystem, path
-        import fsspec
+    def _unopened(self, path: str) -> Any:
+        storage, inner = storage_of(path, self.where.filesystem)
+        facts = [
+            pads.field(name) == value if value.is_valid else pads.field(name).is_null()
+            for name, value in self.where.extras(path).items()
+        ]
+        fact = reduce(lambda one, other: one & other, facts) if facts else None
+        return FORMAT.make_fragment(inner, storage.arrow() or pa.fs.LocalFileSystem(), fact)
 
-        filesystem, inner = fsspec.core.url_to_fs(path)
-        return filesystem, inner
-
-    def _dataset(self, paths: Sequence[str]) -> pads.Dataset:
-        filesystem, _ = self._where(paths[0])
-        inner = [self._where(path)[1] for path in paths]
-        try:
-            return pads.dataset(
-                inner,
-                format="parquet",
-                filesystem=filesystem,
-                partitioning=self.partitioning,
-                partition_base_dir=self.root,
-            )
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{', '.join(paths[:3])}: {error}") from None
+    def _filter(self) -> pads.Expression | None:
+        found = None if self.predicate is None else self.predicate.to_arrow()
+        if self.condition is not None:
+            found = self.condition if found is None else found & self.condition
+        return found
 
     # ------------------------------------------------------------ push-down
 
     def with_columns(self, columns: Sequence[str]) -> Source | None:
-        if self.include_paths and "path" in columns:
-            return None
-        source = self._changed(columns, self.predicate)
-        source.include_paths = False
-        return source
+        return self._select(columns)
 
     def with_filter(self, predicate: Expr) -> Source | None:
-        if predicate.to_arrow() is None or (self.include_paths and "path" in predicate.columns()):
-            return None
-        both = predicate if self.predicate is None else self.predicate & predicate
-        return self._changed(self.columns, both)
+        known = self.schema()
+        if predicate.to_arrow() is None or known is None or not predicate.columns() <= set(known.names):
+            return None  # the error for a column that is not there comes where it was written
+        source = copy(self)
+        source.predicate = predicate if self.predicate is None else self.predicate & predicate
+        return source
 
-    # ------------------------------------------------------------ reading
+    # ------------------------------------------------------------ tasks
 
     def tasks(self, wanted: int) -> list[ReadTask]:
-        if len(self.found) >= wanted:
-            return super().tasks(wanted)
+        source = self._pruned()
+        found = source.where.ordered()
+        if len(found) >= wanted or all(file.size < 2 * CUT_BYTES for file in found):
+            return super(Parquet, source).tasks(wanted)
         tasks: list[ReadTask] = []
-        total = sum(file.size for file in self.found) or 1
-        for file in self.found:
+        total = sum(file.size for file in found) or 1
+        for file in found:
             parts = max(1, min(-(-wanted * file.size // total), file.size // CUT_BYTES))
-            tasks.extend([self._task([file])] if parts == 1 else self._cut(file, int(parts)))
+            tasks.extend([source._task([file])] if parts == 1 else source._cut(file, int(parts)))
         return tasks
+
+    def _pruned(self) -> Parquet:
+        """Without the files whose paths say that the filter is true of no row; one stays, for its columns."""
+        wanted, schema = self._filter(), self.schema()
+        names = set(self.where.extras(self.where.found[0].path))
+        if wanted is None or not names:
+            return self
+        source = copy(self)
+        full = self._own_schema
+        kept = [file for file in self.where.found if self._may_match(file, wanted, full or schema)]
+        source.where = replace(self.where, found=tuple(kept) or self.where.found[:1])
+        return source
+
+    def _may_match(self, file: File, wanted: pads.Expression, schema: Any) -> bool:
+        dataset = pads.FileSystemDataset([self._unopened(file.path)], schema, FORMAT, pa.fs.LocalFileSystem())
+        return next(iter(dataset.get_fragments(wanted)), None) is not None
 
     def _cut(self, file: File, parts: int) -> Iterator[ReadTask]:
         footer = self._footer(file.path)
-        parts = min(parts, footer.num_row_groups)
+        parts = max(1, min(parts, footer.num_row_groups))
         cuts = [footer.num_row_groups * part // parts for part in range(parts + 1)]
+        rows_known = self._filter() is None
         for part in range(parts):
             groups = range(cuts[part], cuts[part + 1])
             rows = sum(footer.row_group(group).num_rows for group in groups)
-            size = int(sum(footer.row_group(group).total_byte_size for group in groups))
-            known = BlockMeta(rows if self.predicate is None else -1, size, self.schema() or NO_SCHEMA, (file.path,))
+            size = sum(self._bytes(footer.row_group(group)) for group in groups)
+            known = BlockMeta(rows if rows_known else -1, size, self.schema() or NO_SCHEMA, (file.path,))
             yield ReadTask(partial(self._read_groups, file.path, groups), known)
+
+    def _bytes(self, group: Any) -> int:
+        if self.columns is None:
+            return int(group.total_byte_size)
+        chunks = [group.column(at) for at in range(group.num_columns)]
+        wanted = set(self.columns)
+        return sum(each.total_uncompressed_size for each in chunks if each.path_in_schema.split(".")[0] in wanted)
+
+    # ------------------------------------------------------------ reading
 
     def _read_groups(self, path: str, groups: range) -> Iterator[Block]:
         from ..functions import HERE
 
         HERE.files = (path,)
-        for fragment in self._dataset([path]).get_fragments():
-            subset = fragment.subset(row_group_ids=list(groups))
-            yield from self._scan(subset, path)
+        fragment = self._fragment(path)
+        yield from self._scan(fragment.subset(row_group_ids=list(groups)), fragment.physical_schema, path)
 
-    def read_file(self, path: str) -> Iterator[Block]:
-        for fragment in self._dataset([path]).get_fragments():
-            yield from self._scan(fragment, path)
+    def _read(self, paths: Sequence[str]) -> Iterator[Block]:
+        from ..functions import HERE
 
-    def _scan(self, fragment: Any, path: str) -> Iterator[Block]:
-        schema = self._dataset([path]).schema
-        columns = self.columns if self.columns is not None else schema.names
-        predicate = None if self.predicate is None else self.predicate.to_arrow()
+        for path in paths:
+            HERE.files = (path,)
+            fragment = self._fragment(path)
+            yield from self._scan(fragment, fragment.physical_schema, path)
+
+    def _scan(self, fragment: Any, own: pa.Schema, path: str) -> Iterator[Block]:
+        schema = self._common(own, path)
+        columns = schema.names if self.columns is None else self.columns
         scanner = fragment.scanner(
-            schema=schema, columns=columns, filter=predicate, batch_size=BATCH_ROWS, use_threads=False
+            schema=schema, columns=columns, filter=self._filter(), batch_size=BATCH_ROWS, use_threads=False
         )
         empty = True
         try:
@@ -171,7 +198,18 @@ class Parquet(FileSource):
                 if batch.num_rows:
                     empty = False
                     yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path}: {error}") from error
         if empty:
-            yield pa.table([pa.array([], schema.field(name).type) for name in columns], names=list(columns))
+            yield pa.schema([schema.field(name) for name in columns]).empty_table()
+
+    def _common(self, own: pa.Schema, path: str) -> pa.Schema:
+        """The columns of a file together with those of the first."""
+        self.schema()
+        assert self._own_schema is not None
+        try:
+            return blocks.unify([self._own_schema, own])
+        except TypeError as error:
+            first = self.where.found[0].path
+            raise TypeError(f"{first} and {path} do not go together: {error}") from None
+

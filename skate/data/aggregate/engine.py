@@ -1,0 +1,236 @@
+"""How aggregations are carried out: of each block first, where it is, and then of the partial results of all with the same keys.
+
+What all of them have in common is one call of Arrow's `group_by`. Those that Arrow does not merge by itself get, for each row,
+the number of its group, and work on whole columns with that.
+
+INV-1: a partial column is named by the aggregation's place in the list, so that two on the same column do not meet.
+INV-2: `group_by` numbers the groups of the same keys in the same way each time, so that its columns and those of `Groups` fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from .. import block as blocks
+from ..block import Block
+from ..compute import pc
+from ..errors import no_column
+from ..nested import Lists, Numbers
+
+if TYPE_CHECKING:
+    from .base import AggregateFn, First
+
+Call = tuple[str, str, Any]
+"""A column of partial results: its name, Arrow's function, and options."""
+ALL = "\0all"
+"""The key when there is none."""
+ROW = "\0row"
+GROUP, VALUE = "group", "value"
+SCALAR = frozenset({"sum", "min", "max", "mean", "variance", "count"})
+"""Functions that Arrow computes of a whole column, too, which is faster than with one group."""
+
+
+class Groups:
+    """The rows of a block by their keys.
+
+    Args:
+        block: with the columns `keys`.
+        keys: none means a single group.
+    """
+
+    def __init__(self, block: Block, keys: Sequence[str]) -> None:
+        self.block = block
+        self.keys = list(keys)
+
+    @cached_property
+    def _rows(self) -> Lists:
+        if not self.keys:
+            rows = pa.array([list(range(self.block.num_rows))] if self.block.num_rows else [], pa.list_(pa.int64()))
+            return Lists(pa.chunked_array([rows]))
+        numbered = self.block.select(self.keys).append_column(ROW, pa.array(np.arange(self.block.num_rows)))
+        return Lists(numbered.group_by(self.keys, use_threads=False).aggregate([(ROW, "list")]).column(f"{ROW}_list"))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._rows.first)
+
+    @cached_property
+    def ids(self) -> Numbers:
+        """The number of each row's group."""
+        found = np.empty(self.block.num_rows, np.int64)
+        found[np.asarray(self._rows.flat.take(pa.array(self._rows.places())))] = self._rows.rows()
+        return found
+
+    def parts(self) -> Iterator[tuple[Any, Block]]:
+        """The key and the rows of each group. A single key is a value, several are a tuple; without keys it is None."""
+        for first, last in zip(self._rows.first, self._rows.last, strict=True):
+            part = self.block.take(self._rows.flat.slice(first, last - first))
+            key = tuple(blocks.to_values(part.column(name).slice(0, 1))[0] for name in self.keys)
+            yield (key[0] if len(key) == 1 else key or None), part
+
+    def gather(self, lists: Any) -> tuple[pa.Array, Numbers]:
+        """The values of lists, one list for each row, group after group, and the number of the group of each."""
+        found = Lists(lists)
+        ids = self.ids[found.rows()]
+        order = np.argsort(ids, kind="stable")
+        return found.flat.take(pa.array(found.places()[order])), ids[order]
+
+
+def lists_of(values: Any, ids: Numbers, count: int) -> Any:
+    """Values that come group after group as one list for each group."""
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(ids, minlength=count))])
+    return pa.chunked_array([pa.LargeListArray.from_arrays(pa.array(offsets), blocks.column(values))])
+
+
+class Aggregation:
+    """Several aggregations by the same keys.
+
+    Args:
+        keys: columns; none means a single row for all.
+        aggregates: what is computed.
+
+    Raises:
+        ValueError: two results, or a result and a key, would have one name.
+    """
+
+    def __init__(self, keys: Sequence[str], aggregates: Sequence[AggregateFn]) -> None:
+        self.keys = list(keys)
+        self.aggregates = list(aggregates)
+        names = [*self.keys, *(each.name for each in self.aggregates)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"two columns of the result would be called {', '.join(map(repr, twice))}: give an alias_name"
+            )
+
+    # ------------------------------------------------------------ of each block
+
+    def first(self, source: Iterator[Block]) -> Iterator[Block]:
+        """The partial results of each block."""
+        for block in source:
+            for name in (*self.keys, *(each.on for each in self.aggregates if each.on is not None)):
+                if name not in block.column_names:
+                    raise no_column(name, block.column_names)
+            yield self._first(normal_keys(block, self.keys))
+
+    def _first(self, block: Block) -> Block:
+        columns: dict[str, Any] = {}
+        calls: list[Call] = []
+        for at, each in enumerate(self.aggregates):
+            for part, values, function, options in self._checked(each, block):
+                columns[f"{at}\0{part}"] = block.column(each.on) if values is None and each.on is not None else values
+                calls.append((f"{at}\0{part}", function, options))
+        found = self._grouped(block, columns, calls)
+        groups = Groups(block, self.keys)
+        for at, each in enumerate(self.aggregates):
+            had = {part: found.column(f"{at}\0{part}") for part in _parts(found, at)}
+            for part, values in each.first_of_groups(groups, had).items():
+                found = _set(found, f"{at}\0{part}", values)
+        return found
+
+    def _checked(self, each: AggregateFn, block: Block) -> list[First]:
+        try:
+            return each.first(block)
+        except (TypeError, pa.ArrowNotImplementedError) as error:
+            kind = "" if each.on is None else f" of {block.schema.field(each.on).type}"
+            raise TypeError(f"cannot compute {each.name}{kind}: {str(error).splitlines()[0]}") from error
+
+    def _grouped(self, block: Block, columns: Mapping[str, Any], calls: list[Call]) -> Block:
+        """Arrow's functions on columns, by keys: the keys, and then a column for each call."""
+        data = block.select(self.keys)
+        plan: list[tuple[Any, str, Any]] = []
+        for name, function, options in calls:
+            data = data.append_column(name, columns[name])
+            plan.append((name, function, options))
+        keys = self.keys
+        scalar = calls and block.num_rows and all(function in SCALAR for _, function, _ in calls)
+        if not keys and not scalar:
+            keys = [ALL]
+            data = data.append_column(ALL, pa.array(np.ones(block.num_rows, bool)))
+        try:
+            found = data.group_by(keys, use_threads=False).aggregate(plan)
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            raise self._explained(block, error) from error
+        first = found.column_names[: len(keys)] == keys  # Arrow put the keys last, once
+        values = found.columns[len(keys) :] if first else found.columns[: len(plan)]
+        names = [name for name, _, _ in calls]
+        return pa.table([*(found.column(key) for key in self.keys), *values], [*self.keys, *names])
+
+    def _explained(self, block: Block, error: Exception) -> Exception:
+        what = [f"{key!r} ({block.schema.field(key).type})" for key in self.keys]
+        on = [
+            f"{each.name} of {block.schema.field(each.on).type}"
+            for each in self.aggregates
+            if each.on is not None and each.on in block.column_names
+        ]
+        by = f" by {', '.join(what)}" if what else ""
+        return TypeError(f"cannot compute {', '.join(on) or 'groups'}{by}: {str(error).splitlines()[0]}")
+
+    # ------------------------------------------------------------ of all
+
+    def last(self, block: Block) -> Iterator[Block]:
+        """The result, of the partial results of all blocks with these keys; in the order of the keys."""
+        from ..exchange import sort_block
+
+        merged = self._merged(block)
+        nothing = not self.keys and not merged.num_rows
+        if nothing:
+            merged = merged.take(pa.array([None], pa.int64()))
+        columns = {key: merged.column(key) for key in self.keys}
+        for at, each in enumerate(self.aggregates):
+            parts = {part: merged.column(f"{at}\0{part}") for part in _parts(merged, at)}
+            columns[each.name] = each.of_nothing(parts) if nothing else each.last(parts)
+        out = pa.table(columns)
+        yield sort_block(out, self.keys, [False] * len(self.keys)) if self.keys else out
+
+    def _merged(self, block: Block) -> Block:
+        calls: list[Call] = []
+        columns: dict[str, Any] = {}
+        for at, each in enumerate(self.aggregates):
+            for part, (function, options) in each.merge().items():
+                columns[f"{at}\0{part}"] = each.to_merge(block.column(f"{at}\0{part}"))
+                calls.append((f"{at}\0{part}", function, options))
+        merged = self._grouped(block, columns, calls)
+        groups = Groups(block, self.keys)
+        for at, each in enumerate(self.aggregates):
+            had = {part: block.column(f"{at}\0{part}") for part in _parts(block, at)}
+            for part, values in each.merge_groups(groups, had).items():
+                merged = _set(merged, f"{at}\0{part}", values)
+        return merged
+
+
+def _parts(block: Block, at: int) -> list[str]:
+    """The names of an aggregation's partial columns."""
+    prefix = f"{at}\0"
+    return [name[len(prefix) :] for name in block.column_names if name.startswith(prefix)]
+
+
+def _set(block: Block, name: str, values: Any) -> Block:
+    where = block.schema.get_field_index(name)
+    if where >= 0:
+        return block.set_column(where, name, values)
+    return block.append_column(name, values) if block.num_columns else pa.table({name: values})
+
+
+def normal_keys(block: Block, keys: Sequence[str]) -> Block:
+    """Keys as Arrow compares them: there is one zero and one NaN, and no dictionaries."""
+    for key in keys:
+        at = block.schema.get_field_index(key)
+        if at < 0:
+            raise no_column(key, block.column_names)
+        values = block.column(at)
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(
+                pc.is_nan(values), pa.scalar(float("nan"), values.type), pc.add(values, pa.scalar(0, values.type))
+            )
+        if values is not block.column(at):
+            block = block.set_column(at, key, values)
+    return block

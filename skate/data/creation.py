@@ -1,0 +1,205 @@
+"""Datasets from what is in memory: Python values, frames, arrays, tables, and references to them."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..exceptions import UnsupportedError
+from . import block as blocks, plan
+from .base import whole
+from .batches import from_batch
+from .block import Block, BlockMeta, meta_of
+from .dataset import Dataset, MaterializedDataset
+from .sources.generated import Items, Range
+
+PIECE_ROWS = 1 << 16
+"""A dataset of Hugging Face is read in pieces of so many rows."""
+
+
+def range(
+    n: int, *, parallelism: int = -1, concurrency: int | None = None, override_num_blocks: int | None = None
+) -> Dataset:
+    """The integers from 0 to n - 1, as column "id".
+
+    Args:
+        concurrency: so many tasks make them at a time; None: as many as there is room for.
+        override_num_blocks: into so many blocks, at the least. `parallelism` is an older name of it; -1 is None.
+
+    Example:
+        >>> import skate.data
+        >>> skate.data.range(3).take_all()
+        [{'id': 0}, {'id': 1}, {'id': 2}]
+    """
+    return Dataset(
+        plan.Read(Range(whole("n", n)), _blocks(parallelism, override_num_blocks), concurrency=_many(concurrency))
+    )
+
+
+def range_tensor(
+    n: int,
+    *,
+    shape: tuple[int, ...] = (1,),
+    parallelism: int = -1,
+    concurrency: int | None = None,
+    override_num_blocks: int | None = None,
+) -> Dataset:
+    """Arrays of a shape, as column "data": the first is full of 0, the next of 1, and so on to n - 1."""
+    source = Range(whole("n", n), tuple(whole("shape", each, 1) for each in shape))
+    return Dataset(plan.Read(source, _blocks(parallelism, override_num_blocks), concurrency=_many(concurrency)))
+
+
+def from_items(items: Sequence[Any], *, parallelism: int = -1, override_num_blocks: int | None = None) -> Dataset:
+    """Rows from Python values: dicts are rows, anything else is the value of column "item".
+
+    Example:
+        >>> import skate.data
+        >>> skate.data.from_items(["a", "b"]).take_all()
+        [{'item': 'a'}, {'item': 'b'}]
+    """
+    return Dataset(plan.Read(Items(list(items)), _blocks(parallelism, override_num_blocks)))
+
+
+def from_pandas(dfs: Any, override_num_blocks: int | None = None) -> MaterializedDataset:
+    """A block for each pandas DataFrame. The index is not kept."""
+    return _made("from_pandas", "pandas", dfs, override_num_blocks)
+
+
+def from_polars(dfs: Any, override_num_blocks: int | None = None) -> MaterializedDataset:
+    """A block for each Polars DataFrame."""
+    return _made("from_polars", "polars", dfs, override_num_blocks)
+
+
+def from_arrow(tables: Any, *, override_num_blocks: int | None = None) -> MaterializedDataset:
+    """A block for each Arrow table, or bytes of one in Arrow's streaming format."""
+    found = [_opened(each) for each in _listed(tables)]
+    return _made("from_arrow", "pyarrow", found, override_num_blocks)
+
+
+def from_numpy(ndarrays: Any) -> MaterializedDataset:
+    """A block for each array, as column "data": a row for each entry along its first dimension."""
+    return _of_tables([_array(each) for each in _listed(ndarrays)], None)
+
+
+def from_blocks(blocks: Sequence[Any]) -> MaterializedDataset:
+    """A block for each Arrow table or pandas DataFrame."""
+    return _of_tables([from_batch(each) for each in blocks], None)
+
+
+def from_pandas_refs(dfs: Any) -> MaterializedDataset:
+    """As `from_pandas`, of references."""
+    return _of_refs(dfs, from_batch)
+
+
+def from_arrow_refs(tables: Any) -> MaterializedDataset:
+    """As `from_arrow`, of references."""
+    return _of_refs(tables, lambda table: from_batch(_opened(table)))
+
+
+def from_numpy_refs(ndarrays: Any) -> MaterializedDataset:
+    """As `from_numpy`, of references."""
+    return _of_refs(ndarrays, _array)
+
+
+def from_torch(dataset: Any, local_read: bool = False) -> Dataset:
+    """The items of a dataset of torch, one with an index or one to iterate over, as column "item".
+
+    Raises:
+        UnsupportedError: `local_read` is set: tasks read it, wherever they run.
+    """
+    from .sources.items import Indexed, Iterated
+
+    if local_read:
+        raise UnsupportedError("from_torch(local_read=True): tasks read the dataset, wherever they run")
+    indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    return Dataset(plan.Read(Indexed(dataset) if indexed else Iterated(dataset)))
+
+
+def from_huggingface(
+    dataset: Any, parallelism: int = -1, concurrency: int | None = None, override_num_blocks: int | None = None
+) -> Dataset:
+    """A `Dataset` or `IterableDataset` of Hugging Face.
+
+    Raises:
+        TypeError: it is a dict of several: choose one, such as `dataset["train"]`.
+    """
+    from .sources.items import Tables
+
+    if isinstance(dataset, dict):
+        raise TypeError(f"from_huggingface: this is a dict of datasets: choose one of {', '.join(dataset)}")
+    if not hasattr(dataset, "with_format"):
+        raise TypeError(f"from_huggingface: {type(dataset).__name__} is no dataset of Hugging Face")
+    wanted = _blocks(parallelism, override_num_blocks)
+    formatted = dataset.with_format("arrow")
+    if not hasattr(dataset, "__len__"):
+        return Dataset(plan.Read(Tables(formatted, PIECE_ROWS), wanted, concurrency=_many(concurrency)))
+    rows = len(dataset)
+    pieces = [from_batch(formatted[at : at + PIECE_ROWS]) for at in builtins.range(0, rows, PIECE_ROWS)]
+    return _of_tables(pieces, wanted)
+
+
+# ---------------------------------------------------------------- how
+
+
+def _blocks(parallelism: int, override_num_blocks: int | None) -> int | None:
+    if override_num_blocks is not None:
+        return whole("override_num_blocks", override_num_blocks, 1)
+    return None if parallelism == -1 else whole("parallelism", parallelism, 1)
+
+
+def _many(concurrency: int | None) -> int | None:
+    return None if concurrency is None else whole("concurrency", concurrency, 1)
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
+def _opened(table: Any) -> Any:
+    if not isinstance(table, (bytes, bytearray, memoryview)):
+        return table
+    with pa.ipc.open_stream(table) as reader:
+        return reader.read_all()
+
+
+def _array(values: Any) -> Block:
+    if not isinstance(values, np.ndarray):
+        raise TypeError(f"from_numpy: {type(values).__name__} is no array of numpy")
+    return blocks.from_columns({"data": values})
+
+
+def _made(what: str, kind: str, values: Any, wanted: int | None) -> MaterializedDataset:
+    found = []
+    for each in _listed(values):
+        if not type(each).__module__.startswith((kind, "pyarrow")):
+            raise TypeError(f"{what}: {type(each).__name__} is not what this function takes")
+        found.append(from_batch(each))
+    return _of_tables(found, None if wanted is None else whole("override_num_blocks", wanted, 1))
+
+
+def _of_tables(tables: list[Block], wanted: int | None) -> MaterializedDataset:
+    if wanted is not None and tables:
+        together = blocks.concat(tables)
+        cuts = [together.num_rows * at // wanted for at in builtins.range(wanted + 1)]
+        tables = [together.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
+    return MaterializedDataset(plan.Blocks([(table, meta_of(table)) for table in tables]))
+
+
+def _of_refs(refs: Any, convert: Callable[[Any], Block]) -> MaterializedDataset:
+    """Blocks of what references lead to, made where it is."""
+    from ..api.decorator import remote
+    from ..api.objects import get
+
+    def make(value: Any) -> tuple[Block, BlockMeta]:
+        table = convert(value)
+        return table, meta_of(table)
+
+    task = remote(num_returns=2)(make)
+    made = [task.remote(ref) for ref in _listed(refs)]
+    metas = get([meta for _, meta in made])
+    return MaterializedDataset(plan.Blocks([(block, meta) for (block, _), meta in zip(made, metas, strict=True)]))

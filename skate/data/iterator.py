@@ -1,0 +1,222 @@
+"""Iterators over rows and batches: of a dataset, or of a consumer's share of one (`streaming.py`).
+
+Each `iter()` of what these methods return begins anew: the plan is carried out once for each epoch. Batches are made ahead on a
+thread; see `prefetch.py` for how it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from . import block as blocks
+from .base import whole
+from .batches import check_format, rebatch, to_batch
+from .block import Block
+from .functions import ROWS_AT_ONCE
+from .prefetch import ahead
+
+if TYPE_CHECKING:
+    from .consumption import Consumption
+    from .context import DataContext
+    from .dataset import MaterializedDataset
+    from .schema import Schema
+
+
+class Stream(NamedTuple):
+    """Blocks that come one after the other, and what ends them, from any thread."""
+
+    blocks: Iterator[Block]
+    stop: Callable[[], None]
+
+
+class Batches:
+    """What `iter_batches` returns: every `iter()` of it goes over the data once."""
+
+    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._begin()
+
+
+class DataIterator:
+    """Iterates over rows, as often as one likes. It can be sent to tasks and actors."""
+
+    def _open(self) -> Stream:
+        """Begin to go over the blocks."""
+        raise NotImplementedError
+
+    def schema(self) -> Schema | None:
+        """The columns and their types."""
+        raise NotImplementedError
+
+    def stats(self) -> str:
+        """What the latest execution has done."""
+        raise NotImplementedError
+
+    def materialize(self) -> MaterializedDataset:
+        """The rows as a dataset whose blocks are there."""
+        raise NotImplementedError
+
+    def get_context(self) -> DataContext:
+        """The settings of the dataset."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ rows and batches
+
+    def iter_rows(self) -> Iterable[dict[str, Any]]:
+        """The rows, one after the other, as dicts."""
+        return Batches(self._rows)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        stream = self._open()
+        for block in ahead(stream.blocks, 1, stream.stop):
+            for at in range(0, block.num_rows, ROWS_AT_ONCE):
+                yield from blocks.to_rows(block.slice(at, ROWS_AT_ONCE))
+
+    def iter_batches(
+        self,
+        *,
+        prefetch_batches: int = 1,
+        batch_size: int | None = 256,
+        batch_format: str | None = "default",
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+    ) -> Iterable[Any]:
+        """The rows in batches.
+
+        Args:
+            prefetch_batches: so many are made ahead on a thread; 0: none, and no thread.
+            batch_size: rows in each, but for the last; None: a block is a batch.
+            batch_format: "numpy" or "default" (a dict of arrays), "pandas", "pyarrow" (or None) or "polars".
+            drop_last: leave out the last if it is smaller.
+            local_shuffle_buffer_size: mix the rows among at least so many that are held in memory; None: keep their order.
+            local_shuffle_seed: of that mixing.
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+        name = check_format(batch_format)
+        return self._batches(
+            lambda block: to_batch(block, name),
+            prefetch_batches,
+            batch_size,
+            drop_last,
+            local_shuffle_buffer_size,
+            local_shuffle_seed,
+        )
+
+    def iter_torch_batches(
+        self,
+        *,
+        prefetch_batches: int = 1,
+        batch_size: int | None = 256,
+        dtypes: Any = None,
+        device: Any = "auto",
+        collate_fn: Callable[[dict[str, Any]], Any] | None = None,
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+        pin_memory: bool = False,
+    ) -> Iterable[Any]:
+        """The rows in batches of tensors: a dict from column to tensor.
+
+        Args:
+            dtypes: torch's type for all columns, or a dict from column to type; None: as the columns have it.
+            device: where the tensors go; "auto": the GPU that was assigned to this task or actor, or else the CPU.
+            collate_fn: makes a batch of a dict of numpy arrays, in place of what is done otherwise.
+            pin_memory: put them into page-locked memory first.
+
+        The other arguments are those of `iter_batches`.
+
+        Raises:
+            ValueError: an argument is out of range, or `dtypes` is given together with `collate_fn`.
+        """
+        from .tensors import Collate
+
+        return self._batches(
+            Collate(dtypes, device, collate_fn, pin_memory),
+            prefetch_batches,
+            batch_size,
+            drop_last,
+            local_shuffle_buffer_size,
+            local_shuffle_seed,
+        )
+
+    def _batches(
+        self,
+        make: Callable[[Block], Any],
+        prefetch: int,
+        size: int | None,
+        drop_last: bool,
+        buffer: int | None,
+        seed: int | None,
+    ) -> Batches:
+        whole("prefetch_batches", prefetch)
+        if size is not None:
+            whole("batch_size", size, 1)
+        if buffer is not None:
+            whole("local_shuffle_buffer_size", buffer, 1)
+
+        def begin() -> Iterator[Any]:
+            stream = self._open()
+            source = stream.blocks if buffer is None else mixed(stream.blocks, buffer, seed)
+            made = (make(block) for block in rebatch(source, size, drop_last))
+            return ahead(_closing(made, stream.blocks), prefetch, stream.stop)
+
+        return Batches(begin)
+
+
+def _closing(values: Iterator[Any], source: Any) -> Iterator[Any]:
+    """The values; with them, what they are made of is closed."""
+    try:
+        yield from values
+    finally:
+        source.close()
+
+
+def mixed(source: Iterator[Block], buffer: int, seed: int | None) -> Iterator[Block]:
+    """The rows in an order that is random among at least `buffer` of them: of twice as many, one half is given on."""
+    random = np.random.default_rng(seed)
+    have: list[Block] = []
+    rows = 0
+    for block in source:
+        have.append(block)
+        rows += block.num_rows
+        while rows >= 2 * buffer:
+            together = blocks.concat(have)
+            together = together.take(random.permutation(rows))
+            yield together.slice(buffer)
+            have, rows = [together.slice(0, buffer)], buffer
+    if rows:
+        together = blocks.concat(have)
+        yield together.take(random.permutation(rows))
+
+
+class DatasetIterator(DataIterator):
+    """Of a dataset as a whole."""
+
+    def __init__(self, dataset: Consumption) -> None:
+        self._dataset = dataset
+
+    def _open(self) -> Stream:
+        return self._dataset._stream()
+
+    def schema(self) -> Schema | None:
+        return self._dataset.schema()
+
+    def stats(self) -> str:
+        return self._dataset.stats()
+
+    def materialize(self) -> MaterializedDataset:
+        return self._dataset.materialize()
+
+    def get_context(self) -> DataContext:
+        return self._dataset.context
+
+    def __repr__(self) -> str:
+        return f"DataIterator({self._dataset!r})"

@@ -1,0 +1,298 @@
+"""Where rows go: what a sink must say, and how files are written so that nobody sees half of a write.
+
+The calling process starts a write and ends it; tasks write. A task may run twice (its worker died), or stop anywhere. So the files of
+a task have names that follow from the write and the number of the task, and a second run writes the same ones anew.
+
+On file systems that can rename, tasks write into a folder `_skate_WRITE` in the target, which no reader looks into, and the end of the
+write moves its files to where they belong. On object stores, where an object appears whole or not at all, tasks write in place. What
+was there before is deleted after the new files are in place (OVERWRITE), and a write that fails deletes what it made.
+
+INV-1: until the write ends, no file of it has its final name, on file systems that can rename.
+INV-2: a file that has its final name is complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from ..block import Block
+from ..storage import storage_of
+
+
+class SaveMode(str, Enum):
+    """What a write does with what is there already."""
+
+    CREATE = "create"
+    """As ERROR."""
+    APPEND = "append"
+    """It stays."""
+    OVERWRITE = "overwrite"
+    """It is replaced when the write is complete."""
+    IGNORE = "ignore"
+    """Nothing is written if there is something."""
+    ERROR = "error"
+    """The write fails if there is something."""
+    UPSERT = "upsert"
+    """Rows with the same keys are replaced: no sink of skate's does this."""
+
+
+class Sink(Protocol):
+    """Where rows go. Sinks are picklable."""
+
+    name: str
+    min_rows: int
+    """So many rows go into a task, if there are as many."""
+
+    def start(self, schema: pa.Schema | None) -> bool:
+        """Before the first task, in the calling process. False: there is nothing to do.
+
+        Raises:
+            FileExistsError: something is there, and the mode says that it must not.
+        """
+
+    def write(self, source: Iterator[Block], task: int) -> Iterator[Block]:
+        """In a task: write blocks. What comes out are rows that say what was written; `task` counts from 0."""
+
+    def commit(self, written: Block) -> None:
+        """After the last task, in the calling process: the write is complete. `written` are the rows of all tasks."""
+
+    def abort(self, error: BaseException) -> None:
+        """The write has failed: take away what it left."""
+
+
+WRITTEN = pa.schema([("path", pa.string()), ("rows", pa.int64())])
+"""What tasks say of files."""
+
+
+class Written(NamedTuple):
+    """A file of a task."""
+
+    path: str
+    rows: int
+
+
+class FilenameProvider:
+    """Chooses the names of files. Names must differ for different arguments, and be the same for the same ones.
+
+    Args:
+        dataset_uuid: a word in all names; None: there is none.
+        file_format: the ending.
+    """
+
+    def __init__(self, dataset_uuid: str | None = None, file_format: str | None = None) -> None:
+        self.dataset_uuid = dataset_uuid
+        self.file_format = file_format
+
+    def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
+        """Of a file of which a task writes one."""
+        return self._name(f"{write_uuid}_{task_index:06}")
+
+    def get_filename_for_block(self, block: Any, write_uuid: str, task_index: int, block_index: int) -> str:
+        """Of a file with several rows."""
+        return self._name(f"{write_uuid}_{task_index:06}_{block_index:06}")
+
+    def get_filename_for_row(
+        self, row: Mapping[str, Any], write_uuid: str, task_index: int, block_index: int, row_index: int
+    ) -> str:
+        """Of a file with one row."""
+        return self._name(f"{write_uuid}_{task_index:06}_{block_index:06}_{row_index:06}")
+
+    def _name(self, middle: str) -> str:
+        first = f"{self.dataset_uuid}_" if self.dataset_uuid else ""
+        return f"{first}{middle}" + (f".{self.file_format}" if self.file_format else "")
+
+
+class FileSink:
+    """Files in a folder. Subclasses write one.
+
+    Args:
+        path: the folder, a path or a URL.
+        filesystem: of pyarrow.fs or fsspec; None: by the URL.
+        mode: what happens to what is there.
+        names: chooses the names of files.
+        min_rows, max_rows: rows in a file, if there are as many.
+        create_folder: the target need not exist.
+        compression: of whole files, by its name: "gzip", "zstd", "bz2" and others of Arrow's; None: none.
+    """
+
+    name = "Files"
+    ending = ""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        filesystem: Any = None,
+        mode: SaveMode | str = SaveMode.APPEND,
+        names: FilenameProvider | None = None,
+        min_rows: int | None = None,
+        max_rows: int | None = None,
+        create_folder: bool = True,
+        compression: str | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.filesystem = filesystem
+        self.mode = SaveMode(mode)
+        self.names = names or FilenameProvider(file_format=self.ending)
+        self.min_rows = min_rows or 0
+        self.max_rows = max_rows
+        self.create_folder = create_folder
+        self.compression = compression
+        self.job = os.urandom(8).hex()
+        self._before: list[str] = []
+        """The files that were there at the start."""
+        for what, value in (("min_rows_per_file", min_rows), ("max_rows_per_file", max_rows)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{what}={value!r}: it must be a whole number from 1, or None")
+        if min_rows is not None and max_rows is not None and min_rows > max_rows:
+            raise ValueError(f"min_rows_per_file={min_rows} is more than max_rows_per_file={max_rows}")
+
+    # ------------------------------------------------------------ for subclasses
+
+    def write_file(self, file: Any, block: Block) -> None:
+        """Write rows to a file that is open."""
+        raise NotImplementedError
+
+    def split(self, block: Block) -> Iterator[tuple[str, Block]]:
+        """The rows by the folder below the target that they go to."""
+        yield "", block
+
+    # ------------------------------------------------------------ in tasks
+
+    def write(self, source: Iterator[Block], task: int) -> Iterator[Block]:
+        """Write blocks to files."""
+        from .. import block as blocks
+
+        found = [block for block in source if block.num_rows]
+        written: list[Written] = []
+        for folder, block in self.split(blocks.concat(found)) if found else ():
+            step = self.max_rows or block.num_rows
+            for at in range(0, block.num_rows, step):
+                written.extend(self.write_piece(folder, block.slice(at, step), task, len(written)))
+        columns = list(zip(*written, strict=True)) or [[], []]
+        yield pa.table([pa.array(values, field.type) for values, field in zip(columns, WRITTEN, strict=True)], WRITTEN)
+
+    def write_piece(self, folder: str, block: Block, task: int, number: int) -> Iterator[Written]:
+        """Write the rows of one file."""
+        name = self.names.get_filename_for_block(block, self.job, task, number)
+        path = f"{folder}/{name}" if folder else name
+        with self.create(path) as file:
+            self.write_file(file, block)
+        yield Written(path, block.num_rows)
+
+    def create(self, path: str) -> Any:
+        """A new file of this write, open. Its path is that below the target."""
+        storage, root = storage_of(self.path, self.filesystem)
+        where = storage.create(f"{self._workplace(storage, root)}/{path}")
+        return where if self.compression is None else _Compressed(where, self.compression)
+
+    def _workplace(self, storage: Any, root: str) -> str:
+        root = root.rstrip("/")
+        return root if storage.appears_whole else f"{root}/_skate_{self.job}"
+
+    # ------------------------------------------------------------ in the calling process
+
+    def start(self, schema: pa.Schema | None) -> bool:
+        """Look at what is there."""
+        storage, root = storage_of(self.path, self.filesystem)
+        if storage.size(root) is not None:
+            raise FileExistsError(f"{self.path!r} is a file: rows are written to files in a folder")
+        exists = storage.is_folder(root)
+        if not exists and not self.create_folder:
+            raise FileNotFoundError(f"there is no folder {self.path!r}, and try_create_dir=False")
+        self._before = [file.path for file in storage.find(root)] if exists else []
+        if self._before and self.mode in (SaveMode.ERROR, SaveMode.CREATE):
+            raise FileExistsError(f"{self.path!r} has files already, and mode={self.mode.name}")
+        return not (self._before and self.mode is SaveMode.IGNORE)
+
+    def commit(self, written: Block) -> None:
+        """Give the files their names, and delete what they replace."""
+        storage, root = storage_of(self.path, self.filesystem)
+        work = self._workplace(storage, root)
+        new = {f"{root.rstrip('/')}/{path}" for path in written.column("path").to_pylist()}
+        if not storage.appears_whole:
+            for path in written.column("path").to_pylist():
+                storage.move(f"{work}/{path}", f"{root.rstrip('/')}/{path}")
+            storage.remove(work)
+        if self.mode is SaveMode.OVERWRITE:
+            for old in self._before:
+                if old not in new:
+                    storage.remove(old)
+
+    def abort(self, error: BaseException) -> None:
+        """Delete the files of this write."""
+        storage, root = storage_of(self.path, self.filesystem)
+        if not storage.appears_whole:
+            storage.remove(self._workplace(storage, root))
+            return
+        before = set(self._before)
+        for file in storage.find(root) if storage.is_folder(root) else ():
+            if self.job in file.path and file.path not in before:
+                storage.remove(file.path)
+
+
+class _Compressed:
+    """A file for writing that packs what it is given."""
+
+    def __init__(self, where: Any, codec: str) -> None:
+        self._where = where
+        self._codec = codec
+
+    def __enter__(self) -> Any:
+        self._file = pa.CompressedOutputStream(_Keep(self._where.__enter__()), self._codec)
+        return self._file
+
+    def __exit__(self, *error: Any) -> Any:
+        try:
+            self._file.close()
+        finally:
+            ended = self._where.__exit__(*error)
+        return ended
+
+
+class _Keep:
+    """A file that somebody else closes."""
+
+    closed = False
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        return int(self._file.write(data))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        return None
+
+
+def column_of(block: Block, name: str) -> pa.ChunkedArray:
+    """A column of a block.
+
+    Raises:
+        ColumnNotFoundError: it is not there.
+    """
+    from ..errors import no_column
+
+    if name not in block.column_names:
+        raise no_column(name, block.column_names)
+    return block.column(name)
+
+
+def check_columns(names: Sequence[str], schema: pa.Schema | None) -> None:
+    """Whether columns are there, if that is known.
+
+    Raises:
+        ColumnNotFoundError: one is not.
+    """
+    from ..errors import no_column
+
+    for name in names:
+        if schema is not None and name not in schema.names:
+            raise no_column(name, schema.names)

@@ -1,0 +1,288 @@
+"""What a dataset can be written to: the methods `write_*` of `Dataset`, as a class that it has as a base."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
+
+from ..exceptions import UnsupportedError
+from . import block as blocks, plan
+from .context import DataContext
+from .run import blocks_of
+from .sinks.sink import FilenameProvider, SaveMode, Sink
+
+Path = str | os.PathLike[str]
+
+
+class WriteOptions(TypedDict, total=False):
+    """What all methods that write files take.
+
+    `filesystem`: of pyarrow.fs or fsspec; None: by the URL. `try_create_dir`: make the folder. `filename_provider`: chooses the names of
+    files. `mode`: what happens to what is there. `min_rows_per_file` (or the older `num_rows_per_file`): rows in a file, if there are as
+    many. `ray_remote_args`: options of the tasks. `concurrency`: how many run at once, at the most. `arrow_open_stream_args`:
+    `{"compression": ...}` of whole files.
+    """
+
+    filesystem: Any
+    try_create_dir: bool
+    filename_provider: FilenameProvider | None
+    mode: SaveMode | str
+    min_rows_per_file: int | None
+    num_rows_per_file: int | None
+    ray_remote_args: Mapping[str, Any] | None
+    concurrency: int | None
+    arrow_open_stream_args: Mapping[str, Any] | None
+
+
+WRITE_NAMES = frozenset(WriteOptions.__annotations__)
+
+
+class Writing:
+    """The methods that write. They carry the plan out.
+
+    Files appear under their names when all of them are complete, and none does if the write fails; see docs/data-sources.md.
+    """
+
+    _node: plan.Node
+    _context: DataContext
+
+    def write_parquet(
+        self,
+        path: Path,
+        *,
+        partition_cols: Sequence[str] | None = None,
+        max_rows_per_file: int | None = None,
+        arrow_parquet_args_fn: Callable[[], Mapping[str, Any]] | None = None,
+        min_bytes_per_file: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Write Parquet files.
+
+        Args:
+            path: a folder.
+            partition_cols: columns whose values become folders `name=value`.
+            max_rows_per_file: rows in a file, at the most.
+            arrow_parquet_args_fn: gives options of `pyarrow.parquet.write_table`, in each task.
+            options: see `WriteOptions`; others go to `pyarrow.parquet.write_table`, such as `compression`.
+        """
+        from .sinks.formats import ParquetSink
+
+        if min_bytes_per_file is not None:
+            raise UnsupportedError("write_parquet(min_bytes_per_file=...): use min_rows_per_file")
+        common, rest = _parted(options)
+        sink = ParquetSink(
+            path, partition_cols or (), rest, arrow_parquet_args_fn, max_rows=max_rows_per_file, **_of_files(common)
+        )
+        self._write(sink, common)
+
+    def write_csv(
+        self,
+        path: Path,
+        *,
+        arrow_csv_args_fn: Callable[[], Mapping[str, Any]] | None = None,
+        max_rows_per_file: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Write CSV files.
+
+        Args:
+            path: a folder.
+            arrow_csv_args_fn: gives options of `pyarrow.csv.WriteOptions`, in each task.
+            max_rows_per_file: rows in a file, at the most.
+            options: see `WriteOptions`; others go to `pyarrow.csv.WriteOptions`, such as `include_header`.
+        """
+        from .sinks.formats import CSVSink
+
+        common, rest = _parted(options)
+        self._write(CSVSink(path, rest, arrow_csv_args_fn, max_rows=max_rows_per_file, **_of_files(common)), common)
+
+    def write_json(
+        self,
+        path: Path,
+        *,
+        pandas_json_args_fn: Callable[[], Mapping[str, Any]] | None = None,
+        max_rows_per_file: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Write JSON files with an object on each line.
+
+        Args:
+            path: a folder.
+            pandas_json_args_fn: gives options of `pandas.DataFrame.to_json`, in each task.
+            max_rows_per_file: rows in a file, at the most.
+            options: see `WriteOptions`; others go to `pandas.DataFrame.to_json`.
+        """
+        from .sinks.formats import JSONSink
+
+        common, rest = _parted(options)
+        self._write(JSONSink(path, rest, pandas_json_args_fn, max_rows=max_rows_per_file, **_of_files(common)), common)
+
+    def write_numpy(self, path: Path, *, column: str, **options: Unpack[WriteOptions]) -> None:
+        """Write one column as arrays in .npy files.
+
+        Args:
+            path: a folder.
+            column: which.
+            options: see `WriteOptions`.
+        """
+        from .sinks.formats import NumpySink
+
+        self._write(NumpySink(path, column, **_of_files(_checked("write_numpy", options))), options)
+
+    def write_images(self, path: Path, column: str, file_format: str = "png", **options: Unpack[WriteOptions]) -> None:
+        """Write one column of arrays as pictures, a file for each row.
+
+        Args:
+            path: a folder.
+            column: which.
+            file_format: as Pillow names it: "png", "jpeg".
+            options: see `WriteOptions`.
+        """
+        from .sinks.formats import ImageSink
+
+        self._write(ImageSink(path, column, file_format, **_of_files(_checked("write_images", options))), options)
+
+    def write_tfrecords(self, path: Path, *, tf_schema: Any = None, **options: Unpack[WriteOptions]) -> None:
+        """Write TFRecord files with `tf.train.Example` messages. Needs google-crc32c, not TensorFlow.
+
+        Args:
+            path: a folder.
+            options: see `WriteOptions`.
+        """
+        from .sinks.formats import TFRecordSink
+
+        if tf_schema is not None:
+            raise UnsupportedError("write_tfrecords(tf_schema=...): skate does not have it")
+        self._write(TFRecordSink(path, **_of_files(_checked("write_tfrecords", options))), options)
+
+    def write_webdataset(self, path: Path, *, encoder: Any = True, **options: Unpack[WriteOptions]) -> None:
+        """Write tar files, in which each row is a few files that share a name.
+
+        Args:
+            path: a folder.
+            encoder: True: values by the endings of their columns; a function of a row, or a list of them; None: all are bytes or text.
+            options: see `WriteOptions`.
+        """
+        from .sinks.formats import WebDatasetSink
+
+        self._write(WebDatasetSink(path, encoder, **_of_files(_checked("write_webdataset", options))), options)
+
+    def write_sql(
+        self,
+        sql: str,
+        connection_factory: Callable[[], Any],
+        ray_remote_args: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Execute a statement for each row, in a transaction for each task.
+
+        Args:
+            sql: a statement with a placeholder for each column, in the way of the library.
+            connection_factory: makes a connection; it runs in tasks, so it must not use one that exists.
+            ray_remote_args: options of the tasks.
+            concurrency: how many run at once, at the most. SQLite lets one write at a time: 1 saves the others the wait.
+        """
+        from .sinks.tables import SQLSink
+
+        self._write(
+            SQLSink(sql, connection_factory), {"ray_remote_args": ray_remote_args, "concurrency": concurrency}
+        )
+
+    def write_delta(
+        self,
+        path: Path,
+        *,
+        mode: SaveMode | str = SaveMode.APPEND,
+        partition_by: Sequence[str] | None = None,
+        storage_options: Mapping[str, str] | None = None,
+        schema_mode: str = "merge",
+        filesystem: Any = None,
+        name: str | None = None,
+        description: str | None = None,
+        ray_remote_args: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Write to a Delta Lake table, in one transaction. Needs deltalake.
+
+        Args:
+            path: of the table.
+            mode: APPEND, OVERWRITE, IGNORE or ERROR.
+            partition_by: columns whose values become folders.
+            storage_options: for deltalake, such as credentials.
+            schema_mode: "merge": new columns are added to the table; "overwrite": with OVERWRITE, it gets these columns.
+            filesystem: that writes the files; None: by the URL.
+            name, description: of a table that is made.
+            ray_remote_args, concurrency: of the tasks.
+        """
+        from .sinks.tables import DeltaSink
+
+        sink = DeltaSink(
+            path, mode, partition_by or (), storage_options, schema_mode, filesystem, name, description
+        )
+        self._write(sink, {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
+
+    def write_datasink(
+        self, datasink: Any, *, ray_remote_args: Mapping[str, Any] | None = None, concurrency: int | None = None
+    ) -> None:
+        """Write to a target that a user has written.
+
+        Args:
+            datasink: a `Datasink`.
+            ray_remote_args, concurrency: of the tasks.
+        """
+        from .sinks.tables import UserSink
+
+        if not getattr(datasink, "supports_distributed_writes", True):
+            concurrency = 1
+        self._write(UserSink(datasink), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
+
+    def _write(self, sink: Sink, options: Mapping[str, Any]) -> None:
+        """Carry the plan out, with a sink at its end."""
+        remote = dict(options.get("ray_remote_args") or {})
+        node = plan.Write(self._node, sink, remote, options.get("concurrency"))
+        if not sink.start(None):
+            return
+        try:
+            written = blocks.concat(list(blocks_of(node, self._context)))
+            sink.commit(written)
+        except BaseException as error:
+            sink.abort(error)
+            raise
+
+
+def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of all writes, and the others."""
+    common = {name: value for name, value in options.items() if name in WRITE_NAMES}
+    return common, {name: value for name, value in options.items() if name not in WRITE_NAMES}
+
+
+def _checked(function: str, options: Any) -> Mapping[str, Any]:
+    from ..api.arity import closest
+
+    for name in options:
+        if name not in WRITE_NAMES:
+            close = closest(name, sorted(WRITE_NAMES))
+            hint = f" Did you mean {close!r}?" if close else ""
+            raise TypeError(f"{function}() has no argument {name!r}.{hint}")
+    return options  # type: ignore[no-any-return]
+
+
+def _of_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `FileSink`."""
+    stream = dict(options.get("arrow_open_stream_args") or {})
+    compression = stream.pop("compression", None)
+    if stream:
+        raise UnsupportedError(f"arrow_open_stream_args={stream}: only compression can be chosen")
+    mode = SaveMode(options.get("mode", SaveMode.APPEND))
+    if mode is SaveMode.UPSERT:
+        raise UnsupportedError("mode=SaveMode.UPSERT: files cannot be merged by key")
+    rows = options.get("min_rows_per_file")
+    return {
+        "filesystem": options.get("filesystem"),
+        "mode": mode,
+        "names": options.get("filename_provider"),
+        "min_rows": rows if rows is not None else options.get("num_rows_per_file"),
+        "create_folder": options.get("try_create_dir", True),
+        "compression": compression,
+    }
