@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import cloudpickle
 import numpy as np
 import pyarrow as pa
 
-Block = pa.Table
+Block: TypeAlias = pa.Table
 
 SLACK_BYTES = 64 << 10
 """How much a slice may take along of what it was cut from."""

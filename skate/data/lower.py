@@ -1,7 +1,7 @@
 """From the logical plan to operators that run.
 
-Neighbours that work on one block at a time are fused: a source and all such operators after it are one task for each block, so that
-nothing is stored in between. What breaks a chain: everything that needs several blocks, an actor pool, other task options.
+Neighbours that work on one block at a time are fused: a source and all such operators after it are one task for each block, so
+that nothing is stored in between. What breaks a chain: everything that needs several blocks, an actor pool, other task options.
 """
 
 from __future__ import annotations
@@ -154,9 +154,7 @@ class Lowering:
 
     def _write(self, node: plan.Write) -> Chain:
         transform = partial(_write_blocks, node.sink)
-        return self._extend(
-            node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows
-        )
+        return self._extend(node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows)
 
     # ------------------------------------------------------------ the others
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def test_any_url_of_fsspec() -> None:
     assert data.read_json(paths).take_all() == [{"x": 1}]
 
 
-@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("zst", None), ("lz4", None)])
+@pytest.mark.parametrize(
+    ("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("zst", None), ("lz4", None)]
+)
 def test_compressed_files_are_known_by_their_names(tmp_path: Path, ending: str, pack: Any) -> None:
     text = b"x\n1\n2\n"
     codec = {"zst": "zstd", "lz4": "lz4"}.get(ending, ending)
@@ -112,7 +115,7 @@ def test_compressed_files_are_known_by_their_names(tmp_path: Path, ending: str, 
 def test_arguments_are_checked_at_the_call(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("x\n1\n")
-    with pytest.raises(TypeError, match="no argument 'filesytem'. Did you mean 'filesystem'"):
+    with pytest.raises(TypeError, match=r"no argument 'filesytem'\. Did you mean 'filesystem'"):
         data.read_csv(path, filesytem=None)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="override_num_blocks"):
         data.read_csv(path, override_num_blocks=0)
@@ -141,7 +144,9 @@ def test_folders_become_columns(tree: Path, kind: str) -> None:
     read = {"parquet": data.read_parquet, "csv": data.read_csv}[kind]
     rows = read(tree, file_extensions=[kind], include_paths=True).take_all()
     assert list(rows[0]) == ["x", "year", "month", "path"]
-    assert all(row["x"] in (2021, 2022, 2023, 2024, 2019, 2020) and f"/year={row['year']}/" in row["path"] for row in rows)
+    assert all(
+        row["x"] in (2021, 2022, 2023, 2024, 2019, 2020) and f"/year={row['year']}/" in row["path"] for row in rows
+    )
     assert {(row["year"], row["month"]) for row in rows} == {(y, m) for y in ("2021", "2022") for m in "12"}
     typed = data.Partitioning("hive", field_types={"year": int})
     assert read(tree, file_extensions=[kind], partitioning=typed).take(1)[0]["year"] == 2021
@@ -207,7 +212,9 @@ def test_schemas_that_differ(tmp_path: Path) -> None:
     assert dataset.to_arrow().to_pydict() == {"x": [1.0, 2.5], "only": ["a", None]}
     assert data.read_parquet(tmp_path, filter=col("only").is_null()).take_all() == [{"x": 2.5, "only": None}]
     pq.write_table(pa.table({"x": ["text"]}), tmp_path / "3.parquet")
-    with pytest.raises(TypeError, match=r"1\.parquet and .*3\.parquet do not go together: column 'x' is int32 .* string"):
+    with pytest.raises(
+        TypeError, match=r"1\.parquet and .*3\.parquet do not go together: column 'x' is int32 .* string"
+    ):
         dataset = data.read_parquet(tmp_path)
         dataset.take_all()
 
@@ -367,7 +374,9 @@ def test_webdataset_with_functions(tmp_path: Path) -> None:
     assert data.read_webdataset(tmp_path, expand_json=True).take(1)[0]["k"] == 2
     only = data.read_webdataset(tmp_path, suffixes=["txt"], fileselect=lambda name: "2" in name)
     assert only.take_all() == [{"__key__": "d/2", "txt": "two"}]
-    changed = data.read_webdataset(tmp_path, suffixes=["txt"], filerename=[("d/", "e/")], decoder=lambda row: {"k": row["__key__"]})
+    changed = data.read_webdataset(
+        tmp_path, suffixes=["txt"], filerename=[("d/", "e/")], decoder=lambda row: {"k": row["__key__"]}
+    )
     assert changed.take_all() == [{"k": "e/1"}, {"k": "e/2"}]
     (tmp_path / "b.tar").write_bytes(b"nothing" * 200)
     with pytest.raises(ValueError, match=r"b\.tar: it cannot be read as a tar file"):
@@ -383,7 +392,9 @@ class Squares(data.Datasource):
     def estimate_inmemory_data_size(self) -> int:
         return self.count * 16
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[Any]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[Any]:
         def read(first: int, last: int) -> list[pd.DataFrame]:
             numbers = np.arange(first, last)
             return [pd.DataFrame({"n": numbers, "square": numbers**2})]
@@ -391,7 +402,7 @@ class Squares(data.Datasource):
         cuts = np.linspace(0, self.count, parallelism + 1).astype(int).tolist()
         return [
             data.ReadTask(lambda a=a, b=b: read(a, b), data.BlockMetadata(num_rows=b - a, size_bytes=16 * (b - a)))
-            for a, b in zip(cuts, cuts[1:])
+            for a, b in itertools.pairwise(cuts)
         ]
 
 

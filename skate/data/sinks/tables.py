@@ -24,8 +24,8 @@ ROWS_AT_ONCE = 1024
 class SQLSink:
     """The rows of each task as one transaction: all of them are there, or none.
 
-    A task whose worker dies after the database has agreed, and before that is known, runs again and writes its rows again: a statement
-    that tolerates rows that are there (`INSERT OR IGNORE`, `ON CONFLICT DO NOTHING`) makes that harmless.
+    A task whose worker dies after the database has agreed, and before that is known, runs again and writes its rows again: a
+    statement that tolerates rows that are there (`INSERT OR IGNORE`, `ON CONFLICT DO NOTHING`) makes that harmless.
 
     Args:
         sql: a statement with a placeholder for each column, in the way of the library.
@@ -144,7 +144,7 @@ class DeltaSink(ParquetSink):
         storage, root = storage_of(self.path, self.filesystem)
         serialized = dict.fromkeys(written.column("schema").to_pylist())
         schema = blocks.unify([pa.ipc.read_schema(pa.py_buffer(each)) for each in serialized])
-        actions = [
+        actions: list[Any] = [
             AddAction(
                 path,
                 storage.size(f"{root.rstrip('/')}/{path}") or 0,
@@ -180,7 +180,9 @@ class DeltaSink(ParquetSink):
         given = Schema.from_arrow(schema).fields
         for field in given:
             if field.name in known and field.type != known[field.name]:
-                raise TypeError(f"column {field.name!r} is {known[field.name]} in the table and {field.type} in what is written")
+                raise TypeError(
+                    f"column {field.name!r} is {known[field.name]} in the table and {field.type} in what is written"
+                )
         new = [field for field in given if field.name not in known]
         if new:
             table.alter.add_columns(new)

@@ -1,8 +1,9 @@
 """CSV files, read by Arrow in pieces.
 
-The types of the columns follow from the first piece. Where a later one has a value that does not fit, the rest of the file is read with
-a wider type, if there is one that goes together with what was read before: blocks with integers and with floats become floats when
-they meet. Otherwise the error says which line it was, and how to choose the type.
+The types of the columns follow from the first piece. Where a later one has a value that does not fit, the rest of the file is
+read with
+a wider type, if there is one that goes together with what was read before: blocks with integers and with floats become floats
+when they meet. Otherwise the error says which line it was, and how to choose the type.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as arrow_csv
 
 from ..block import Block
 from .files import Files, FileSource
@@ -42,7 +43,7 @@ class CSV(FileSource):
     ) -> None:
         super().__init__(files)
         self.read_options = read_options
-        self.parse_options = parse_options or pa.csv.ParseOptions(newlines_in_values=True)
+        self.parse_options = parse_options or arrow_csv.ParseOptions(newlines_in_values=True)
         self.convert_options = convert_options
 
     def with_columns(self, columns: Sequence[str]) -> Source | None:
@@ -59,14 +60,14 @@ class CSV(FileSource):
             return pa.schema([])
         whole = head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1]
         try:
-            return pa.csv.open_csv(pa.py_buffer(whole), self._how(), self.parse_options, self.convert_options).schema
+            return arrow_csv.open_csv(pa.py_buffer(whole), self._how(), self.parse_options, self.convert_options).schema
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path}: {error}") from None
 
     def _how(self, skip: int = 0) -> Any:
         if self.read_options is not None:
             return self.read_options
-        return pa.csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, skip_rows_after_names=skip)
+        return arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, skip_rows_after_names=skip)
 
     def read_file(self, path: str) -> Iterator[Block]:
         types = _Types()
@@ -88,9 +89,11 @@ class CSV(FileSource):
     def _open(self, path: str, file: Any, rows: int, types: _Types) -> Any:
         convert = self.convert_options
         if convert is None:
-            convert = pa.csv.ConvertOptions(column_types=types.widened, include_columns=self.own_columns(self.where.extras(path)))
+            convert = arrow_csv.ConvertOptions(
+                column_types=types.widened, include_columns=self.own_columns(self.where.extras(path))
+            )
         try:
-            reader = pa.csv.open_csv(file, self._how(rows), self.parse_options, convert)
+            reader = arrow_csv.open_csv(file, self._how(rows), self.parse_options, convert)
         except pa.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
                 return None

@@ -174,17 +174,18 @@ class FileSource(Source):
     # ------------------------------------------------------------ what is known
 
     def schema(self) -> pa.Schema | None:
-        if self._own_schema is None:
+        full = self._own_schema
+        if full is None:
             first = self.where.found[0].path
             own = self.file_schema(first)
             if own is None:
                 return None
             for name, value in self.where.extras(first).items():
                 own = own if name in own.names else own.append(pa.field(name, value.type))
-            self._own_schema = own.remove_metadata()
+            full = self._own_schema = own.remove_metadata()
         if self.columns is not None:
-            return pa.schema([self._own_schema.field(name) for name in self.columns])
-        return self._own_schema
+            return pa.schema([full.field(name) for name in self.columns])
+        return full
 
     def files(self) -> Sequence[str]:
         return [file.path for file in self.where.found]
@@ -259,7 +260,9 @@ class FileRows(FileSource):
             extras = {name: value.as_py() for name, value in self.where.extras(path).items()}
             for row in self.rows(path):
                 rows.append({**row, **extras})
-                size += sum(getattr(value, "nbytes", 0) or len(value) for value in row.values() if hasattr(value, "__len__"))
+                size += sum(
+                    getattr(value, "nbytes", 0) or len(value) for value in row.values() if hasattr(value, "__len__")
+                )
                 if size >= FILES_AT_ONCE:
                     yield blocks.from_rows(rows)
                     rows, size = [], 0
