@@ -19,9 +19,8 @@ class WriteOptions(TypedDict, total=False):
     """What all methods that write files take.
 
     `filesystem`: of pyarrow.fs or fsspec; None: by the URL. `try_create_dir`: make the folder. `filename_provider`: chooses
-    the names of
-    files. `mode`: what happens to what is there. `min_rows_per_file` (or the older `num_rows_per_file`): rows in a file, if
-    there are as
+    the names of files. `mode`: what happens to what is there. `min_rows_per_file` (or the older `num_rows_per_file`): rows in a
+    file, if there are as
     many. `ray_remote_args`: options of the tasks. `concurrency`: how many run at once, at the most. `arrow_open_stream_args`:
     `{"compression": ...}` of whole files.
     """

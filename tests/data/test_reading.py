@@ -16,6 +16,7 @@ import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 import skate.data as data
 from skate.data.errors import ColumnNotFoundError
@@ -253,6 +254,46 @@ def test_types_widen_where_a_later_piece_needs_it(tmp_path: Path, monkeypatch: p
         data.read_csv(path).take_all()
     as_text = pyarrow.csv.ConvertOptions(column_types={"a": pa.string()})
     assert data.read_csv(path, convert_options=as_text).count() == 2001
+
+
+VALUES = st.text('ab,"\n', max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.integers(0, 9), VALUES), min_size=1, max_size=30), parts=st.integers(2, 9))
+@pytest.mark.parametrize("near", [32, 1 << 10])
+def test_a_large_file_is_cut_between_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str]], parts: int, near: int
+) -> None:
+    from skate.data.sources import csv, cuts
+
+    path = tmp_path_factory.mktemp("cut") / "a.csv"
+    pd.DataFrame(rows, columns=["n", "s"]).to_csv(path, index=False, quoting=1)
+    convert = pyarrow.csv.ConvertOptions(column_types={"n": pa.int64(), "s": pa.string()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv, "CUT_BYTES", 1)
+        patch.setattr(cuts, "NEAR_BYTES", near)
+        tasks = source_of(data.read_csv(path, convert_options=convert)).tasks(parts)
+        found = [row for task in tasks for block in task.read() for row in block.to_pylist()]
+    assert [(row["n"], row["s"]) for row in found] == rows
+
+
+def test_parts_know_their_lines_and_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data.sources import csv
+
+    monkeypatch.setattr(csv, "CUT_BYTES", 100)
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"{n},{n / 2}\n" for n in range(1000)))
+    source = source_of(data.read_csv(path, include_paths=True)).with_columns(["y", "path"])
+    tasks = source.tasks(4)
+    assert len(tasks) == 4
+    table = pa.concat_tables([block for task in tasks for block in task.read()])
+    assert table.column("y").to_pylist() == [n / 2 for n in range(1000)] and set(table.column("path").to_pylist()) == {
+        str(path)
+    }
+    path.write_text("x,y\n" + "1,2\n" * 1000 + "3\n")
+    with pytest.raises(ValueError, match=r"a\.csv: CSV parse error: line 1002: Expected 2 columns, got 1"):
+        [*source_of(data.read_csv(path)).tasks(4)[-1].read()]
 
 
 def test_a_bad_line_is_named(tmp_path: Path) -> None:
