@@ -21,8 +21,8 @@ from .reading import (
     read_tfrecords,
     read_webdataset,
 )
+from .sinks.datasink import Datasink, WriteResult
 from .sinks.sink import FilenameProvider, SaveMode
-from .sinks.tables import Datasink, WriteResult
 from .sources.datasource import BlockMetadata, Datasource, ReadTask
 from .sources.files import FileShuffleConfig
 from .sources.generated import Items, Range

@@ -229,7 +229,7 @@ class Writing:
             datasink: a `Datasink`.
             ray_remote_args, concurrency: of the tasks.
         """
-        from .sinks.tables import UserSink
+        from .sinks.datasink import UserSink
 
         if not getattr(datasink, "supports_distributed_writes", True):
             concurrency = 1

@@ -156,6 +156,12 @@ def test_folders_become_columns(tree: Path, kind: str) -> None:
     assert read(tree, file_extensions=[kind], partition_filter=recent).count() == 4
 
 
+def test_a_column_of_the_files_comes_before_one_of_their_folders(tmp_path: Path) -> None:
+    (tmp_path / "x=7").mkdir()
+    pq.write_table(TABLE, tmp_path / "x=7" / "a.parquet")
+    assert [row["x"] for row in data.read_parquet(tmp_path, filter=col("x") > 1).take_all()] == [2, 3]
+
+
 def test_folders_without_names(tmp_path: Path) -> None:
     folder = tmp_path / "2021" / "7"
     folder.mkdir(parents=True)

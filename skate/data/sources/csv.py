@@ -154,7 +154,8 @@ class CSV(FileSource):
         if not types.widen(name):
             raise ValueError(
                 f"{path}: column {name!r} is {types.first[name]} at first, but {self._with_line(path, first, found[2])}. "
-                f"To read it as text, pass convert_options=pyarrow.csv.ConvertOptions(column_types={{{name!r}: pyarrow.string()}})."
+                "To read it as text, pass convert_options="
+                f"pyarrow.csv.ConvertOptions(column_types={{{name!r}: pyarrow.string()}})."
             ) from None
 
     def _with_line(self, path: str, first: int, text: str) -> str:

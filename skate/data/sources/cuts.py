@@ -1,9 +1,9 @@
 """Where rows of a CSV file begin, so that it can be cut.
 
-A line break between quotes ends no row, and whether a place is between quotes follows from the number of quotes before it: odd means
-between them. (A doubled quote, which stands for one, counts twice.) To count, all before the place would have to be read. So the
-neighbourhood is looked at first: where there are no quotes near a place, it is outside of them, as no value is that long. Only a
-file that does have quotes near a cut is read once, and its quotes are counted.
+A line break between quotes ends no row, and whether a place is between quotes follows from the number of quotes before it: odd
+means between them. (A doubled quote, which stands for one, counts twice.) To count, all before the place would have to be read.
+So the neighbourhood is looked at first: where there are no quotes near a place, it is outside of them, as no value is that long.
+Only a file that does have quotes near a cut is read once, and its quotes are counted.
 """
 
 from __future__ import annotations

@@ -220,7 +220,12 @@ class FileSource(Source):
         paths = tuple(file.path for file in group)
         size = int(sum(file.size * self._growth(file.path) for file in group))
         schema = self.schema() if self._own_schema is not None else None
-        return ReadTask(partial(self._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
+        source = self
+        if self.where.known:  # a task carries only what it needs
+            known = {path: self.where.known[path] for path in (self.where.found[0].path, *paths)}
+            source = copy(self)
+            source.where = replace(self.where, known=known)
+        return ReadTask(partial(source._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
 
     def _read(self, paths: Sequence[str]) -> Iterator[Block]:
         from ..functions import HERE

@@ -95,9 +95,11 @@ class Parquet(FileSource):
 
     def _unopened(self, path: str) -> Any:
         storage, inner = storage_of(path, self.where.filesystem)
+        known = self._own_schema
         facts = [
             pads.field(name) == value if value.is_valid else pads.field(name).is_null()
             for name, value in self.where.extras(path).items()
+            if known is not None and known.field(name).type == value.type  # not if files have a column of this name
         ]
         fact = reduce(lambda one, other: one & other, facts) if facts else None
         return FORMAT.make_fragment(inner, storage.arrow() or LocalFileSystem(), fact)
