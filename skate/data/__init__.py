@@ -54,8 +54,8 @@ from .reading import (
     read_webdataset,
 )
 from .schema import Schema
+from .sinks.datasink import Datasink, WriteResult
 from .sinks.sink import FilenameProvider, SaveMode
-from .sinks.tables import Datasink, WriteResult
 from .sources.datasource import BlockMetadata, Datasource, ReadTask
 from .sources.files import FileShuffleConfig
 from .sources.partitioning import Partitioning, PartitionStyle, PathPartitionFilter, PathPartitionParser

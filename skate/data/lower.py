@@ -170,9 +170,7 @@ class Lowering:
 
     def _write(self, node: plan.Write) -> Chain:
         transform = partial(_write_blocks, node.sink)
-        return self._extend(
-            node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows
-        )
+        return self._extend(node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows)
 
     # ------------------------------------------------------------ the others
 

@@ -23,8 +23,8 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 class TaskOptions(TypedDict, total=False):
     """How the tasks run that read.
 
-    `override_num_blocks` (or the older `parallelism`): into about how many blocks the source is cut. `concurrency`: how many tasks run
-    at once, at the most. `ray_remote_args`: more options of the tasks; those before it are options, too.
+    `override_num_blocks` (or the older `parallelism`): into about how many blocks the source is cut. `concurrency`: how many
+    tasks run at once, at the most. `ray_remote_args`: more options of the tasks; those before it are options, too.
     """
 
     parallelism: int
@@ -46,9 +46,9 @@ class FileOptions(TaskOptions, total=False):
     """Which files are read.
 
     `filesystem`: of pyarrow.fs or fsspec; None: by the URL. `partitioning`: how columns are read from the names of folders.
-    `partition_filter`: chooses files by these. `include_paths`: a column "path". `ignore_missing_paths`: leave out paths that are not
-    there. `shuffle`: "files" or a `FileShuffleConfig`: in random order. `file_extensions`: the endings of the files of folders.
-    `arrow_open_stream_args`: `{"compression": ...}`, instead of what the name says.
+    `partition_filter`: chooses files by these. `include_paths`: a column "path". `ignore_missing_paths`: leave out paths that
+    are not there. `shuffle`: "files" or a `FileShuffleConfig`: in random order. `file_extensions`: the endings of the files of
+    folders. `arrow_open_stream_args`: `{"compression": ...}`, instead of what the name says.
     """
 
     filesystem: Any
@@ -82,7 +82,8 @@ def read_parquet(
         paths: a path, folder, pattern or URL, or a list of them.
         columns: only these.
         skip_paths: files that are left out.
-        filter: only rows for which it is true: an expression of `skate.data` or of pyarrow. `Dataset.filter(expr=...)` does the same.
+        filter: only rows for which it is true: an expression of `skate.data` or of pyarrow. `Dataset.filter(expr=...)` does
+            the same.
         options: see `FileOptions`; folders named `name=value` are columns, unless `partitioning` says something else.
 
     Raises:
@@ -219,7 +220,11 @@ def read_images(
 
 
 def read_numpy(
-    paths: Paths, *, allow_pickle: bool = False, numpy_load_args: Mapping[str, Any] | None = None, **options: Unpack[FileOptions]
+    paths: Paths,
+    *,
+    allow_pickle: bool = False,
+    numpy_load_args: Mapping[str, Any] | None = None,
+    **options: Unpack[FileOptions],
 ) -> Dataset:
     """Arrays of .npy files, as column "data": a row for each entry of the first dimension.
 

@@ -3,8 +3,8 @@
 Both kinds answer the same few questions, so that sources and sinks do not care. Local files do without fsspec, which takes longer
 to load than a small file takes to read.
 
-INV-1: `create` makes a file that is complete, or none under that name that looks whole: on object stores an object appears when it is
-closed, and elsewhere writers choose a name that no reader looks at, and `move` it.
+INV-1: `create` makes a file that is complete, or none under that name that looks whole: on object stores an object appears
+when it is closed, and elsewhere writers choose a name that no reader looks at, and `move` it.
 """
 
 from __future__ import annotations
@@ -39,21 +39,27 @@ class Storage(Protocol):
 
     def size(self, path: str) -> int | None:
         """Of a file; None: there is no such file."""
+        ...
 
     def is_folder(self, path: str) -> bool:
         """Whether it is a folder, or the first part of the names of objects."""
+        ...
 
     def find(self, path: str) -> list[File]:
         """All files below a folder, in order."""
+        ...
 
     def glob(self, pattern: str) -> list[File]:
         """The files that match a pattern, in order."""
+        ...
 
     def open(self, path: str) -> Any:
         """A file for reading, as Arrow's."""
+        ...
 
     def create(self, path: str) -> contextlib.AbstractContextManager[Any]:
-        """A new file for writing, with its folders. What is raised in the block leaves none, or one that is cut short; see INV-1."""
+        """A new file for writing, with its folders. What is raised in the block leaves none, or a part; see INV-1."""
+        ...
 
     def move(self, old: str, new: str) -> None:
         """Give a file another name; one that has it already is replaced."""
@@ -63,9 +69,10 @@ class Storage(Protocol):
 
     def arrow(self) -> Any:
         """As a file system of Arrow's; None: the local one."""
+        ...
 
 
-class Local:
+class Local(Storage):
     """Files of this machine."""
 
     appears_whole = False
@@ -108,7 +115,7 @@ class Local:
         return None
 
 
-class Remote:
+class Remote(Storage):
     """What fsspec reaches."""
 
     def __init__(self, filesystem: Any) -> None:

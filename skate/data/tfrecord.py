@@ -24,7 +24,7 @@ KIND_BYTES, KIND_FLOATS, KIND_INTEGERS = 1, 2, 3
 
 def masked_crc(data: bytes) -> int:
     """The checksum that the format wants."""
-    crc = need("google_crc32c", "google-crc32c", "the TFRecord format").value(data)
+    crc: int = need("google_crc32c", "google-crc32c", "the TFRecord format").value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

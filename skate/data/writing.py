@@ -18,8 +18,9 @@ Path = str | os.PathLike[str]
 class WriteOptions(TypedDict, total=False):
     """What all methods that write files take.
 
-    `filesystem`: of pyarrow.fs or fsspec; None: by the URL. `try_create_dir`: make the folder. `filename_provider`: chooses the names of
-    files. `mode`: what happens to what is there. `min_rows_per_file` (or the older `num_rows_per_file`): rows in a file, if there are as
+    `filesystem`: of pyarrow.fs or fsspec; None: by the URL. `try_create_dir`: make the folder. `filename_provider`: chooses
+    the names of files. `mode`: what happens to what is there. `min_rows_per_file` (or the older `num_rows_per_file`): rows in a
+    file, if there are as
     many. `ray_remote_args`: options of the tasks. `concurrency`: how many run at once, at the most. `arrow_open_stream_args`:
     `{"compression": ...}` of whole files.
     """
@@ -161,7 +162,8 @@ class Writing:
 
         Args:
             path: a folder.
-            encoder: True: values by the endings of their columns; a function of a row, or a list of them; None: all are bytes or text.
+            encoder: True: values by the endings of their columns; a function of a row, or a list of them; None: all are bytes
+                or text.
             options: see `WriteOptions`.
         """
         from .sinks.formats import WebDatasetSink
@@ -185,9 +187,7 @@ class Writing:
         """
         from .sinks.tables import SQLSink
 
-        self._write(
-            SQLSink(sql, connection_factory), {"ray_remote_args": ray_remote_args, "concurrency": concurrency}
-        )
+        self._write(SQLSink(sql, connection_factory), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
 
     def write_delta(
         self,
@@ -217,9 +217,7 @@ class Writing:
         """
         from .sinks.tables import DeltaSink
 
-        sink = DeltaSink(
-            path, mode, partition_by or (), storage_options, schema_mode, filesystem, name, description
-        )
+        sink = DeltaSink(path, mode, partition_by or (), storage_options, schema_mode, filesystem, name, description)
         self._write(sink, {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
 
     def write_datasink(
@@ -231,7 +229,7 @@ class Writing:
             datasink: a `Datasink`.
             ray_remote_args, concurrency: of the tasks.
         """
-        from .sinks.tables import UserSink
+        from .sinks.datasink import UserSink
 
         if not getattr(datasink, "supports_distributed_writes", True):
             concurrency = 1

@@ -16,7 +16,15 @@ from typing import Any
 
 import pytest
 
+import skate
 from skate.testing import eventually
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended() -> Iterator[None]:
+    """Whatever has started skate: the next file begins without it."""
+    yield
+    skate.shutdown()
 
 
 def _free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 import skate.data as data
 from skate.data.errors import ColumnNotFoundError
@@ -90,7 +92,9 @@ def test_any_url_of_fsspec() -> None:
     assert data.read_json(paths).take_all() == [{"x": 1}]
 
 
-@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("zst", None), ("lz4", None)])
+@pytest.mark.parametrize(
+    ("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("zst", None), ("lz4", None)]
+)
 def test_compressed_files_are_known_by_their_names(tmp_path: Path, ending: str, pack: Any) -> None:
     text = b"x\n1\n2\n"
     codec = {"zst": "zstd", "lz4": "lz4"}.get(ending, ending)
@@ -112,7 +116,7 @@ def test_compressed_files_are_known_by_their_names(tmp_path: Path, ending: str, 
 def test_arguments_are_checked_at_the_call(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("x\n1\n")
-    with pytest.raises(TypeError, match="no argument 'filesytem'. Did you mean 'filesystem'"):
+    with pytest.raises(TypeError, match=r"no argument 'filesytem'\. Did you mean 'filesystem'"):
         data.read_csv(path, filesytem=None)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="override_num_blocks"):
         data.read_csv(path, override_num_blocks=0)
@@ -141,13 +145,21 @@ def test_folders_become_columns(tree: Path, kind: str) -> None:
     read = {"parquet": data.read_parquet, "csv": data.read_csv}[kind]
     rows = read(tree, file_extensions=[kind], include_paths=True).take_all()
     assert list(rows[0]) == ["x", "year", "month", "path"]
-    assert all(row["x"] in (2021, 2022, 2023, 2024, 2019, 2020) and f"/year={row['year']}/" in row["path"] for row in rows)
+    assert all(
+        row["x"] in (2021, 2022, 2023, 2024, 2019, 2020) and f"/year={row['year']}/" in row["path"] for row in rows
+    )
     assert {(row["year"], row["month"]) for row in rows} == {(y, m) for y in ("2021", "2022") for m in "12"}
     typed = data.Partitioning("hive", field_types={"year": int})
     assert read(tree, file_extensions=[kind], partitioning=typed).take(1)[0]["year"] == 2021
     assert list(read(tree, file_extensions=[kind], partitioning=None).take(1)[0]) == ["x"]
     recent = data.PathPartitionFilter.of(lambda values: values["year"] == "2022")
     assert read(tree, file_extensions=[kind], partition_filter=recent).count() == 4
+
+
+def test_a_column_of_the_files_comes_before_one_of_their_folders(tmp_path: Path) -> None:
+    (tmp_path / "x=7").mkdir()
+    pq.write_table(TABLE, tmp_path / "x=7" / "a.parquet")
+    assert [row["x"] for row in data.read_parquet(tmp_path, filter=col("x") > 1).take_all()] == [2, 3]
 
 
 def test_folders_without_names(tmp_path: Path) -> None:
@@ -207,7 +219,9 @@ def test_schemas_that_differ(tmp_path: Path) -> None:
     assert dataset.to_arrow().to_pydict() == {"x": [1.0, 2.5], "only": ["a", None]}
     assert data.read_parquet(tmp_path, filter=col("only").is_null()).take_all() == [{"x": 2.5, "only": None}]
     pq.write_table(pa.table({"x": ["text"]}), tmp_path / "3.parquet")
-    with pytest.raises(TypeError, match=r"1\.parquet and .*3\.parquet do not go together: column 'x' is int32 .* string"):
+    with pytest.raises(
+        TypeError, match=r"1\.parquet and .*3\.parquet do not go together: column 'x' is int32 .* string"
+    ):
         dataset = data.read_parquet(tmp_path)
         dataset.take_all()
 
@@ -246,6 +260,46 @@ def test_types_widen_where_a_later_piece_needs_it(tmp_path: Path, monkeypatch: p
         data.read_csv(path).take_all()
     as_text = pyarrow.csv.ConvertOptions(column_types={"a": pa.string()})
     assert data.read_csv(path, convert_options=as_text).count() == 2001
+
+
+VALUES = st.text('ab,"\n', max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.integers(0, 9), VALUES), min_size=1, max_size=30), parts=st.integers(2, 9))
+@pytest.mark.parametrize("near", [32, 1 << 10])
+def test_a_large_file_is_cut_between_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str]], parts: int, near: int
+) -> None:
+    from skate.data.sources import csv, cuts
+
+    path = tmp_path_factory.mktemp("cut") / "a.csv"
+    pd.DataFrame(rows, columns=["n", "s"]).to_csv(path, index=False, quoting=1)
+    convert = pyarrow.csv.ConvertOptions(column_types={"n": pa.int64(), "s": pa.string()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv, "CUT_BYTES", 1)
+        patch.setattr(cuts, "NEAR_BYTES", near)
+        tasks = source_of(data.read_csv(path, convert_options=convert)).tasks(parts)
+        found = [row for task in tasks for block in task.read() for row in block.to_pylist()]
+    assert [(row["n"], row["s"]) for row in found] == rows
+
+
+def test_parts_know_their_lines_and_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data.sources import csv
+
+    monkeypatch.setattr(csv, "CUT_BYTES", 100)
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"{n},{n / 2}\n" for n in range(1000)))
+    source = source_of(data.read_csv(path, include_paths=True)).with_columns(["y", "path"])
+    tasks = source.tasks(4)
+    assert len(tasks) == 4
+    table = pa.concat_tables([block for task in tasks for block in task.read()])
+    assert table.column("y").to_pylist() == [n / 2 for n in range(1000)] and set(table.column("path").to_pylist()) == {
+        str(path)
+    }
+    path.write_text("x,y\n" + "1,2\n" * 1000 + "3\n")
+    with pytest.raises(ValueError, match=r"a\.csv: CSV parse error: line 1002: Expected 2 columns, got 1"):
+        [*source_of(data.read_csv(path)).tasks(4)[-1].read()]
 
 
 def test_a_bad_line_is_named(tmp_path: Path) -> None:
@@ -367,7 +421,9 @@ def test_webdataset_with_functions(tmp_path: Path) -> None:
     assert data.read_webdataset(tmp_path, expand_json=True).take(1)[0]["k"] == 2
     only = data.read_webdataset(tmp_path, suffixes=["txt"], fileselect=lambda name: "2" in name)
     assert only.take_all() == [{"__key__": "d/2", "txt": "two"}]
-    changed = data.read_webdataset(tmp_path, suffixes=["txt"], filerename=[("d/", "e/")], decoder=lambda row: {"k": row["__key__"]})
+    changed = data.read_webdataset(
+        tmp_path, suffixes=["txt"], filerename=[("d/", "e/")], decoder=lambda row: {"k": row["__key__"]}
+    )
     assert changed.take_all() == [{"k": "e/1"}, {"k": "e/2"}]
     (tmp_path / "b.tar").write_bytes(b"nothing" * 200)
     with pytest.raises(ValueError, match=r"b\.tar: it cannot be read as a tar file"):
@@ -383,7 +439,9 @@ class Squares(data.Datasource):
     def estimate_inmemory_data_size(self) -> int:
         return self.count * 16
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[Any]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[Any]:
         def read(first: int, last: int) -> list[pd.DataFrame]:
             numbers = np.arange(first, last)
             return [pd.DataFrame({"n": numbers, "square": numbers**2})]
@@ -391,7 +449,7 @@ class Squares(data.Datasource):
         cuts = np.linspace(0, self.count, parallelism + 1).astype(int).tolist()
         return [
             data.ReadTask(lambda a=a, b=b: read(a, b), data.BlockMetadata(num_rows=b - a, size_bytes=16 * (b - a)))
-            for a, b in zip(cuts, cuts[1:])
+            for a, b in itertools.pairwise(cuts)
         ]
 
 

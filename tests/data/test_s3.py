@@ -43,8 +43,6 @@ def test_with_a_filesystem(filesystem: Any, s3: str) -> None:
         assert data.read_csv(folder, filesystem=each).take_all() == data.range(9).take_all()
 
 
-
-
 def test_a_write_that_fails_leaves_no_object(filesystem: Any) -> None:
     def stop() -> dict[str, Any]:
         if len(filesystem.find("tests/failing")) > 1:
@@ -54,6 +52,8 @@ def test_a_write_that_fails_leaves_no_object(filesystem: Any) -> None:
     data.range(3).write_parquet("tests/failing", filesystem=filesystem)
     before = filesystem.find("tests/failing")
     with pytest.raises(ValueError, match="no more"):
-        data.range(9).write_parquet("tests/failing", filesystem=filesystem, max_rows_per_file=2, arrow_parquet_args_fn=stop)
+        data.range(9).write_parquet(
+            "tests/failing", filesystem=filesystem, max_rows_per_file=2, arrow_parquet_args_fn=stop
+        )
     filesystem.invalidate_cache()
     assert filesystem.find("tests/failing") == before

@@ -1,4 +1,4 @@
-"""Sinks: what is written is read again, what is there is kept or replaced as the mode says, and no half of a write is ever seen."""
+"""Sinks: what is written is read again, what is there is kept or replaced as the mode says, and no half of a write is seen."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import skate.data as data
+from skate.data.block import from_rows, meta_of
 from skate.data.errors import ColumnNotFoundError
 from skate.data.plan import Blocks
-from skate.data.block import from_rows, meta_of
 from skate.exceptions import UnsupportedError
 
 quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -83,7 +83,11 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[An
 
 
 @quick
-@given(rows=rows_of({"i": INTEGERS, "f": FLOATS, "b": st.binary(max_size=9), "l": st.lists(INTEGERS, min_size=2, max_size=4)}))
+@given(
+    rows=rows_of(
+        {"i": INTEGERS, "f": FLOATS, "b": st.binary(max_size=9), "l": st.lists(INTEGERS, min_size=2, max_size=4)}
+    )
+)
 def test_tfrecords_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     pytest.importorskip("google_crc32c")
     folder = tmp_path_factory.mktemp("out")
@@ -92,7 +96,11 @@ def test_tfrecords_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: li
 
 
 @quick
-@given(array=st.integers(0, 2**31).map(lambda seed: np.random.default_rng(seed)).map(lambda r: r.random((r.integers(1, 9), 2, 3))))
+@given(
+    array=st.integers(0, 2**31)
+    .map(lambda seed: np.random.default_rng(seed))
+    .map(lambda r: r.random((r.integers(1, 9), 2, 3)))
+)
 def test_numpy_round_trip(tmp_path_factory: pytest.TempPathFactory, array: Any) -> None:
     folder = tmp_path_factory.mktemp("out")
     dataset_of(from_rows([{"a": each} for each in array])).write_numpy(folder, column="a")
@@ -104,7 +112,11 @@ def test_damaged_tfrecords_are_named(tmp_path: Path) -> None:
     data.range(5).write_tfrecords(tmp_path)
     path = next(tmp_path.iterdir())
     whole = path.read_bytes()
-    for damaged, words in [(whole[:-3], "ends in the middle"), (b"x" * 50, "length is damaged"), (_flip(whole), "checksum")]:
+    for damaged, words in [
+        (whole[:-3], "ends in the middle"),
+        (b"x" * 50, "length is damaged"),
+        (_flip(whole), "checksum"),
+    ]:
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=rf"{path.name}: record \d: .*{words}"):
             data.read_tfrecords(tmp_path).take_all()
@@ -124,7 +136,11 @@ def test_pictures_and_tar_files(tmp_path: Path) -> None:
     dataset.write_webdataset(tmp_path / "tar")
     found = data.read_webdataset(tmp_path / "tar").take_all()
     assert [row["__key__"] for row in found] == ["k0", "k1", "k2"]
-    assert [row["json"] for row in found] == [{"n": 0}, {"n": 1}, {"n": 2}] and [row["cls"] for row in found] == [0, 1, 2]
+    assert [row["json"] for row in found] == [{"n": 0}, {"n": 1}, {"n": 2}] and [row["cls"] for row in found] == [
+        0,
+        1,
+        2,
+    ]
     assert all(np.array_equal(row["png"], rows[at]["png"]) for at, row in enumerate(found))
 
 
@@ -140,7 +156,12 @@ def test_partitions_of_parquet(tmp_path: Path) -> None:
         "p=b%2Fc/q=2",
     ]
     found = sorted(data.read_parquet(tmp_path).take_all(), key=lambda row: row["x"])
-    assert [(row["p"], row["q"], row["x"]) for row in found] == [("a", "1", 1), ("b/c", "2", 2), (None, "3", 3), ("a", "1", 4)]
+    assert [(row["p"], row["q"], row["x"]) for row in found] == [
+        ("a", "1", 1),
+        ("b/c", "2", 2),
+        (None, "3", 3),
+        ("a", "1", 4),
+    ]
     with pytest.raises(ColumnNotFoundError, match="'no'"):
         dataset_of(table).write_parquet(tmp_path / "else", partition_cols=["no"])
     assert not list((tmp_path / "else").rglob("*.parquet"))
@@ -250,7 +271,9 @@ def words(count: int) -> list[dict[str, Any]]:
 def check_database(connect: Any, placeholder: str) -> None:
     """What reading and writing must do on every database."""
     insert = f"INSERT INTO t VALUES ({placeholder}, {placeholder})"
-    dataset_of(from_rows(words(60)), from_rows([{**row, "id": row["id"] + 60} for row in words(40)])).write_sql(insert, connect)
+    dataset_of(from_rows(words(60)), from_rows([{**row, "id": row["id"] + 60} for row in words(40)])).write_sql(
+        insert, connect
+    )
     everything = data.read_sql("SELECT id, word FROM t ORDER BY id;", connect)
     assert everything.take_all()[:60] == words(60)
     assert everything.count() == 100
@@ -295,7 +318,10 @@ def test_delta(tmp_path: Path) -> None:
     dataset.write_delta(path, partition_by=["p"])
     found = data.read_delta(path)
     assert found.count() == 20 and list(found.take(1)[0]) == ["id", "p", "x"]
-    assert data.read_delta(path, version=1, columns=["p", "id"]).sort("id").take(2) == [{"p": "a", "id": 0}, {"p": "b", "id": 1}]
+    assert data.read_delta(path, version=1, columns=["p", "id"]).sort("id").take(2) == [
+        {"p": "a", "id": 0},
+        {"p": "b", "id": 1},
+    ]
     assert data.read_delta(path, version=0).take_all() == []
     dataset_of(from_rows([{**rows[0], "new": "n"}])).write_delta(path, partition_by=["p"])
     assert [row["new"] for row in data.read_delta(path).take_all() if row["new"]] == ["n"]
@@ -304,7 +330,9 @@ def test_delta(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         dataset.write_delta(path, mode="error")
     dataset.write_delta(path, partition_by=["p"], mode="overwrite")
-    assert data.read_delta(path).count() == 10 and math.isclose(sum(row["x"] for row in data.read_delta(path).take_all()), 11.25)
+    assert data.read_delta(path).count() == 10 and math.isclose(
+        sum(row["x"] for row in data.read_delta(path).take_all()), 11.25
+    )
 
 
 def test_iceberg(tmp_path: Path) -> None:

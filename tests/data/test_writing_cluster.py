@@ -28,7 +28,9 @@ def _refuse(batch: Any) -> Any:
 
 def _die_once(marks: str, folder: str) -> dict[str, Any]:
     """Called when a file of a task is open and nothing is in it: the first two times, its process is killed."""
-    assert not [name for name in os.listdir(folder) if name.endswith(".parquet")], "a name of the write is there too early"
+    assert not [name for name in os.listdir(folder) if name.endswith(".parquet")], (
+        "a name of the write is there too early"
+    )
     for number in range(2):
         try:
             os.close(os.open(f"{marks}/{number}", os.O_CREAT | os.O_EXCL))

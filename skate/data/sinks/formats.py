@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from .. import block as blocks
@@ -103,11 +103,11 @@ class CSVSink(FileSink):
 
     def _write_options(self) -> Any:
         options = {**self.options, **(self.options_fn() if self.options_fn else {})}
-        return options.pop("write_options", None) or pa.csv.WriteOptions(**options)
+        return options.pop("write_options", None) or arrow_csv.WriteOptions(**options)
 
     def write_file(self, file: Any, block: Block) -> None:
         try:
-            pa.csv.write_csv(block, file, self._write_options())
+            arrow_csv.write_csv(block, file, self._write_options())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
             wrong = [each.name for each in block.schema if pa.types.is_nested(each.type) or _is_special(each.type)]
             raise TypeError(f"CSV cannot hold the columns {wrong}: {error}" if wrong else str(error)) from None
@@ -240,7 +240,8 @@ class WebDatasetSink(FileSink):
     """Tar files, in which each row is a few files that share a name: that of column "__key__", or a number.
 
     Args:
-        encoder: True: values by the endings of their columns; a function of a row, or a list of them; None: all must be bytes or text.
+        encoder: True: values by the endings of their columns; a function of a row, or a list of them; None: all must be bytes
+            or text.
     """
 
     name = "WebDataset"
@@ -266,7 +267,9 @@ class WebDatasetSink(FileSink):
                         continue
                     packed = data.encode() if isinstance(data, str) else data
                     if not isinstance(packed, bytes):
-                        raise TypeError(f"column {suffix!r}: a file of a tar must be bytes, not {type(packed).__name__}")
+                        raise TypeError(
+                            f"column {suffix!r}: a file of a tar must be bytes, not {type(packed).__name__}"
+                        )
                     member = tarfile.TarInfo(f"{key}.{suffix}")
                     member.size = len(packed)
                     tar.addfile(member, io.BytesIO(packed))

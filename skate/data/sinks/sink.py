@@ -1,11 +1,12 @@
 """Where rows go: what a sink must say, and how files are written so that nobody sees half of a write.
 
-The calling process starts a write and ends it; tasks write. A task may run twice (its worker died), or stop anywhere. So the files of
-a task have names that follow from the write and the number of the task, and a second run writes the same ones anew.
+The calling process starts a write and ends it; tasks write. A task may run twice (its worker died), or stop anywhere. So the
+files of a task have names that follow from the write and the number of the task, and a second run writes the same ones anew.
 
-On file systems that can rename, tasks write into a folder `_skate_WRITE` in the target, which no reader looks into, and the end of the
-write moves its files to where they belong. On object stores, where an object appears whole or not at all, tasks write in place. What
-was there before is deleted after the new files are in place (OVERWRITE), and a write that fails deletes what it made.
+On file systems that can rename, tasks write into a folder `_skate_WRITE` in the target, which no reader looks into, and the
+end of the write moves its files to where they belong. On object stores, where an object appears whole or not at all, tasks
+write in place. What was there before is deleted after the new files are in place (OVERWRITE), and a write that fails deletes
+what it made.
 
 INV-1: until the write ends, no file of it has its final name, on file systems that can rename.
 INV-2: a file that has its final name is complete.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from ..block import Block
 from ..storage import storage_of
 
 
-class SaveMode(str, Enum):
+class SaveMode(StrEnum):
     """What a write does with what is there already."""
 
     CREATE = "create"
@@ -54,9 +55,11 @@ class Sink(Protocol):
         Raises:
             FileExistsError: something is there, and the mode says that it must not.
         """
+        ...
 
     def write(self, source: Iterator[Block], task: int) -> Iterator[Block]:
         """In a task: write blocks. What comes out are rows that say what was written; `task` counts from 0."""
+        ...
 
     def commit(self, written: Block) -> None:
         """After the last task, in the calling process: the write is complete. `written` are the rows of all tasks."""
@@ -173,8 +176,7 @@ class FileSink:
             step = self.max_rows or block.num_rows
             for at in range(0, block.num_rows, step):
                 written.extend(self.write_piece(folder, block.slice(at, step), task, len(written)))
-        columns = list(zip(*written, strict=True)) or [[], []]
-        yield pa.table([pa.array(values, field.type) for values, field in zip(columns, WRITTEN, strict=True)], WRITTEN)
+        yield pa.table({"path": [each.path for each in written], "rows": [each.rows for each in written]}, WRITTEN)
 
     def write_piece(self, folder: str, block: Block, task: int, number: int) -> Iterator[Written]:
         """Write the rows of one file."""

@@ -1,13 +1,11 @@
-"""Sinks that are no folders of files: databases, Delta tables, and what users write."""
+"""Sinks that are no folders of files: databases and Delta tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 import pyarrow as pa
 
 from ...exceptions import UnsupportedError
@@ -24,8 +22,8 @@ ROWS_AT_ONCE = 1024
 class SQLSink:
     """The rows of each task as one transaction: all of them are there, or none.
 
-    A task whose worker dies after the database has agreed, and before that is known, runs again and writes its rows again: a statement
-    that tolerates rows that are there (`INSERT OR IGNORE`, `ON CONFLICT DO NOTHING`) makes that harmless.
+    A task whose worker dies after the database has agreed, and before that is known, runs again and writes its rows again: a
+    statement that tolerates rows that are there (`INSERT OR IGNORE`, `ON CONFLICT DO NOTHING`) makes that harmless.
 
     Args:
         sql: a statement with a placeholder for each column, in the way of the library.
@@ -144,7 +142,7 @@ class DeltaSink(ParquetSink):
         storage, root = storage_of(self.path, self.filesystem)
         serialized = dict.fromkeys(written.column("schema").to_pylist())
         schema = blocks.unify([pa.ipc.read_schema(pa.py_buffer(each)) for each in serialized])
-        actions = [
+        actions: list[Any] = [
             AddAction(
                 path,
                 storage.size(f"{root.rstrip('/')}/{path}") or 0,
@@ -180,7 +178,9 @@ class DeltaSink(ParquetSink):
         given = Schema.from_arrow(schema).fields
         for field in given:
             if field.name in known and field.type != known[field.name]:
-                raise TypeError(f"column {field.name!r} is {known[field.name]} in the table and {field.type} in what is written")
+                raise TypeError(
+                    f"column {field.name!r} is {known[field.name]} in the table and {field.type} in what is written"
+                )
         new = [field for field in given if field.name not in known]
         if new:
             table.alter.add_columns(new)
@@ -201,97 +201,3 @@ def _partition_values(path: str) -> dict[str, str | None]:
 
     pairs = (folder.split("=", 1) for folder in path.split("/")[:-1])
     return {name: None if value == NULL_FOLDER else unquote(value) for name, value in pairs}
-
-
-# ---------------------------------------------------------------- what users write
-
-
-@dataclass
-class WriteResult:
-    """What a write has done: rows and bytes of all tasks, and what `write` has returned in each."""
-
-    num_rows: int
-    size_bytes: int
-    write_returns: list[Any]
-
-
-@dataclass(frozen=True)
-class TaskContext:
-    """What `Datasink.write` knows of its task."""
-
-    task_idx: int
-    op_name: str = "Write"
-
-
-class Datasink:
-    """A target that a user writes. `write` has to be there; it runs in tasks, and may run again if a worker dies."""
-
-    def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        """Before the first task, in the calling process."""
-
-    def write(self, blocks: Iterator[Any], ctx: TaskContext) -> Any:
-        """Write blocks, tables of Arrow. What it returns comes to `on_write_complete`."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method write(blocks, ctx)")
-
-    def on_write_complete(self, write_result: WriteResult) -> None:
-        """After the last task, in the calling process."""
-
-    def on_write_failed(self, error: Exception) -> None:
-        """The write has failed, in the calling process."""
-
-    def get_name(self) -> str:
-        """What it is called in plans."""
-        return type(self).__name__.removesuffix("Datasink")
-
-    @property
-    def supports_distributed_writes(self) -> bool:
-        """Whether several tasks may write at once, on any node."""
-        return True
-
-    @property
-    def min_rows_per_write(self) -> int | None:
-        """So many rows go into a task, if there are as many; None: a block does."""
-        return None
-
-
-class UserSink:
-    """A datasink as a sink."""
-
-    def __init__(self, datasink: Datasink) -> None:
-        if not callable(getattr(datasink, "write", None)):
-            raise TypeError(f"{type(datasink).__name__} is no Datasink: it has no method write")
-        self.datasink = datasink
-        self.name = datasink.get_name()
-        self.min_rows = datasink.min_rows_per_write or 0
-
-    def start(self, schema: pa.Schema | None) -> bool:
-        """Tell it."""
-        self.datasink.on_write_start(schema)
-        return True
-
-    def write(self, source: Iterator[Block], task: int) -> Iterator[Block]:
-        """Give it the blocks."""
-        rows = size = 0
-
-        def counted() -> Iterator[Block]:
-            nonlocal rows, size
-            for block in source:
-                if block.num_rows:
-                    rows += block.num_rows
-                    size += block.nbytes
-                    yield block
-
-        returned = self.datasink.write(counted(), TaskContext(task))
-        columns = {"rows": [rows], "bytes": [size], "returned": [cloudpickle.dumps(returned)]}
-        yield pa.table({**columns, "returned": pa.array(columns["returned"], pa.large_binary())})
-
-    def commit(self, written: Block) -> None:
-        """Tell it what its tasks have returned."""
-        rows, sizes, returned = (written.column(name).to_pylist() for name in ("rows", "bytes", "returned"))
-        found = [cloudpickle.loads(each) for each in returned]
-        self.datasink.on_write_complete(WriteResult(sum(rows), sum(sizes), found))
-
-    def abort(self, error: BaseException) -> None:
-        """Tell it why."""
-        if isinstance(error, Exception):
-            self.datasink.on_write_failed(error)

@@ -1,26 +1,34 @@
 """CSV files, read by Arrow in pieces.
 
-The types of the columns follow from the first piece. Where a later one has a value that does not fit, the rest of the file is read with
-a wider type, if there is one that goes together with what was read before: blocks with integers and with floats become floats when
-they meet. Otherwise the error says which line it was, and how to choose the type.
+The types of the columns follow from the first piece. Where a later one has a value that does not fit, the rest of the file is
+read with a wider type, if there is one that goes together with what was read before: blocks with integers and with floats become
+floats when they meet. Otherwise the error says which line it was, and how to choose the type.
+
+A large file of this machine is cut into parts of whole rows, which tasks read at once; see `cuts.py`.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as arrow_csv
 
-from ..block import Block
+from ..block import Block, BlockMeta
+from ..storage import File, Local, codec_of, storage_of
+from .cuts import row_starts
 from .files import Files, FileSource
-from .source import Source
+from .source import NO_SCHEMA, ReadTask, Source
 
 PIECE_BYTES = 8 << 20
-HEAD_BYTES = 256 << 10
-"""What the names and first types of the columns are taken from."""
+CUT_BYTES = 32 << 20
+"""A file is cut into parts of about so many bytes, at the least."""
+EMPTY = "Empty CSV file"
+"""What Arrow says of a file without any line."""
 WIDER = {pa.null(): pa.int64(), pa.int64(): pa.float64()}
 """What a column becomes when a value does not fit."""
 WIDEST_OF_EMPTY = pa.string()
@@ -42,7 +50,9 @@ class CSV(FileSource):
     ) -> None:
         super().__init__(files)
         self.read_options = read_options
-        self.parse_options = parse_options or pa.csv.ParseOptions(newlines_in_values=True)
+        self.can_cut = read_options is None and parse_options is None
+        self._starts: dict[str, list[int]] = {}
+        self.parse_options = parse_options or arrow_csv.ParseOptions(newlines_in_values=True)
         self.convert_options = convert_options
 
     def with_columns(self, columns: Sequence[str]) -> Source | None:
@@ -53,28 +63,58 @@ class CSV(FileSource):
     def file_schema(self, path: str) -> pa.Schema | None:
         if self.read_options is not None:
             return None
-        with self.where.open(path) as file:
-            head = file.read(HEAD_BYTES)
-        if not head.strip():
-            return pa.schema([])
-        whole = head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1]
+        read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False)
         try:
-            return pa.csv.open_csv(pa.py_buffer(whole), self._how(), self.parse_options, self.convert_options).schema
+            with self.where.open(path) as file:
+                return arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: {error}") from None
+            if EMPTY in str(error):
+                return pa.schema([])
+            raise ValueError(f"{path}: {self._with_line(path, 0, str(error))}") from None
 
-    def _how(self, skip: int = 0) -> Any:
-        if self.read_options is not None:
-            return self.read_options
-        return pa.csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, skip_rows_after_names=skip)
+    # ------------------------------------------------------------ tasks
 
-    def read_file(self, path: str) -> Iterator[Block]:
+    def tasks(self, wanted: int) -> list[ReadTask]:
+        found = self.where.ordered()
+        if len(found) >= wanted or not self.can_cut or all(file.size < 2 * CUT_BYTES for file in found):
+            return super().tasks(wanted)
+        total = sum(file.size for file in found) or 1
+        tasks: list[ReadTask] = []
+        for file in found:
+            parts = min(-(-wanted * file.size // total), file.size // CUT_BYTES)
+            tasks.extend(self._cut(file, parts) if parts > 1 and self._is_local(file) else [self._task([file])])
+        return tasks
+
+    def _is_local(self, file: File) -> bool:
+        packed = codec_of(file.path) if self.where.compression == "infer" else self.where.compression
+        return packed is None and isinstance(storage_of(file.path, self.where.filesystem)[0], Local)
+
+    def _cut(self, file: File, parts: int) -> Iterator[ReadTask]:
+        starts = self._starts.get(file.path)
+        if starts is None:  # a plan asks more than once
+            starts = self._starts[file.path] = row_starts(storage_of(file.path)[1], file.size, parts)
+        for first, last in itertools.pairwise([*starts, file.size]):
+            known = BlockMeta(-1, int((last - first) * self.growth), NO_SCHEMA, (file.path,))
+            yield ReadTask(partial(self._read_part, file.path, first, last), known)
+
+    def _read_part(self, path: str, first: int, last: int) -> Iterator[Block]:
+        from ..functions import HERE
+
+        HERE.files = (path,)
+        extras = self.where.extras(path)
+        for block in self.read_file(path, first, last):
+            yield self.add_extras(block, extras)
+
+    # ------------------------------------------------------------ reading
+
+    def read_file(self, path: str, first: int = 0, last: int | None = None) -> Iterator[Block]:
         types = _Types()
         rows = 0
         while True:
             try:
-                with self.where.open(path) as file:
-                    reader = self._open(path, file, rows, types)
+                with self.where.open(path) as whole:
+                    file = whole if last is None else pa.BufferReader(whole.read_at(last - first, first))
+                    reader = self._open(path, file, first > 0, rows, types)
                     while reader is not None:
                         block = pa.Table.from_batches([reader.read_next_batch()])
                         yield block
@@ -83,34 +123,48 @@ class CSV(FileSource):
             except StopIteration:
                 return
             except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-                self._widen(path, error, types)
+                self._widen(path, first, error, types)
 
-    def _open(self, path: str, file: Any, rows: int, types: _Types) -> Any:
-        convert = self.convert_options
+    def _open(self, path: str, file: Any, headless: bool, rows: int, types: _Types) -> Any:
+        convert, read = self.convert_options, self.read_options
         if convert is None:
-            convert = pa.csv.ConvertOptions(column_types=types.widened, include_columns=self.own_columns(self.where.extras(path)))
+            columns = self.own_columns(self.where.extras(path))
+            convert = arrow_csv.ConvertOptions(column_types=types.widened, include_columns=columns)
+        if read is None:
+            names = (self.file_schema(path) or NO_SCHEMA).names if headless else None
+            skip = {"skip_rows" if headless else "skip_rows_after_names": rows}
+            read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, column_names=names, **skip)
         try:
-            reader = pa.csv.open_csv(file, self._how(rows), self.parse_options, convert)
+            reader = arrow_csv.open_csv(file, read, self.parse_options, convert)
         except pa.ArrowInvalid as error:
-            if "Empty CSV file" in str(error):
+            if EMPTY in str(error):
                 return None
             raise
         types.seen(reader.schema)
         return reader
 
-    def _widen(self, path: str, error: Exception, types: _Types) -> None:
+    def _widen(self, path: str, first: int, error: Exception, types: _Types) -> None:
         """Choose a wider type for the column that an error is about, or raise the error with the file in it."""
         found = re.match(r"In CSV column #(\d+): (.*)", str(error), re.DOTALL)
         given = self.convert_options is not None or self.read_options is not None
         schema = None if found is None or given else self.file_schema(path)
         if found is None or schema is None or schema.field(int(found[1])).name not in types.now:
-            raise ValueError(f"{path}: {_with_line(str(error))}") from None
+            raise ValueError(f"{path}: {self._with_line(path, first, str(error))}") from None
         name = schema.field(int(found[1])).name
         if not types.widen(name):
             raise ValueError(
-                f"{path}: column {name!r} is {types.first[name]} at first, but {_with_line(found[2])}. To read it as text, pass "
-                f"convert_options=pyarrow.csv.ConvertOptions(column_types={{{name!r}: pyarrow.string()}})."
+                f"{path}: column {name!r} is {types.first[name]} at first, but {self._with_line(path, first, found[2])}. "
+                "To read it as text, pass convert_options="
+                f"pyarrow.csv.ConvertOptions(column_types={{{name!r}: pyarrow.string()}})."
             ) from None
+
+    def _with_line(self, path: str, first: int, text: str) -> str:
+        """Arrow's words, with the line of the file for what it calls a row of the part that begins at `first`."""
+        before = 0
+        if first:
+            with self.where.open(path) as file:
+                before = file.read_at(first, 0).count(b"\n")
+        return re.sub(r"Row #(\d+)", lambda found: f"line {before + int(found[1])}", text)
 
 
 class _Types:
@@ -134,8 +188,3 @@ class _Types:
         if wider is not None:
             self.widened[name] = self.now[name] = wider
         return wider is not None
-
-
-def _with_line(text: str) -> str:
-    """Arrow's words, with "line" for what it calls a row."""
-    return re.sub(r"Row #(\d+)", r"line \1", text)

@@ -174,17 +174,18 @@ class FileSource(Source):
     # ------------------------------------------------------------ what is known
 
     def schema(self) -> pa.Schema | None:
-        if self._own_schema is None:
+        full = self._own_schema
+        if full is None:
             first = self.where.found[0].path
             own = self.file_schema(first)
             if own is None:
                 return None
             for name, value in self.where.extras(first).items():
                 own = own if name in own.names else own.append(pa.field(name, value.type))
-            self._own_schema = own.remove_metadata()
+            full = self._own_schema = own.remove_metadata()
         if self.columns is not None:
-            return pa.schema([self._own_schema.field(name) for name in self.columns])
-        return self._own_schema
+            return pa.schema([full.field(name) for name in self.columns])
+        return full
 
     def files(self) -> Sequence[str]:
         return [file.path for file in self.where.found]
@@ -219,7 +220,12 @@ class FileSource(Source):
         paths = tuple(file.path for file in group)
         size = int(sum(file.size * self._growth(file.path) for file in group))
         schema = self.schema() if self._own_schema is not None else None
-        return ReadTask(partial(self._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
+        source = self
+        if self.where.known:  # a task carries only what it needs
+            known = {path: self.where.known[path] for path in (self.where.found[0].path, *paths)}
+            source = copy(self)
+            source.where = replace(self.where, known=known)
+        return ReadTask(partial(source._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
 
     def _read(self, paths: Sequence[str]) -> Iterator[Block]:
         from ..functions import HERE
@@ -259,7 +265,9 @@ class FileRows(FileSource):
             extras = {name: value.as_py() for name, value in self.where.extras(path).items()}
             for row in self.rows(path):
                 rows.append({**row, **extras})
-                size += sum(getattr(value, "nbytes", 0) or len(value) for value in row.values() if hasattr(value, "__len__"))
+                size += sum(
+                    getattr(value, "nbytes", 0) or len(value) for value in row.values() if hasattr(value, "__len__")
+                )
                 if size >= FILES_AT_ONCE:
                     yield blocks.from_rows(rows)
                     rows, size = [], 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.json
+import pyarrow.json as arrow_json
 
 from .. import block as blocks
 from ..block import Block
@@ -44,7 +44,7 @@ class JSON(FileSource):
                     yield from _whole(path, piece + b"".join(pieces))
                     return
                 try:
-                    yield pa.json.read_json(pa.py_buffer(piece), self._how(), self.parse_options)
+                    yield arrow_json.read_json(pa.py_buffer(piece), self._how(), self.parse_options)
                 except pa.ArrowInvalid as error:
                     if line == 1 and not self.lines and not _is_line(piece):
                         yield from _whole(path, piece + b"".join(pieces))
@@ -53,7 +53,7 @@ class JSON(FileSource):
                 line += piece.count(b"\n")
 
     def _how(self) -> Any:
-        return self.read_options or pa.json.ReadOptions(use_threads=False, block_size=2 * PIECE_BYTES)
+        return self.read_options or arrow_json.ReadOptions(use_threads=False, block_size=2 * PIECE_BYTES)
 
 
 def _pieces(file: Any) -> Iterator[bytes]:

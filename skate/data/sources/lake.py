@@ -41,7 +41,9 @@ class Delta(Parquet):
         table = need("deltalake", "deltalake", "read_delta").DeltaTable(
             path, version=version, storage_options=dict(storage_options or {}) or None
         )
-        dataset = table.to_pyarrow_dataset()  # raises for what Parquet files alone do not tell, such as deletion vectors
+        dataset = (
+            table.to_pyarrow_dataset()
+        )  # raises for what Parquet files alone do not tell, such as deletion vectors
         root = table.table_uri.rstrip("/").removeprefix("file://")
         sizes = dict(zip(*_columns(table.get_add_actions(), ("path", "size_bytes")), strict=True))
         sizes = {unquote(name): size for name, size in sizes.items()}
@@ -56,9 +58,8 @@ class Delta(Parquet):
                 for name in table.metadata().partition_columns
             }
         super().__init__(Files(tuple(found), filesystem, include_paths, known=values), columns)
-        self._own_schema = dataset.schema.remove_metadata()
-        if include_paths:
-            self._own_schema = self._own_schema.append(pa.field("path", pa.string()))
+        known = dataset.schema.remove_metadata()
+        self._own_schema = known.append(pa.field("path", pa.string())) if include_paths else known
 
     def tasks(self, wanted: int) -> list[ReadTask]:
         if not self.where.found:
@@ -99,9 +100,9 @@ class Iceberg(Source):
         arguments = dict(catalog)
         table = catalogs.load_catalog(arguments.pop("name", "default"), **arguments).load_table(identifier)
         more = {**(scan or {}), **({} if row_filter is None else {"row_filter": row_filter})}
-        scan = table.scan(selected_fields=fields, snapshot_id=snapshot_id, **more)
-        self.found = list(scan.plan_files())
-        self.scan = scan.table_metadata, scan.io, scan.projection(), scan.row_filter, scan.case_sensitive
+        found = table.scan(selected_fields=fields, snapshot_id=snapshot_id, **more)
+        self.found = list(found.plan_files())
+        self.scan = found.table_metadata, found.io, found.projection(), found.row_filter, found.case_sensitive
         """What reads the files; the scan itself has the catalog's connection, which stays here."""
 
     def schema(self) -> pa.Schema:

@@ -1,11 +1,11 @@
 """Parquet files, read by Arrow's dataset reader: only the columns and row groups that are needed.
 
 A large file is cut at its row groups. What files hold is known from their footers; those of many files are read by threads, and
-only when somebody asks for counts or when a file is cut. What a file's path says (partitions, the path itself) is given to Arrow as
-something that is true of all of its rows: so predicates over it leave out whole files, and its columns cost nothing.
+only when somebody asks for counts or when a file is cut. What a file's path says (partitions, the path itself) is given to
+Arrow as something that is true of all of its rows: so predicates over it leave out whole files, and its columns cost nothing.
 
-The columns are those of the first file. A file that lacks one has nulls there; numbers widen; what does not go together is an error that
-names both files.
+The columns are those of the first file. A file that lacks one has nulls there; numbers widen; what does not go together is an
+error that names both files.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.fs
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from .. import block as blocks
 from ..block import Block, BlockMeta
@@ -72,7 +72,8 @@ class Parquet(FileSource):
         if self.predicate is not None or self.condition is not None:
             return None
         with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-            return sum(footer.num_rows for footer in pool.map(self._footer, (file.path for file in self.where.found)))
+            footers = pool.map(self._footer, (file.path for file in self.where.found))
+            return sum(int(footer.num_rows) for footer in footers)
 
     def _footer(self, path: str) -> pq.FileMetaData:
         return self._fragment(path).metadata
@@ -94,12 +95,14 @@ class Parquet(FileSource):
 
     def _unopened(self, path: str) -> Any:
         storage, inner = storage_of(path, self.where.filesystem)
+        known = self._own_schema
         facts = [
             pads.field(name) == value if value.is_valid else pads.field(name).is_null()
             for name, value in self.where.extras(path).items()
+            if known is not None and known.field(name).type == value.type  # not if files have a column of this name
         ]
         fact = reduce(lambda one, other: one & other, facts) if facts else None
-        return FORMAT.make_fragment(inner, storage.arrow() or pa.fs.LocalFileSystem(), fact)
+        return FORMAT.make_fragment(inner, storage.arrow() or LocalFileSystem(), fact)
 
     def _filter(self) -> pads.Expression | None:
         found = None if self.predicate is None else self.predicate.to_arrow()
@@ -147,7 +150,7 @@ class Parquet(FileSource):
         return source
 
     def _may_match(self, file: File, wanted: pads.Expression, schema: Any) -> bool:
-        dataset = pads.FileSystemDataset([self._unopened(file.path)], schema, FORMAT, pa.fs.LocalFileSystem())
+        dataset = pads.FileSystemDataset([self._unopened(file.path)], schema, FORMAT, LocalFileSystem())
         return next(iter(dataset.get_fragments(wanted)), None) is not None
 
     def _cut(self, file: File, parts: int) -> Iterator[ReadTask]:
@@ -212,4 +215,3 @@ class Parquet(FileSource):
         except TypeError as error:
             first = self.where.found[0].path
             raise TypeError(f"{first} and {path} do not go together: {error}") from None
-

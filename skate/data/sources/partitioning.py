@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
 
 
-class PartitionStyle(str, Enum):
+class PartitionStyle(StrEnum):
     """How folders say what they hold."""
 
     HIVE = "hive"

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from ..block import Block
 from .files import FileRows, Files, FileSource
 
 PIECE_BYTES = 8 << 20
+pc: Any = pyarrow.compute  # its functions are made when it is loaded
 
 
 class Text(FileSource):

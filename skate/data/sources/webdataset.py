@@ -24,8 +24,8 @@ class WebDataset(FileRows):
 
     Args:
         files: what is read.
-        decoder: True: by the endings (text, numbers, JSON, arrays, pictures); a function or list of functions of samples; None and
-            False: all are bytes. Pickles are never opened: that would run code of whoever made the file.
+        decoder: True: by the endings (text, numbers, JSON, arrays, pictures); a function or list of functions of samples; None
+            and False: all are bytes. Pickles are never opened: that would run code of whoever made the file.
         fileselect: patterns, or a function, that choose the files in the tar.
         filerename: pairs (from, to), or a function, that change their names.
         suffixes: patterns, or a function, that choose the columns.
