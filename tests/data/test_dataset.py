@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ import skate
 import skate.data as data
 from skate.data import ActorPoolStrategy, ColumnNotFoundError, DataContext, TaskPoolStrategy, col
 from skate.data.aggregate import Count, Max, Mean, Min, Sum
+from skate.data.functions import HERE
 from skate.exceptions import UnsupportedError
 
 FRAME = pd.DataFrame({"k": [at % 3 for at in range(100)], "x": [at * 0.5 for at in range(100)], "id": range(100)})
@@ -350,3 +353,15 @@ def test_stats_say_what_was_done(cluster: None) -> None:
     assert ds.stats() == ""
     ds.take_all()
     assert "MapBatches" in ds.stats() and "10 rows" in ds.stats()
+
+
+def test_where_a_task_is_belongs_to_its_process_and_thread() -> None:
+    """A function that is sent to a worker must not bring the sender's along."""
+    HERE.files = ("mine",)
+    assert pickle.loads(pickle.dumps(HERE)) is HERE
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(HERE.files))
+    thread.start()
+    thread.join()
+    assert seen == [()]
+    HERE.files = ()
