@@ -1,8 +1,8 @@
 """Train a scikit-learn classifier from Parquet files with two actors that share one stream of batches.
 
 The files are written first, by tasks. Then a dataset reads them, makes features with an expression and a function, and is split
-into streams: `streaming_split(equal=True)` gives every trainer the same number of rows in each epoch, and reads the files once for
-all of them. After an epoch, the weights of the trainers are averaged. Needs numpy, pyarrow and scikit-learn.
+into streams: `streaming_split(equal=True)` gives every trainer the same number of rows in each epoch, and reads the files once
+for all of them. After an epoch, the weights of the trainers are averaged. Needs numpy, pyarrow and scikit-learn.
 
     python examples/train_from_parquet.py
     python examples/train_from_parquet.py --trainers 3 --epochs 4 --rows 500000

@@ -32,7 +32,13 @@ SAYS = {
 SAMPLES = {"paillier.py": "200", "pi_progress.py": "200000"}
 """ACCEPTANCE_N: the size of the work, for the programs that ask."""
 
-NEEDS = {"data_csv.py": "pandas", "data_range.py": "pandas", "map_reduce.py": "numpy", "objects.py": "numpy", "paillier.py": "phe"}
+NEEDS = {
+    "data_csv.py": "pandas",
+    "data_range.py": "pandas",
+    "map_reduce.py": "numpy",
+    "objects.py": "numpy",
+    "paillier.py": "phe",
+}
 
 pytestmark = pytest.mark.skipif(
     not PROGRAMS.is_dir(), reason="the acceptance programs are not here: ../shared/acceptance does not exist"
