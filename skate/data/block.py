@@ -1,7 +1,8 @@
 """Blocks: the tables that datasets are made of, and how rows and columns of Python become one.
 
-A block is a `pyarrow.Table`. What Arrow has no type for gets an extension type here: arrays of more than one dimension whose shapes
-differ (`TensorType`; equal shapes are Arrow's own fixed-shape tensors), and any Python object (`ObjectType`), which is pickled.
+A block is a `pyarrow.Table`. What Arrow has no type for gets an extension type here: arrays of more than one dimension whose
+shapes differ (`TensorType`; equal shapes are Arrow's own fixed-shape tensors), and any Python object (`ObjectType`), which is
+pickled.
 
 INV-1: a block that leaves this process is compact: a slice does not take the table along that it was cut from.
 """

@@ -102,9 +102,6 @@ class Here(threading.local):
     def __reduce__(self) -> str:
         return "HERE"  # functions that are sent to workers find the one of their process and thread
 
-    def __reduce__(self) -> str:
-        return "HERE"  # functions that are sent to workers find the one of their process and thread
-
 
 HERE = Here()
 """Of this thread: a task runs one transform at a time, and datasets that are small run in the threads that ask for them."""

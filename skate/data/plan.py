@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from .block import Block, BlockMeta
-from .functions import Transform, UserFunction
+from .functions import UserFunction
 
 if TYPE_CHECKING:
     from .aggregate import AggregateFn
     from .expressions import Expr
+    from .sinks.sink import Sink
     from .sources.source import Source
 
 
@@ -25,16 +26,6 @@ class ActorPool(Protocol):
 
     min_size: int
     max_size: int
-
-
-class Sink(Protocol):
-    """Where rows go."""
-
-    name: str
-
-    def transform(self) -> Transform:
-        """What a task does: it writes blocks, and makes rows that say what was written."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from .context import DataContext
 from .execution.executor import Execution
-from .execution.operators import Bundle, InputOperator, Operator
 from .execution.inline import InlineRunner
+from .execution.operators import Bundle, InputOperator, Operator
 from .execution.stats import size
 
 if TYPE_CHECKING:

@@ -9,8 +9,6 @@ from time import perf_counter
 
 import pyarrow as pa
 
-import pyarrow as pa
-
 from . import plan
 from .block import Block
 from .context import DataContext

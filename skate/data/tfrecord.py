@@ -1,8 +1,8 @@
 """TFRecord files and `tf.train.Example` messages, without TensorFlow.
 
 A record is: its length (8 bytes), the masked CRC-32C of the length, the bytes, and their masked CRC-32C. An Example is a protobuf
-message of three levels: Example { Features features = 1 }, Features { map<string, Feature> feature = 1 }, and Feature, which is one of
-bytes (1), floats (2) and integers (3), each a message with `repeated value = 1`, packed or not.
+message of three levels: Example { Features features = 1 }, Features { map<string, Feature> feature = 1 }, and Feature, which is
+one of bytes (1), floats (2) and integers (3), each a message with `repeated value = 1`, packed or not.
 """
 
 from __future__ import annotations

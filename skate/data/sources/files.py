@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -223,7 +222,7 @@ class FileSource(Source):
         source = self
         if self.where.known:  # a task carries only what it needs
             known = {path: self.where.known[path] for path in (self.where.found[0].path, *paths)}
-            source = copy(self)
+            source = self.copied()
             source.where = replace(self.where, known=known)
         return ReadTask(partial(source._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
 
@@ -242,6 +241,12 @@ class FileSource(Source):
             if (self.columns is None or name in self.columns) and name not in block.column_names:
                 block = block.append_column(name, pa.repeat(value, block.num_rows))
         return block if self.columns is None else block.select(self.columns)
+
+    def copied(self) -> Self:
+        """Another with the same settings. (`copy` would make what is sent to a task.)"""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         """A task carries no list of all files: it has its own."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import replace
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
@@ -119,7 +118,7 @@ class Parquet(FileSource):
         known = self.schema()
         if predicate.to_arrow() is None or known is None or not predicate.columns() <= set(known.names):
             return None  # the error for a column that is not there comes where it was written
-        source = copy(self)
+        source = self.copied()
         source.predicate = predicate if self.predicate is None else self.predicate & predicate
         return source
 
@@ -143,7 +142,7 @@ class Parquet(FileSource):
         names = set(self.where.extras(self.where.found[0].path))
         if wanted is None or not names:
             return self
-        source = copy(self)
+        source = self.copied()
         full = self._own_schema
         kept = [file for file in self.where.found if self._may_match(file, wanted, full or schema)]
         source.where = replace(self.where, found=tuple(kept) or self.where.found[:1])
