@@ -16,6 +16,7 @@ import pyarrow as pa
 from . import block as blocks
 from .block import Block
 from .compute import pc
+from .functions import Transform
 from .hashing import hash_rows
 
 SAMPLES_PER_BLOCK = 200
@@ -76,6 +77,21 @@ def stable_order(block: Block, order: Sequence[tuple[str, str]]) -> pa.Array:
         return pa.array(range(block.num_rows), pa.int64())
     keys = block.select([key for key, _ in order]).append_column("\0row", pa.array(np.arange(block.num_rows)))
     return pc.sort_indices(keys, sort_keys=[*order, ("\0row", "ascending")])
+
+
+def top_rows(keys: Sequence[str], descending: Sequence[bool], rows: int) -> Transform:
+    """The first rows of all blocks of a task, in order."""
+
+    def run(source: Iterator[Block]) -> Iterator[Block]:
+        have: Block | None = None
+        for block in source:
+            first = sort_block(block, keys, descending).slice(0, rows)
+            both = first if have is None else blocks.concat([have, first])
+            have = sort_block(both, keys, descending).slice(0, rows)
+        if have is not None:
+            yield have
+
+    return run
 
 
 def sample(keys: Sequence[str]) -> Callable[..., list[Block]]:
