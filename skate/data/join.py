@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from . import block as blocks
-from .aggregate.engine import normal_keys
 from .block import Block
 from .compute import pc
+from .keys import normal_keys
 
 HOW = {
     "inner": "inner",

@@ -11,9 +11,9 @@ import pyarrow as pa
 from . import plan
 from .block import Block
 from .compute import pc
-from .errors import no_column
 from .expr import Expr, as_column
 from .functions import HERE, Transform
+from .keys import check_columns
 
 
 class Star(Expr):
@@ -83,9 +83,7 @@ def project_block(node: plan.Project, block: Block) -> Block:
 
 def _kept(node: plan.Project, block: Block) -> dict[str, Any]:
     names = dict(node.rename)
-    for name in (*node.drop, *names):
-        if name not in block.column_names:
-            raise no_column(name, block.column_names)
+    check_columns(block, (*node.drop, *names))
     dropped = set(node.drop)
     out: dict[str, Any] = {}
     for name, values in zip(block.column_names, block.columns, strict=True):

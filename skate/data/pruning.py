@@ -16,6 +16,9 @@ def needed(node: plan.Node, columns: Columns) -> plan.Node:
     """The node, making only what is needed of it."""
     if isinstance(node, plan.Read):
         return _read(node, columns)
+    if columns is not None and not columns:
+        known = schema(node)  # blocks without columns have no rows: one has to stay
+        columns = {known.names[0]} if known is not None and known.names else None
     if isinstance(node, plan.Project):
         return _project(node, columns)
     if isinstance(node, plan.Aggregate):
@@ -56,7 +59,7 @@ def _project(node: plan.Project, columns: Columns) -> plan.Node:
     if columns is not None:
         made = tuple((name, expr) for name, expr in made if name in columns or not expr.pure)
         if not made and not node.keep:
-            made = node.columns[:1]  # the number of rows is needed, at least
+            made = node.columns[:1]
     if node.keep and columns is None:
         return replace(node, input=needed(node.input, None))
     uses = {name for _, expr in made for name in expr.columns()}

@@ -10,10 +10,10 @@ from . import plan
 from .aggregate import Aggregation
 from .aggregate.base import Arrow
 from .block import Block, unify
-from .errors import no_column
 from .expr import Expr, Udf
 from .generators import Download
 from .join import join
+from .keys import check_columns
 from .projection import project_block
 
 SAME = (
@@ -44,9 +44,8 @@ def schema(node: plan.Node) -> pa.Schema | None:
         return unify(schemas) if schemas else None
     if isinstance(node, SAME):
         known = schema(node.inputs[0])
-        for name in _looked_at(node) if known is not None else ():
-            if name not in known.names:
-                raise no_column(name, known.names)
+        if known is not None:
+            check_columns(known.empty_table(), _looked_at(node))
         return known
     empty = [_empty(schema(below)) for below in node.inputs]
     made = _made(node, [block for block in empty if block is not None]) if None not in empty else None

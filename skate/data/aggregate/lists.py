@@ -259,7 +259,7 @@ def _filled(lists: Any) -> Any:
 
 
 def counted(values: pa.Array, rows: Numbers, weights: Any = None) -> tuple[Any, Numbers, Numbers]:
-    """The distinct values of each group as they come, group after group, with the number of the group, and how often each comes."""
+    """The distinct values of each group as they come, group after group, with the number of the group, and how often it comes."""
     n = np.ones(len(rows), np.int64) if weights is None else weights
     data = pa.table({GROUP: rows, VALUE: values, "n": n, "row": np.arange(len(rows))})
     found = data.group_by([GROUP, VALUE], use_threads=False).aggregate([("n", "sum"), ("row", "min")])
