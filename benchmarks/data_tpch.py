@@ -19,11 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skate.data import plan
+from skate.data import plan, read_parquet
 from skate.data.aggregate import AggregateFn, Count, Mean, Sum
 from skate.data.expressions import Expr, col, lit
-from skate.data.sources.files import find
-from skate.data.sources.parquet import Parquet
 
 Tables = dict[str, "Rows"]
 FIRST_DAY = np.datetime64("1992-01-01")
@@ -107,7 +105,7 @@ def generate(folder: Path, scale: float, seed: int = 1) -> None:
 
 def tables(folder: Path) -> Tables:
     """The tables that were written."""
-    return {each.name: Rows(plan.Read(Parquet(find(str(each), ["parquet"])))) for each in sorted(folder.iterdir())}
+    return {each.name: Rows(read_parquet(str(each))._node) for each in sorted(folder.iterdir())}
 
 
 # ---------------------------------------------------------------- queries

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from skate.data import plan
+from skate.data import plan, read_parquet
 from skate.data.aggregate import AggregateFn, Count, CountDistinct, Max, Std, Sum
 from skate.data.errors import ColumnNotFoundError
 from skate.data.expressions import Expr, col, lit, monotonically_increasing_id, udf, when
@@ -18,9 +18,7 @@ from skate.data.functions import UserFunction
 from skate.data.optimize import optimize
 from skate.data.pruning import for_count
 from skate.data.schemas import schema
-from skate.data.sources.files import find
 from skate.data.sources.generated import Range
-from skate.data.sources.parquet import Parquet
 
 from .helpers import parts_of, run
 
@@ -42,7 +40,7 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> plan.Node:
     folder = tmp_path_factory.mktemp("parquet")
     for part, first in enumerate(range(0, ROWS, 8)):
         pq.write_table(BASE.slice(first, 8), folder / f"{part}.parquet", row_group_size=3)
-    return plan.Read(Parquet(find(str(folder), ["parquet"])))
+    return read_parquet(str(folder))._node
 
 
 @st.composite
