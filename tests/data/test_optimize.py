@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from skate.data import plan, read_parquet
 from skate.data.aggregate import AggregateFn, Count, CountDistinct, Max, Std, Sum
+from skate.data.dataset import Dataset
 from skate.data.errors import ColumnNotFoundError
 from skate.data.expressions import Expr, col, lit, monotonically_increasing_id, udf, when
 from skate.data.functions import UserFunction
@@ -178,7 +179,7 @@ def fails_never(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_nothing_moves_below_users_functions(parquet: plan.Node) -> None:
     for kind in ("map", "map_batches", "flat_map", "filter"):
-        mapped = plan.MapFunction(parquet, kind, UserFunction(fails_never))
+        mapped = getattr(Dataset(parquet), kind)(fails_never)._node
         assert labels(plan.FilterExpr(select(mapped, "a"), col("a") > 1))[-2:] == [
             mapped.label.split("(")[0],
             "ReadParquet",
