@@ -203,7 +203,7 @@ def _is_in(found: Any, values: Sequence[Any]) -> Any:
 
 
 def _is_one_of(found: Any, values: Sequence[Any]) -> Any:
-    """In words that Arrow's reader understands: it loses rows for its own `isin` of floats, by row groups that have only zeros."""
+    """In words that Arrow's reader understands: its own `isin` loses rows of floats, from row groups that have only zeros."""
     equal = pc.scalar(False)
     for value in values:
         equal = equal | (found == pc.scalar(value) if value is not None else pc.scalar(False))
