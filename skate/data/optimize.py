@@ -23,6 +23,8 @@ Rule = Callable[[plan.Node], plan.Node | None]
 
 TOP_ROWS = 100_000
 """A sort of which no more is wanted looks for them in each block first."""
+MAX_SIZE = 100
+"""A predicate of more parts stays where it is: what it would compute again costs more than the rows that it leaves out."""
 FILTERED_LEFT = frozenset({"inner", "left_outer", "left_semi", "left_anti"})
 """Joins of which a predicate over left columns may leave out left rows before."""
 FILTERED_RIGHT = frozenset({"inner", "right_outer", "right_semi", "right_anti"})
@@ -56,6 +58,11 @@ def cannot_fail(expr: Expr) -> bool:
     if isinstance(expr, (Column, Literal, Alias)):
         return all(map(cannot_fail, expr.children()))
     return isinstance(expr, Call) and expr.function in kernels.SEEN_THROUGH and all(map(cannot_fail, expr.children()))
+
+
+def size(expr: Expr) -> int:
+    """Of how many parts an expression is made."""
+    return 1 + sum(map(size, expr.children()))
 
 
 def conjuncts(expr: Expr) -> list[Expr]:
@@ -141,7 +148,8 @@ def filter_below_project(node: plan.Node) -> plan.Node | None:
     columns = _origins(project, node.predicate.columns())
     if columns is None:
         return None
-    return project.with_inputs([plan.FilterExpr(project.input, node.predicate.substitute(columns))])
+    predicate = node.predicate.substitute(columns)
+    return project.with_inputs([plan.FilterExpr(project.input, predicate)]) if size(predicate) <= MAX_SIZE else None
 
 
 def _origins(project: plan.Project, names: set[str]) -> dict[str, Expr] | None:
