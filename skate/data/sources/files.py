@@ -243,6 +243,12 @@ class FileSource(Source):
                 block = block.append_column(name, pa.repeat(value, block.num_rows))
         return block if self.columns is None else block.select(self.columns)
 
+    def __copy__(self) -> FileSource:
+        """With all files: `copy` would use `__getstate__`, which is for tasks."""
+        found = object.__new__(type(self))
+        found.__dict__.update(self.__dict__)
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
         """A task carries no list of all files: it has its own."""
         return {**self.__dict__, "where": replace(self.where, found=self.where.found[:1])}
