@@ -100,7 +100,7 @@ class Download(Generator):
             return pa.chunked_array([pa.array(list(pool.map(self._read, names)), pa.large_binary())])
 
     def _read(self, name: str | None) -> bytes | None:
-        from .sources.files import open_file
+        from .storage import open_file
 
         if name is None:
             return None
