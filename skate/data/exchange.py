@@ -16,7 +16,9 @@ import pyarrow as pa
 from . import block as blocks
 from .block import Block
 from .compute import pc
+from .functions import Transform
 from .hashing import hash_rows
+from .keys import check_columns, normal_keys
 
 SAMPLES_PER_BLOCK = 200
 
@@ -72,16 +74,31 @@ def sort_block(block: Block, keys: Sequence[str], descending: Sequence[bool]) ->
 
 def stable_order(block: Block, order: Sequence[tuple[str, str]]) -> pa.Array:
     """The places of the rows in order. Equal rows stay as they were."""
-    if block.num_rows < 2:
-        return pa.array(range(block.num_rows), pa.int64())
-    keys = block.select([key for key, _ in order]).append_column("\0row", pa.array(np.arange(block.num_rows)))
-    return pc.sort_indices(keys, sort_keys=[*order, ("\0row", "ascending")])
+    names = [key for key, _ in order]
+    check_columns(block, names)
+    return pc.sort_indices(normal_keys(block.select(names), names), sort_keys=list(order))  # Arrow's sorts are stable
+
+
+def top_rows(keys: Sequence[str], descending: Sequence[bool], rows: int) -> Transform:
+    """The first rows of all blocks of a task, in order."""
+
+    def run(source: Iterator[Block]) -> Iterator[Block]:
+        have: Block | None = None
+        for block in source:
+            first = sort_block(block, keys, descending).slice(0, rows)
+            both = first if have is None else blocks.concat([have, first])
+            have = sort_block(both, keys, descending).slice(0, rows)
+        if have is not None:
+            yield have
+
+    return run
 
 
 def sample(keys: Sequence[str]) -> Callable[..., list[Block]]:
     """Some keys of a block, evenly spread over its rows."""
 
     def look(extra: None, block: Block) -> list[Block]:
+        check_columns(block, keys)
         count = min(SAMPLES_PER_BLOCK, block.num_rows)
         places = np.linspace(0, block.num_rows - 1, count).astype(np.int64)
         return [block.select(list(keys)).take(places)]
@@ -134,6 +151,7 @@ def split_by_key(keys: Sequence[str]) -> Callable[..., list[Block]]:
 
     def split(extra: tuple[int, int], block: Block) -> list[Block]:
         parts, _ = extra
+        check_columns(block, keys)
         if not block.num_rows:
             return [block] * parts
         part = hash_rows(block, keys) % np.uint64(parts)
@@ -186,10 +204,17 @@ def groups(block: Block, keys: Sequence[str]) -> Iterator[Block]:
     ordered = sort_block(block, keys, [False] * len(keys))
     changes = np.zeros(block.num_rows - 1, dtype=bool)
     for key in keys:
-        values = ordered.column(key).combine_chunks()
-        differs = pc.not_equal(values.slice(1), values.slice(0, len(values) - 1))
-        nulls = pc.not_equal(values.slice(1).is_null(), values.slice(0, len(values) - 1).is_null())
-        changes |= np.asarray(pc.or_(pc.fill_null(differs, False), nulls))
+        values = blocks.column(normal_keys(ordered.select([key]), [key]).column(key))
+        changes |= _changes(values.slice(0, len(values) - 1), values.slice(1))
     cuts: list[Any] = [0, *(np.flatnonzero(changes) + 1).tolist(), block.num_rows]
     for first, last in itertools.pairwise(cuts):
         yield ordered.slice(first, last - first)
+
+
+def _changes(before: pa.Array, after: pa.Array) -> Any:
+    """Where values are others than those before. Null is null, and NaN is NaN."""
+    differs = pc.fill_null(pc.not_equal(before, after), False)
+    if pa.types.is_floating(before.type):
+        nan = pc.and_(pc.is_nan(before), pc.is_nan(after))
+        differs = pc.and_not(differs, pc.fill_null(nan, False))
+    return np.asarray(pc.or_(differs, pc.not_equal(pc.is_null(before), pc.is_null(after))))

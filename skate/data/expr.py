@@ -366,7 +366,7 @@ class Call(Expr):
 
     def to_arrow(self) -> Any:
         args = [arg.to_arrow() for arg in self.args]
-        if self.function not in kernels.SEEN_THROUGH or any(arg is None for arg in args):
+        if not kernels.seen_through(self.function, self.options) or any(arg is None for arg in args):
             return None
         return kernels.apply(self.function, args, self.options)
 

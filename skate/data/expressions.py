@@ -10,7 +10,7 @@ from . import kernels
 from .expr import Alias, Call, Column, Expr, Literal, Udf, call, to_expr
 from .functions import UserFunction
 from .generators import Download, MonotonicallyIncreasingId, Random, Uuid
-from .projection import Star, Unnest
+from .projection import Star, Unnest, filter_rows, project, project_block
 
 
 def col(name: str) -> Expr:
@@ -187,9 +187,12 @@ __all__ = [
     "coalesce",
     "col",
     "download",
+    "filter_rows",
     "if_else",
     "lit",
     "monotonically_increasing_id",
+    "project",
+    "project_block",
     "pyarrow_udf",
     "random",
     "star",

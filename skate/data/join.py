@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from . import block as blocks
-from .aggregate.engine import normal_keys
 from .block import Block
 from .compute import pc
+from .keys import normal_keys
 
 HOW = {
     "inner": "inner",
@@ -60,7 +60,7 @@ def join(
         return right.take(right_rows)
     rest = [name for name in right.column_names if name not in right_keys]
     columns = [*left.take(left_rows).columns, *right.select(rest).take(right_rows).columns]
-    if left_rows.null_count:
+    if how in ("right_outer", "full_outer"):
         for key, other in zip(left_keys, right_keys, strict=True):
             at = left.column_names.index(key)
             columns[at] = _coalesced(columns[at], right.column(other).take(right_rows))

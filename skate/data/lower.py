@@ -237,6 +237,9 @@ class Lowering:
             self.part_bytes,
         )
 
+    def _toprows(self, node: plan.TopRows) -> Chain:
+        return self._extend(node.input, node.label, exchange.top_rows(node.keys, node.descending, node.rows))
+
     def _aggregate(self, node: plan.Aggregate) -> Operator:
         from .aggregate import Aggregation
 

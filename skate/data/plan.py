@@ -204,6 +204,20 @@ class Sort(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class TopRows(Node):
+    """At most so many rows of each block: those that come first in an order. Made by the optimizer below a sort with a limit."""
+
+    input: Node
+    keys: tuple[str, ...]
+    descending: tuple[bool, ...]
+    rows: int
+
+    @property
+    def label(self) -> str:
+        return f"TopRows({', '.join(self.keys)}, {self.rows})"
+
+
+@dataclass(frozen=True, eq=False)
 class Aggregate(Node):
     """A row for each key, or a single one without keys."""
 
@@ -287,7 +301,7 @@ def size_bytes(node: Node) -> int | None:
         return node.source.size_bytes()
     if isinstance(node, Blocks):
         return sum(meta.size_bytes for _, meta in node.blocks)
-    if isinstance(node, (FilterExpr, Limit, Sample, Sort, Shuffle, ShuffleBlocks, Repartition, Aggregate)):
+    if isinstance(node, (FilterExpr, Limit, Sample, Sort, TopRows, Shuffle, ShuffleBlocks, Repartition, Aggregate)):
         return size_bytes(node.input)
     if isinstance(node, Project):
         below = size_bytes(node.input)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +12,9 @@ import pyarrow as pa
 from . import plan
 from .block import Block
 from .compute import pc
-from .errors import no_column
 from .expr import Expr, as_column
 from .functions import HERE, Transform
+from .keys import check_columns
 
 
 class Star(Expr):
@@ -59,15 +60,20 @@ def _started(part: Expr) -> Expr:
 def project(node: plan.Project) -> Transform:
     """What a projection does in a task."""
     started = replace(node, columns=tuple((name, expr.rewrite(_started)) for name, expr in node.columns))
+    return partial(_by_block, partial(project_block, replace(started, input=NOTHING)))
 
-    def run(source: Iterator[Block]) -> Iterator[Block]:
-        first = 0
-        for block in source:
-            HERE.row = first
-            yield project_block(started, block)
-            first += block.num_rows
 
-    return run
+NOTHING = plan.Blocks(())
+"""What comes before a projection does not travel along with it."""
+
+
+def _by_block(run: Callable[[Block], Block], source: Iterator[Block]) -> Iterator[Block]:
+    """A function of the module, so that `HERE` is that of the process that runs it."""
+    first = 0
+    for block in source:
+        HERE.row = first
+        yield run(block)
+        first += block.num_rows
 
 
 def project_block(node: plan.Project, block: Block) -> Block:
@@ -83,9 +89,7 @@ def project_block(node: plan.Project, block: Block) -> Block:
 
 def _kept(node: plan.Project, block: Block) -> dict[str, Any]:
     names = dict(node.rename)
-    for name in (*node.drop, *names):
-        if name not in block.column_names:
-            raise no_column(name, block.column_names)
+    check_columns(block, (*node.drop, *names))
     dropped = set(node.drop)
     out: dict[str, Any] = {}
     for name, values in zip(block.column_names, block.columns, strict=True):
@@ -100,16 +104,11 @@ def _kept(node: plan.Project, block: Block) -> dict[str, Any]:
 
 def filter_rows(predicate: Expr) -> Transform:
     """What a filter by an expression does in a task. Rows for which it is null are left out."""
-    started = predicate.rewrite(_started)
+    return partial(_by_block, partial(_filtered, predicate.rewrite(_started)))
 
-    def run(source: Iterator[Block]) -> Iterator[Block]:
-        first = 0
-        for block in source:
-            HERE.row = first
-            mask = as_column(started.evaluate(block), block.num_rows)
-            if not pa.types.is_boolean(mask.type) and not pa.types.is_null(mask.type):
-                raise TypeError(f"{predicate} is {mask.type}, not true or false")
-            yield block.filter(mask.cast(pa.bool_()))
-            first += block.num_rows
 
-    return run
+def _filtered(predicate: Expr, block: Block) -> Block:
+    mask = as_column(predicate.evaluate(block), block.num_rows)
+    if not pa.types.is_boolean(mask.type) and not pa.types.is_null(mask.type):
+        raise TypeError(f"{predicate} is {mask.type}, not true or false")
+    return block.filter(mask.cast(pa.bool_()))

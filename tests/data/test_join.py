@@ -24,7 +24,8 @@ SQL = {
     "inner": "select lhs.k, lhs.s, i, j from lhs join rhs on lhs.k = rhs.k2 and lhs.s = rhs.s2",
     "left_outer": "select lhs.k, lhs.s, i, j from lhs left join rhs on lhs.k = rhs.k2 and lhs.s = rhs.s2",
     "right_outer": "select rhs.k2, rhs.s2, i, j from lhs right join rhs on lhs.k = rhs.k2 and lhs.s = rhs.s2",
-    "full_outer": "select coalesce(lhs.k, rhs.k2), coalesce(lhs.s, rhs.s2), i, j from lhs full join rhs on lhs.k = rhs.k2 and lhs.s = rhs.s2",
+    "full_outer": "select coalesce(lhs.k, rhs.k2), coalesce(lhs.s, rhs.s2), i, j from lhs full join rhs "
+    "on lhs.k = rhs.k2 and lhs.s = rhs.s2",
     "left_semi": "select * from lhs where exists (select 1 from rhs where lhs.k = rhs.k2 and lhs.s = rhs.s2)",
     "left_anti": "select * from lhs where not exists (select 1 from rhs where lhs.k = rhs.k2 and lhs.s = rhs.s2)",
     "right_semi": "select * from rhs where exists (select 1 from lhs where lhs.k = rhs.k2 and lhs.s = rhs.s2)",

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from .. import block as blocks
 from ..block import Block
-from ..compute import pc
-from ..errors import no_column
+from ..exchange import sort_block
+from ..keys import check_columns, normal_keys
 from ..nested import Lists, Numbers
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ class Aggregation:
     def first(self, source: Iterator[Block]) -> Iterator[Block]:
         """The partial results of each block."""
         for block in source:
-            for name in (*self.keys, *(each.on for each in self.aggregates if each.on is not None)):
-                if name not in block.column_names:
-                    raise no_column(name, block.column_names)
+            check_columns(block, [*self.keys, *(each.on for each in self.aggregates if each.on is not None)])
             yield self._first(normal_keys(block, self.keys))
 
     def _first(self, block: Block) -> Block:
@@ -176,8 +174,6 @@ class Aggregation:
 
     def last(self, block: Block) -> Iterator[Block]:
         """The result, of the partial results of all blocks with these keys; in the order of the keys."""
-        from ..exchange import sort_block
-
         merged = self._merged(block)
         nothing = not self.keys and not merged.num_rows
         if nothing:
@@ -216,21 +212,3 @@ def _set(block: Block, name: str, values: Any) -> Block:
     if where >= 0:
         return block.set_column(where, name, values)
     return block.append_column(name, values) if block.num_columns else pa.table({name: values})
-
-
-def normal_keys(block: Block, keys: Sequence[str]) -> Block:
-    """Keys as Arrow compares them: there is one zero and one NaN, and no dictionaries."""
-    for key in keys:
-        at = block.schema.get_field_index(key)
-        if at < 0:
-            raise no_column(key, block.column_names)
-        values = block.column(at)
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
-        if pa.types.is_floating(values.type):
-            values = pc.if_else(
-                pc.is_nan(values), pa.scalar(float("nan"), values.type), pc.add(values, pa.scalar(0, values.type))
-            )
-        if values is not block.column(at):
-            block = block.set_column(at, key, values)
-    return block
