@@ -116,6 +116,7 @@ class ClientRuntime:
             m.GiveBackMemory: self.grants.asked_back,
             m.Output: self.output,
             m.Elsewhere: self.tasks.elsewhere,
+            m.Unschedulable: self.tasks.unschedulable,
             m.Pulled: self.objects.pulled,
             m.NodeDied: self.links.node_died,
             m.Evict: self.spilling.evict,

@@ -119,25 +119,38 @@ class LeasedWorker:
 class Shape:
     """Tasks that ask for the same resources on the same node: they share a queue and workers."""
 
-    __slots__ = ("asked", "elsewhere", "failed", "idle", "key", "no", "node_id", "queue", "resources", "workers")
+    __slots__ = (
+        "asked", "failed", "idle", "key", "no", "node_id", "node_soft", "queue", "resources", "told", "workers"
+    )  # fmt: skip
 
-    def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str) -> None:
+    def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str, node_soft: bool) -> None:
         self.no = no
         self.key = key
         self.resources = resources
         self.node_id = node_id
+        self.node_soft = node_soft
         self.queue: deque[TaskRecord] = deque()
         self.workers: dict[int, LeasedWorker] = {}
         self.idle: list[LeasedWorker] = []
         self.asked = 0
+        """How many workers could be used, of all nodes together, when the own node was last told."""
         self.failed: Exception | None = None
         """Why such tasks cannot run any more."""
-        self.elsewhere: dict[int, int] = {}
-        """How many workers other nodes were asked for, by their numbers."""
+        self.told: dict[int, int] = {}
+        """How many workers each node was asked for, by their numbers; 0 is the own one."""
 
     def wants(self) -> int:
         """How many workers could be used now."""
         return len(self.queue) + len(self.workers) - len(self.idle)
+
+    def has_on(self, node: int) -> int:
+        """How many workers of a node there are."""
+        return sum(no >> FAR_BITS == node for no in self.workers)
+
+    def wants_of(self, node: int) -> int:
+        """How many workers of one node could be used now: those that are busy, and one for each task that waits."""
+        idle = sum(worker.no >> FAR_BITS == node for worker in self.idle)
+        return len(self.queue) + self.has_on(node) - idle
 
 
 class Submitter:
@@ -150,12 +163,12 @@ class Submitter:
 
     # ------------------------------------------------------------ shapes and leases
 
-    def shape(self, resources: dict[str, float], node_id: str = "") -> Shape:
+    def shape(self, resources: dict[str, float], node_id: str = "", node_soft: bool = False) -> Shape:
         """The shape of a resource request, made when new."""
-        key = (tuple(sorted(resources.items())), node_id)
+        key = (tuple(sorted(resources.items())), node_id, node_soft)
         found = self.shapes.get(key)
         if found is None:
-            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id)
+            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id, node_soft)
             self.by_no.append(found)
         return found
 
@@ -189,6 +202,17 @@ class Submitter:
             shape.asked = wants
             return wants
         return None
+
+    @staticmethod
+    def offered(shape: Shape, node: int, room: int, share: int) -> int | None:
+        """Another node has room for `room` more workers, or lets `share` in all wait there: how many to ask it for, or None
+        when it was asked for as many before.
+
+        Of each node no more is asked than could be used if only that node gave any.
+        """
+        have, waiting = shape.has_on(node), len(shape.queue)
+        level = max(have + min(room, waiting), min(share, have + waiting))
+        return level if waiting and level > shape.told.get(node, 0) else None
 
     def returnable(self, now: float, linger: float) -> list[LeasedWorker]:
         """Workers that were idle for `linger` seconds or are to be drained."""

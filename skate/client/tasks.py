@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from ..exceptions import TaskCancelledError, WorkerCrashedError
+from ..exceptions import TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer
 from ..wire.groups import group_of, request
@@ -27,7 +27,7 @@ from .pipe import FarPipe, Pipe
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .retries import Retries
 from .serialization import serialize
-from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
+from .specs import DYNAMIC, SPREAD, STREAMING, FunctionSpec, value_of
 from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Tasks:
         if function is None:
             with runtime.lock:
                 self._functions += 1
-                shape = self.submitter.shape(dict(options.resources), options.node_id)
+                shape = self.submitter.shape(dict(options.resources), options.node_id, options.node_soft)
                 runtime.groups.watch(shape)
                 function = Function(exported.code, options, shape, self._functions)
                 exported.add(key, function)
@@ -199,33 +199,39 @@ class Tasks:
             for worker in self.submitter.returnable(0.0, -1.0):
                 if worker.shape is not shape:
                     self.give_back(worker)  # an idle worker must not hold the CPU that this shape waits for
-        self._demand(shape, wants)
+        self._demand(shape)
 
-    def _demand(self, shape: Shape, wants: int) -> None:
-        message = m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id)
-        self.runtime.send(message)
-        for number, count in list(shape.elsewhere.items()):
-            if wants < count:
-                message.count = wants
-                self.runtime.links.to(number).send(message)
-                shape.elsewhere[number] = wants
-                if not wants:
-                    del shape.elsewhere[number]
+    def _demand(self, shape: Shape) -> None:
+        """Tell the own node what it could give now, and the others if it is less than they were told.
 
-    def ask_anew(self, shape: Shape) -> None:
-        """Have the own node say once more where else there is room."""
-        self.runtime.send(m.WantWorkers(shape.no, 0, shape.resources, self.depth, shape.node_id))
-        self.tell_demand(shape)
+        Then the own node says anew where else there is room: it must hear of all that others are asked for no more.
+        """
+        self._want(shape, 0, shape.wants() if shape.node_id == SPREAD else shape.wants_of(0))
+        for number, told in list(shape.told.items()):
+            if number and (wants := shape.wants_of(number)) < told:
+                self._want(shape, number, wants)
+
+    def _want(self, shape: Shape, number: int, count: int) -> None:
+        if count:
+            shape.told[number] = count
+        else:
+            shape.told.pop(number, None)
+        wanted = m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id, shape.node_soft)
+        self.runtime.links.to(number).send(wanted)
 
     def elsewhere(self, message: m.Elsewhere) -> None:
         """The own node says that another has room."""
         shape = self.submitter.by_no[message.shape]
-        count = min(message.count, shape.wants())
-        if shape.elsewhere.get(message.node, 0) == count:
-            return
-        shape.elsewhere[message.node] = count
-        wanted = m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id)
-        self.runtime.links.to(message.node).send(wanted)
+        level = self.submitter.offered(shape, message.node, message.count, message.share)
+        if level is not None:
+            self._want(shape, message.node, level)
+        if message.count > len(shape.queue) and shape.node_id != SPREAD and shape.told.get(0, 0) != shape.wants_of(0):
+            self.tell_demand(shape)  # it believes that more waits than does
+
+    def unschedulable(self, message: m.Unschedulable) -> None:
+        """The own node says that tasks of a shape cannot run any more."""
+        shape = self.submitter.by_no[message.shape]
+        self.fail_shape(shape, TaskUnschedulableError(message.reason))
 
     def fill(self, shape: Shape) -> None:
         """Send what there is room for, and take back what an idle worker could run."""
@@ -360,29 +366,15 @@ class Tasks:
         shape = worker.shape
         link = self._link_of(worker)
         self.drop_lease(worker)
-        if shape.asked > shape.wants():  # or the node would lease it to us again, and others would starve
+        number = worker.no >> FAR_BITS
+        if shape.told.get(number, 0) > shape.wants_of(number):  # or it would be leased to us again, and others starve
             self.tell_demand(shape)
-        if not shape.queue:
-            self._keep_to(shape, worker.no >> FAR_BITS)
         link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
 
-    def _keep_to(self, shape: Shape, number: int) -> None:
-        """Nothing waits: a node is to give no more than it has. What other nodes do counts in `wants`, but not there."""
-        kept = sum(no >> FAR_BITS == number for no in shape.workers)
-        message = m.WantWorkers(shape.no, kept, shape.resources, self.depth, shape.node_id)
-        if not number and shape.asked > kept:
-            shape.asked = kept
-            self.runtime.send(message)
-        elif shape.elsewhere.get(number, 0) > kept:
-            self.runtime.links.to(number).send(message)
-            shape.elsewhere[number] = kept
-            if not kept:
-                del shape.elsewhere[number]
-
     def tell_demand(self, shape: Shape) -> None:
-        """Tell the node how many workers this shape can use now. Needs the lock."""
-        wants = shape.asked = shape.wants()
-        self._demand(shape, wants)
+        """Tell the nodes how many workers this shape can use now. Needs the lock."""
+        shape.asked = shape.wants()
+        self._demand(shape)
 
     def drop_lease(self, worker: LeasedWorker) -> None:
         """A lease has ended. Needs the lock."""
@@ -552,17 +544,18 @@ class Tasks:
         shape.queue.clear()
         for task in waiting:
             self.fail(task, error)
-        if shape.asked > shape.wants():
+        if shape.told:
             self.tell_demand(shape)
 
-    def cannot_start(self, reason: str) -> None:
+    def cannot_start(self, message: m.CannotStart) -> None:
         """No worker can be had: what waits for one fails."""
         for shape in self.submitter.by_no:
-            shape.asked = 0
             waiting = list(shape.queue)
             shape.queue.clear()
+            if shape.told:
+                self.tell_demand(shape)
             for task in waiting:
-                self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {reason}"))
+                self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {message.reason}"))
 
     # ------------------------------------------------------------ cancelling
 

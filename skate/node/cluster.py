@@ -206,6 +206,7 @@ class Cluster:
         for info in nodes:
             old = self.view.get(info.no)
             self.view[info.no] = info
+            self.node.abroad.changed(info.no)
             if info.state == c.DEAD and (old is None or old.state != c.DEAD):
                 self._died(info.no, info.reason)
         self.node.decide_again()

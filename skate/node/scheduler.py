@@ -30,6 +30,8 @@ class Demand(Struct, eq=False):
     depth: int
     order: int
     held: int = 0
+    short: int = 0
+    """Of those that it lacks: for how many there will be nothing here when all workers that are starting are there."""
 
 
 class Lease(Struct, eq=False):
@@ -153,6 +155,7 @@ class Scheduler:
                 else:
                     _add(reserved, demand.amounts)
                     start[demand.job] = start.get(demand.job, 0) + 1
+            demand.short = demand.count - wanted
         return (
             granted,
             placed,

@@ -371,7 +371,7 @@ class Node:
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""
         self.scheduler.client_gone(client.id)
-        self.abroad.forget(client.id)
+        self.abroad.forget(client)
         self.memory.forget(client)
         self.actors.forget(client)
         self.groups.forget(client)
@@ -402,8 +402,6 @@ class Node:
         amounts = client.shapes[message.shape]
         count = self.abroad.direct(client, message, amounts)
         self.scheduler.want(client.id, client.job, message.shape, amounts, count, message.depth)
-        if not message.count:
-            self.abroad.demand_met(client.id, message.shape)
         self._dirty = True
 
     def _on_return_worker(self, client: Client, message: m.ReturnWorker) -> None:

@@ -75,6 +75,8 @@ class WantWorkers(Struct, array_like=True, tag=1):
     resources: dict[str, float] | None = None
     depth: int = 0
     node_id: str = ""
+    """The node that they must be on, or with `node_soft` should be on; or "SPREAD"."""
+    node_soft: bool = False
 
 
 class ReturnWorker(Struct, array_like=True, tag=2):
@@ -449,11 +451,19 @@ class CannotStart(Struct, array_like=True, tag=18):
 
 
 class Elsewhere(Struct, array_like=True, tag=19):
-    """Another node has room for so many workers of this shape (a level): ask it for them."""
+    """Another node has room for `count` more workers of this shape; if that is not enough, `share` in all may wait there."""
 
     shape: int
     node: int
     count: int
+    share: int = 0
+
+
+class Unschedulable(Struct, array_like=True, tag=28):
+    """No task of this shape can run any more."""
+
+    shape: int
+    reason: str
 
 
 class Dialed(Struct, array_like=True, tag=20):
@@ -506,6 +516,7 @@ FromNode = (
     | Begin
     | CannotStart
     | Elsewhere
+    | Unschedulable
     | Dialed
     | Pulled
     | NodeDied
