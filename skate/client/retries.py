@@ -98,7 +98,7 @@ class Retries:
         """What was asked of a node that is lost is to be asked of others, or if it lives of it again."""
         for shape in shapes:
             if shape.queue:
-                self.tasks.tell_demand(shape)
+                self.tasks.demand.tell(shape)
 
     def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
         """A node says how a leased worker ended."""
@@ -119,7 +119,7 @@ class Retries:
         if ran is not None:
             ran.worker = None
             self._after_death(ran, message.death)
-        self.tasks.tell_demand(worker.shape)
+        self.tasks.demand.tell(worker.shape)
         self.tasks.fill(worker.shape)
 
     def _after_death(self, task: TaskRecord, death: m.Death) -> None:

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from ..exceptions import TaskCancelledError, TaskUnschedulableError, WorkerCrashedError
+from ..exceptions import TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer
 from ..wire.groups import group_of, request
 from .arguments import EMPTY_BODY, Code, define, pack_arguments, packets, wire_task
+from .demand import Demand
 from .exported import Exported
 from .lineage import Rerun
+from .locality import Locality
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .retries import Retries
 from .serialization import serialize
-from .specs import DYNAMIC, SPREAD, STREAMING, FunctionSpec, value_of
+from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
 from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Tasks:
         self.generous_until = 0.0
         self.dialled: set[int] = set()  # workers of other nodes that were granted and are not connected yet
         self.retries = Retries(runtime, self)
+        self.demand = Demand(self)
+        self.locality = Locality(self)
 
     # ------------------------------------------------------------ submission
 
@@ -174,8 +178,11 @@ class Tasks:
 
     def enqueue(self, task: TaskRecord) -> None:
         """Queue a task, now or when its arguments are there. Needs the lock."""
-        if task.dependencies is not None and not self._has_arguments(task):
-            return
+        if task.dependencies is not None:
+            if not self._has_arguments(task):
+                return
+            if self.runtime.node_no:
+                self.locality.place(task)
         shape = task.function.shape
         if shape.failed is not None:
             self.fail(task, shape.failed)
@@ -188,50 +195,7 @@ class Tasks:
                 return
         self._since_fill += 1
         if len(shape.queue) + len(shape.workers) > shape.asked:
-            self.ask(shape)
-
-    def ask(self, shape: Shape) -> None:
-        """Tell the node how many workers this shape could use, when that has changed enough."""
-        wants = self.submitter.demand(shape)
-        if wants is None:
-            return
-        if wants:
-            for worker in self.submitter.returnable(0.0, -1.0):
-                if worker.shape is not shape:
-                    self.give_back(worker)  # an idle worker must not hold the CPU that this shape waits for
-        self._demand(shape)
-
-    def _demand(self, shape: Shape) -> None:
-        """Tell the own node what it could give now, and the others if it is less than they were told.
-
-        Then the own node says anew where else there is room: it must hear of all that others are asked for no more.
-        """
-        self._want(shape, 0, shape.wants() if shape.node_id == SPREAD else shape.wants_of(0))
-        for number, told in list(shape.told.items()):
-            if number and (wants := shape.wants_of(number)) < told:
-                self._want(shape, number, wants)
-
-    def _want(self, shape: Shape, number: int, count: int) -> None:
-        if count:
-            shape.told[number] = count
-        else:
-            shape.told.pop(number, None)
-        wanted = m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id, shape.node_soft)
-        self.runtime.links.to(number).send(wanted)
-
-    def elsewhere(self, message: m.Elsewhere) -> None:
-        """The own node says that another has room."""
-        shape = self.submitter.by_no[message.shape]
-        level = self.submitter.offered(shape, message.node, message.count, message.share)
-        if level is not None:
-            self._want(shape, message.node, level)
-        if message.count > len(shape.queue) and shape.node_id != SPREAD and shape.told.get(0, 0) != shape.wants_of(0):
-            self.tell_demand(shape)  # it believes that more waits than does
-
-    def unschedulable(self, message: m.Unschedulable) -> None:
-        """The own node says that tasks of a shape cannot run any more."""
-        shape = self.submitter.by_no[message.shape]
-        self.fail_shape(shape, TaskUnschedulableError(message.reason))
+            self.demand.ask(shape)
 
     def fill(self, shape: Shape) -> None:
         """Send what there is room for, and take back what an idle worker could run."""
@@ -245,8 +209,10 @@ class Tasks:
             self._send(*batch)
         if shape.idle and not shape.queue:
             self._steal(shape)
+        if shape.prefers and not shape.queue:
+            self.locality.served(shape)
         if shape.asked or shape.queue:
-            self.ask(shape)
+            self.demand.ask(shape)
 
     def _steal(self, shape: Shape) -> None:
         victim = self.submitter.victim(shape)
@@ -368,13 +334,8 @@ class Tasks:
         self.drop_lease(worker)
         number = worker.no >> FAR_BITS
         if shape.told.get(number, 0) > shape.wants_of(number):  # or it would be leased to us again, and others starve
-            self.tell_demand(shape)
+            self.demand.tell(shape)
         link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
-
-    def tell_demand(self, shape: Shape) -> None:
-        """Tell the nodes how many workers this shape can use now. Needs the lock."""
-        shape.asked = shape.wants()
-        self._demand(shape)
 
     def drop_lease(self, worker: LeasedWorker) -> None:
         """A lease has ended. Needs the lock."""
@@ -404,6 +365,9 @@ class Tasks:
         for shape in self.submitter.by_no:
             if shape.idle:
                 due = LINGER_S if time.monotonic() > self.generous_until else 0.002
+        if self.locality.waiting:
+            until = self.locality.next_due(time.monotonic())
+            due = until if due is None or (until is not None and until < due) else due
         later = self.retries.next_due()
         return later if due is None or (later is not None and later < due) else due
 
@@ -413,6 +377,8 @@ class Tasks:
         if self.submitter.workers:
             self.return_idle(LINGER_S if now > self.generous_until else 0.0)
         self.retries.run_due(now)
+        if self.locality.waiting:
+            self.locality.run_due(now)
 
     # ------------------------------------------------------------ answers
 
@@ -545,7 +511,7 @@ class Tasks:
         for task in waiting:
             self.fail(task, error)
         if shape.told:
-            self.tell_demand(shape)
+            self.demand.tell(shape)
 
     def cannot_start(self, message: m.CannotStart) -> None:
         """No worker can be had: what waits for one fails."""
@@ -553,7 +519,7 @@ class Tasks:
             waiting = list(shape.queue)
             shape.queue.clear()
             if shape.told:
-                self.tell_demand(shape)
+                self.demand.tell(shape)
             for task in waiting:
                 self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {message.reason}"))
 

@@ -195,6 +195,13 @@ class Abroad:
             self._shares.pop(key, None)
         if node.cluster is None or client.far or not message.count:
             return message.count
+        info = node.view.get(message.prefers)
+        if info is not None and message.prefers not in self._avoid:
+            request = policy.settle(node.view, amounts)
+            if policy.feasible(info, request):
+                self._directed[key] = info.no, message.count
+                node.send(client, m.Elsewhere(message.shape, info.no, policy.room(info.free, request), message.count))
+                return 0
         if message.node_id == policy.SPREAD:
             return self._spread(client, message, amounts)
         if not message.node_id or message.node_id == node.node_id:

@@ -77,6 +77,8 @@ class WantWorkers(Struct, array_like=True, tag=1):
     node_id: str = ""
     """The node that they must be on, or with `node_soft` should be on; or "SPREAD"."""
     node_soft: bool = False
+    prefers: int = 0
+    """The node, by number, where the arguments are: for now the workers should be there, and nowhere else."""
 
 
 class ReturnWorker(Struct, array_like=True, tag=2):
