@@ -352,7 +352,8 @@ class Tasks:
         """Others wait: idle workers go back now, and some busy ones when they are done."""
         self.return_idle(-1.0)
         self.generous_until = time.monotonic() + 1.0
-        workers = [w for w in self.submitter.workers.values() if w.no >> FAR_BITS == number]
+        having = self.submitter if message.shape < 0 else self.submitter.by_no[message.shape]
+        workers = [worker for worker in having.workers.values() if worker.node == number]
         busy = [w for w in workers if not w.draining]
         for worker in busy[
             : max(0, message.busy - (len(workers) - len(busy)))

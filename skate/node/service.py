@@ -42,7 +42,7 @@ from .output import Output
 from .pool import WorkerPool
 from .queries import answer
 from .resources import Pool, to_units
-from .scheduler import Lease, Scheduler
+from .scheduler import SLICE_S, Lease, Scheduler
 from .spills import SpillShell
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Node:
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
+        self._look_again_at = 0.0
+        """When to see again who has had for long what others lack; 0: nobody lacks anything."""
         self.node_no = 0
         """This node's number in its cluster; 0: it is in none."""
         self.gate: Gate | None = None
@@ -163,6 +165,7 @@ class Node:
         now = time.monotonic()
         for part in self.parts:
             part.on_time(now)
+        self._dirty |= 0 < self._look_again_at <= now
         self._end_deaf()
         if self._dirty:
             self._dirty = False
@@ -181,6 +184,8 @@ class Node:
             return 0.0
         now = time.monotonic()
         due = [part.next_due(now) for part in self.parts]
+        if self._look_again_at:
+            due.append(max(0.0, self._look_again_at - now))
         return min((seconds for seconds in due if seconds is not None), default=-1.0)
 
     def _on_event(self, fd: int, mask: int) -> bool:
@@ -485,7 +490,7 @@ class Node:
         self._look_at_labels()
         if self.cluster is None:
             self.groups.look()
-        granted, placed, start = self.scheduler.decide()
+        granted, placed, start = self.scheduler.decide(time.monotonic())
         for lease in granted:
             self._lease(lease)
         for waiting, lease in placed:
@@ -493,11 +498,12 @@ class Node:
         for job, count in start.items():
             self.pool.start(job, count)
         now = time.monotonic()
-        for ident, busy in self.scheduler.starved():
+        for ident, shape, busy in self.scheduler.starved(now):
             client = self.clients.get(ident)
             if client is not None and (busy or now - client.asked_back > ASK_BACK_S):
                 client.asked_back = now
-                self.send(client, m.GiveBack(busy))
+                self.send(client, m.GiveBack(busy, shape))
+        self._look_again_at = now + SLICE_S if self.scheduler.contended else 0.0
         self.abroad.spill()
 
     def _look_at_labels(self) -> None:
@@ -527,7 +533,7 @@ class Node:
 
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
-        worker.since = time.monotonic()
+        lease.since = worker.since = time.monotonic()
         client = self.clients[lease.client]
         if client.far:
             self.abroad.lease(client, lease)

@@ -338,6 +338,8 @@ class GiveBack(Struct, array_like=True, tag=4):
     """Others wait for workers: return those that are idle at once, and when they finish `busy` more (a level)."""
 
     busy: int = 0
+    shape: int = -1
+    """If not negative: `busy` are of this shape, and it is another shape of the same client that waits."""
 
 
 class ActorChanged(Struct, array_like=True, tag=5):
