@@ -236,6 +236,8 @@ class Abroad:
             self._turn += 1
             self._shares[key] = self._turn, {}
         turn, had = self._shares[key]
+        demand = node.scheduler.demands.get(key)
+        had[node.node_no] = demand.held if demand is not None else 0  # what is only starting has taken nothing
         shares, rest = policy.spread(view, amounts, message.count, turn, had)
         self._shares[key] = turn, shares
         for number, count in shares.items():

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from skate.head import policy
 from skate.head.nodes import DEAD_AFTER_S, Nodes
 from skate.head.service import Head
+from skate.node.resources import Pool, to_units
 from skate.testing.simulation.stand_ins import MemoryStore
 from skate.wire import cluster as c
 from skate.wire.cluster import ALIVE, DEAD, NodeInfo
@@ -141,6 +142,14 @@ def test_spread_fills_rooms_evenly(view, request, count, turn):
 def test_spread_takes_turns():
     view = {no: info(str(no), no, CPU=4) for no in (1, 2, 3)}
     assert [next(iter(policy.spread(view, {"CPU": 1}, 1, turn)[0])) for turn in range(4)] == [1, 2, 3, 1]
+
+
+def test_a_ten_thousandth_is_the_smallest_amount():
+    pool, request = Pool({"bob": 5}), to_units({"bob": 0.0001})
+    for fitting in range(50_000, 0, -1):
+        assert policy.room(pool.free, request) == fitting and pool.fits(request)
+        pool.take(request)
+    assert not pool.fits(request) and not policy.room(pool.free, request)
 
 
 def test_a_bundle_in_use_does_not_make_its_node_full():
