@@ -246,43 +246,53 @@ class Scheduler:
         """
         hungry = [d for d in self.demands.values() if d.count > d.held and self._feasible(d.amounts)]
         self.contended = bool(hungry or self.actors)
-        waiting = {d.client for d in hungry}
-        if not hungry and not self.actors:
+        if not self.contended:
             return []
-        empty_handed = {d.client: d.depth for d in hungry if d.held == 0 and not self._holds(d.client)}
+        having: dict[bytes, list[Lease]] = {}
+        for lease in self.leases.values():
+            if lease.client:
+                leases = having.setdefault(lease.client, [])
+                if not lease.lent:
+                    leases.append(lease)
+        waiting = {d.client for d in hungry}
+        empty_handed = {d.client: d.depth for d in hungry if d.held == 0 and not having.get(d.client)}
         too_many = self._too_many(hungry)
         for actor in self.actors:
             for client in self._holders(self._short(actor.placement) + self._short(actor.amounts)):
                 too_many.setdefault(client, 1)
+        deepest = max(empty_handed.values(), default=-1)
         out = []
-        for client in {lease.client for lease in self.leases.values() if lease.client}:
-            others = bool(waiting - {client}) or bool(self.actors)
-            depths = [depth for other, depth in empty_handed.items() if other != client]
-            busy = max(1 if depths and self._can_spare(client, max(depths), now) else 0, too_many.get(client, 0))
+        for client, leases in having.items():
+            others = len(waiting) > (client in waiting) or bool(self.actors)
+            busy = too_many.get(client, 0)
+            if not busy and len(empty_handed) > (client in empty_handed):
+                busy = int(len(leases) > 1 or self._long_had(leases, deepest, now))
             if others or busy:
                 out.append((client, -1, busy))
-        return out + self._siblings(hungry, now)
+        return out + self._siblings(hungry, having, now)
 
-    def _can_spare(self, client: bytes, depth: int, now: float) -> bool:
-        """Whether a client has two workers, or has had its only one for long and would not be the next to get it."""
-        leases = [lease for lease in self.leases.values() if lease.client == client and not lease.lent]
-        return len(leases) > 1 or any(lease.depth <= depth and now - lease.since >= SLICE_S for lease in leases)
+    @staticmethod
+    def _long_had(leases: list[Lease], depth: int, now: float) -> bool:
+        """Whether a worker was had for long by one that would not be the next to get it."""
+        return any(lease.depth <= depth and now - lease.since >= SLICE_S for lease in leases)
 
-    def _siblings(self, hungry: list[Demand], now: float) -> list[tuple[bytes, int, int]]:
+    def _siblings(
+        self, hungry: list[Demand], having: dict[bytes, list[Lease]], now: float
+    ) -> list[tuple[bytes, int, int]]:
         """Shapes that have more than another shape of the same client, which lacks what they have: half of the difference."""
         found: dict[tuple[bytes, int], int] = {}
         for demand in hungry:
-            short = self._short(demand.amounts)
-            having: dict[int, list[Lease]] = {}
-            for lease in self.leases.values():
-                mine = lease.client == demand.client and lease.shape != demand.shape and not lease.lent
-                if mine and any(name in lease.amounts for name in short):
-                    having.setdefault(lease.shape, []).append(lease)
-            for shape, leases in having.items():
+            mine = [lease for lease in having.get(demand.client, ()) if lease.shape != demand.shape]
+            short = self._short(demand.amounts) if mine else ()
+            shapes: dict[int, list[Lease]] = {}
+            for lease in mine:
+                if any(name in lease.amounts for name in short):
+                    shapes.setdefault(lease.shape, []).append(lease)
+            for shape, leases in shapes.items():
                 more = len(leases) - demand.held
                 busy = max(0, more // 2)
-                if more == 1 and not demand.held and now - leases[0].since >= SLICE_S:
-                    busy = 1
+                if more == 1 and not demand.held:
+                    busy = int(self._long_had(leases, demand.depth, now))
                 if busy > found.get((demand.client, shape), 0):
                     found[demand.client, shape] = busy
         return [(client, shape, busy) for (client, shape), busy in found.items()]
