@@ -70,7 +70,11 @@ class Demand:
             self._want(shape, message.node, level)
         if message.node == shape.prefers and not message.count:
             self.tasks.locality.full(shape, time.monotonic())
-        if message.count > len(shape.queue) and shape.node_id != SPREAD and shape.told.get(0, 0) != shape.wants_of(0):
+        if (
+            len(shape.queue) < max(message.count, 1)
+            and shape.node_id != SPREAD
+            and shape.told.get(0, 0) != shape.wants_of(0)
+        ):
             self.tell(shape)  # it believes that more waits than does
 
     def unschedulable(self, message: m.Unschedulable) -> None:

@@ -27,7 +27,7 @@ from ..wire.stream import StreamChannel
 from .client import Client
 
 if TYPE_CHECKING:
-    from .scheduler import Lease
+    from .scheduler import Demand, Lease
     from .service import Node
 
 KEY_BYTES = 16
@@ -265,6 +265,14 @@ class Abroad:
             if told.get(place.node) != place:
                 told[place.node] = place
                 node.send(node.clients[demand.client], m.Elsewhere(demand.shape, place.node, place.room, place.share))
+
+    def waits(self, demand: Demand) -> int:
+        """For how many workers tasks of this node's clients wait. Those of others are counted where they were submitted."""
+        client = self.node.clients.get(demand.client)
+        if client is None or client.far:
+            return 0
+        directed = self._directed.get((demand.client, demand.shape))
+        return demand.count - demand.held if directed is None else directed[1]
 
     def _reachable(self) -> dict[int, NodeInfo]:
         return {no: info for no, info in self.node.view.items() if no not in self._avoid}

@@ -242,7 +242,8 @@ class Cluster:
 
     def _report(self, now: float) -> None:
         scheduler = self.node.scheduler
-        waiting = [(dict(d.amounts), d.count - d.held) for d in scheduler.demands.values() if d.count > d.held]
+        waits = self.node.abroad.waits
+        waiting = [(dict(demand.amounts), waits(demand)) for demand in scheduler.demands.values() if waits(demand) > 0]
         waiting.extend((dict(actor.placement), 1) for actor in scheduler.actors)
         report = c.Report(dict(scheduler.pool.free), waiting[:100])
         if scheduler.pool.total != self._total:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import skate
+from skate.client import sessions
 from skate.client.tasks import Tasks
 from skate.exceptions import TaskUnschedulableError
 from skate.testing import eventually
@@ -100,6 +101,8 @@ def test_what_finds_no_room_waits_for_whichever_node_is_free_first(nodes: Nodes,
     eventually(lambda: len(os.listdir(tmp_path)) == 3, 10)
     waits = nap.remote(0)
     eventually(lambda: skate.why(waits).count("0 of 1 CPU free") == 3, 5, "it says which nodes it waits for")
+    demand = lambda: sessions.ask(nodes.started[2], "cluster_status")["demand"]  # noqa: E731
+    eventually(lambda: [(each["node"], each["count"]) for each in demand()] == [(1, 1)], 5, "it is counted once")
     skate.cancel(busy[2], force=True)
     began = time.monotonic()
     assert skate.get(waits, timeout=10) != nodes.started[0].node_id
