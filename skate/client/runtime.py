@@ -115,7 +115,8 @@ class ClientRuntime:
             m.GiveBack: self.tasks.asked_back,
             m.GiveBackMemory: self.grants.asked_back,
             m.Output: self.output,
-            m.Elsewhere: self.tasks.elsewhere,
+            m.Elsewhere: self.tasks.demand.elsewhere,
+            m.Unschedulable: self.tasks.demand.unschedulable,
             m.Pulled: self.objects.pulled,
             m.NodeDied: self.links.node_died,
             m.Evict: self.spilling.evict,
@@ -197,9 +198,10 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
-        if self.tasks.submitter.workers or self.tasks.retries.waiting:
+        timed = self.tasks.retries.waiting or self.tasks.locality.waiting
+        if self.tasks.submitter.workers or timed:
             due = self.tasks.next_due()
-            if (due is not None and due <= LINGER_CHECK_S) or self.tasks.retries.waiting:
+            if (due is not None and due <= LINGER_CHECK_S) or timed:
                 with self.lock:
                     self.tasks.run_due()
             return due

@@ -21,6 +21,9 @@ there was no head at all: one that hears nothing, not even a refusal, ends itsel
 DEAD_NODES_MAX = 1000
 """How many dead nodes are remembered, for whoever asks."""
 
+ID_CHARACTERS_MIN = 4
+"""So much of a node's id has to be said, at the least."""
+
 
 class Nodes:
     """The nodes of one cluster."""
@@ -104,12 +107,12 @@ class Nodes:
         self._changed[no] = None
 
     def called(self, name: str) -> list[NodeInfo]:
-        """The living nodes that somebody may mean by a number, a name, or the beginning of an id."""
+        """The living nodes that somebody may mean by a number, a name, or the beginning of an id, which is no number."""
         alive = [self.by_no[no] for no in self.heard]
         for found in (
             [info for info in alive if str(info.no) == name or info.id == name],
             [info for info in alive if info.name == name],
-            [info for info in alive if info.id.startswith(name)],
+            [info for info in alive if info.id.startswith(name) and len(name) >= ID_CHARACTERS_MIN],
         ):
             if found:
                 return found

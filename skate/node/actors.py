@@ -270,11 +270,11 @@ class ActorShell:
         request = to_units(spec.placement)
         maker = int.from_bytes(actor.creator[:4], "big")
         if spec.node_id == policy.SPREAD:
-            nodes = sorted(policy.spread(view, request, len(view)))
             self._turn += 1
-            if nodes:
-                return nodes[self._turn % len(nodes)]
-        if spec.node_id:
+            shares, _ = policy.spread(view, request, 1, self._turn)
+            if shares:
+                return next(iter(shares))
+        elif spec.node_id:
             there = (c.ALIVE, c.AWAY)
             found = next((no for no, info in view.items() if info.id == spec.node_id and info.state in there), None)
             if found is not None or not spec.node_soft:

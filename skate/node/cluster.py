@@ -209,6 +209,7 @@ class Cluster:
         for info in nodes:
             old = self.view.get(info.no)
             self.view[info.no] = info
+            self.node.abroad.changed(info.no)
             if info.state == c.DEAD and (old is None or old.state != c.DEAD):
                 self._died(info.no, info.reason)
             elif info.no == self.info.no and info.drain is not None:
@@ -246,7 +247,8 @@ class Cluster:
 
     def _report(self, now: float) -> None:
         scheduler = self.node.scheduler
-        waiting = [(dict(d.amounts), d.count - d.held) for d in scheduler.demands.values() if d.count > d.held]
+        waits = self.node.abroad.waits
+        waiting = [(dict(demand.amounts), waits(demand)) for demand in scheduler.demands.values() if waits(demand) > 0]
         waiting.extend((dict(actor.placement), 1) for actor in scheduler.actors)
         report = c.Report(dict(scheduler.pool.free), waiting[:100])
         if scheduler.pool.total != self._total:
