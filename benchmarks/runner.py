@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 from .child import PREFIX
 from .lines import GROUPS, MACHINE, RAY, SKATE, Result
+from .sweep import MARK, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 LINE_LIMIT_S = 240.0
@@ -80,6 +82,7 @@ class _Child:
         command += ["--quick"] * plan.quick + ["--big"] * plan.big
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         env = {**os.environ, "PYTHONPATH": path, "BENCH_FRAMEWORK": RAY if system == RAY else SKATE}
+        env[MARK] = self._mark = uuid.uuid4().hex
         env["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing but the work is to be measured
         self.planned: list[str] = []
         self.current: Result | None = None
@@ -137,6 +140,7 @@ class _Child:
             self.error = self.error or "the child did not end after its last line"
             code = 0
         self._stop(signal.SIGKILL)
+        sweep(self._mark)  # nodes have sessions of their own
         stdout.close()
         if code != 0 and not self.error:
             self.error = f"the process ended with code {code}: {self._last_words()}"
