@@ -131,6 +131,7 @@ class Links:
                 self.tell(each)
             if link is not None:
                 self.to(message.heir)  # it has to hear when this process ends
+        self.runtime.tasks.retries.node_gone(message.id, message.reason)
 
     def leave_to_parent(self) -> None:
         """In a forked child: close the sockets, and touch nothing that the parent shares, as its epoll."""

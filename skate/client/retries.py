@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..exceptions import RayTaskError, TaskCancelledError
+from ..exceptions import RayTaskError, TaskCancelledError, TaskUnschedulableError
 from ..wire import messages as m
 from .errors import unpack_error
 from .pipe import FarPipe
@@ -99,6 +99,13 @@ class Retries:
         for shape in shapes:
             if shape.queue:
                 self.tasks.ask_anew(shape)
+
+    def node_gone(self, node_id: str, reason: str) -> None:
+        """What only that node was to run can never run. Needs the lock."""
+        for shape in self.tasks.submitter.by_no:
+            if shape.node_id == node_id and not shape.node_soft:
+                why = f"It must run on node {node_id}, which is gone: {reason}. With soft=True it may run elsewhere."
+                self.tasks.fail_shape(shape, TaskUnschedulableError(why))
 
     def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
         """A node says how a leased worker ended."""

@@ -41,8 +41,8 @@ class Abroad:
         """How many workers a client was told to ask another node for: by client, shape and node."""
         self._old_heads: list[Client] = []
         """Heads whose connection has ended: what they hold is kept until the next has said what it holds."""
-        self._directed: set[tuple[bytes, int]] = set()
-        """Demands that say where they are to be met."""
+        self._directed: dict[tuple[bytes, int], m.WantWorkers] = {}
+        """Demands that say where they are to be met, by client and shape."""
 
     # ------------------------------------------------------------ connections that come in
 
@@ -173,7 +173,10 @@ class Abroad:
         node = self.node
         if node.cluster is None or client.far or not message.node_id or message.node_id == node.node_id:
             return message.count
-        self._directed.add((client.id, message.shape))
+        if not message.count:
+            self._directed.pop((client.id, message.shape), None)
+            return 0
+        self._directed[client.id, message.shape] = message
         view = node.view
         if message.node_id == policy.SPREAD:
             shares = policy.spread(view, amounts, message.count)
@@ -183,7 +186,13 @@ class Abroad:
                 no: message.count for no, info in view.items() if info.id == message.node_id and info.state in there
             }
         if not shares:  # the node is gone, and another will do; or none can do it yet
-            return message.count
+            if message.node_soft:
+                del self._directed[client.id, message.shape]
+                return message.count
+            for info in view.values():
+                if info.id == message.node_id:  # the client did not know when it asked
+                    node.send(client, m.NodeDied(info.no, info.reason, info.heir, info.id))
+            return 0
         for number, count in shares.items():
             if number != node.node_no:
                 node.send(client, m.Elsewhere(message.shape, number, count))
@@ -212,7 +221,8 @@ class Abroad:
 
     def forget(self, client: bytes) -> None:
         """A client has ended: nothing is told to it any more."""
-        self._directed = {key for key in self._directed if key[0] != client}
+        for demand in [demand for demand in self._directed if demand[0] == client]:
+            del self._directed[demand]
         for key in [key for key in self._told if key[0] == client]:
             del self._told[key]
 
@@ -226,12 +236,22 @@ class Abroad:
     def node_died(self, number: int, reason: str) -> None:
         """A node is gone: so are its clients, and what ours had from it."""
         node = self.node
+        info = node.view.get(number)
         print(f"node {number} is gone: {reason}", file=sys.stderr, flush=True)
         for client in list(node.clients.values()):
             if client.far:
                 if int.from_bytes(client.id[:4], "big") == number:
                     node.close_client(client)
             else:
-                node.send(client, m.NodeDied(number, reason, node.view[number].heir if number in node.view else 0))
+                node.send(
+                    client,
+                    m.NodeDied(number, reason, info.heir, info.id) if info is not None else m.NodeDied(number, reason),
+                )
         for key in [key for key in self._told if key[2] == number]:
             del self._told[key]
+        for (ident, shape), message in list(self._directed.items()):
+            if not message.node_soft:
+                continue  # the clients have just been told: it is met nowhere else
+            client = node.clients[ident]
+            count = self.direct(client, message, client.shapes[shape])
+            node.scheduler.want(ident, client.job, shape, client.shapes[shape], count, message.depth)

@@ -490,6 +490,7 @@ class NodeDied(Struct, array_like=True, tag=22):
     node: int
     reason: str
     heir: int = 0
+    id: str = ""
 
 
 class Rebuild(Struct, array_like=True, tag=23):
