@@ -38,14 +38,13 @@ def tell(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def select(options: argparse.Namespace) -> list[Line]:
-    """The lines of the group that run on this system and were asked for."""
-    yardsticks = CLUSTER_YARDSTICKS if options.group in CLUSTER_GROUPS else YARDSTICKS
-    importlib.import_module(yardsticks if options.system == MACHINE else GROUPS[options.group])
-    wanted = re.compile(options.only)
-    lines = [one for one in REGISTRY if one.group == options.group and options.system in one.systems]
-    lines = [one for one in lines if wanted.search(one.name) and (options.big or not one.big)]
-    return lines[options.skip :]
+def select(group: str, system: str, only: str, big: bool) -> list[Line]:
+    """The lines of a group that run on a system and were asked for."""
+    yardsticks = CLUSTER_YARDSTICKS if group in CLUSTER_GROUPS else YARDSTICKS
+    importlib.import_module(yardsticks if system == MACHINE else GROUPS[group])
+    wanted = re.compile(only)
+    lines = [one for one in REGISTRY if one.group == group and system in one.systems]
+    return [one for one in lines if wanted.search(one.name) and (big or not one.big)]
 
 
 def blank(one: Line, system: str) -> Result:
@@ -96,7 +95,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--big", action="store_true")
     options = parser.parse_args()
-    lines = select(options)
+    lines = select(options.group, options.system, options.only, options.big)[options.skip :]
     tell({"plan": [one.name for one in lines]})
     if not lines:
         return

@@ -12,7 +12,7 @@ from ..lines import MACHINE, SKATE, Bench, at_least, at_most, line
 from .nodes import Cluster, close_shared, shared
 from .yardsticks import COPY_FIRST, COPY_LARGE, COPY_SMALL, LARGE_BYTES, QUICK_BYTES, SMALL_BYTES
 
-RECEIVERS, RECEIVERS_QUICK = 8, 3
+RECEIVERS, RECEIVERS_QUICK = 8, 2
 ONE, ALL = "cluster: 1 GiB to one node", "cluster: 1 GiB to eight nodes"
 FIRST = ", into fresh memory"
 
@@ -69,6 +69,7 @@ def _pull(size: int) -> float:
 
 
 def _first_pull(bench: Bench) -> float:
+    """By nodes that have never had an object."""
     close_shared()
     shared(two_nodes, bench.quick)
     return _pull(size_of(bench, LARGE_BYTES))
