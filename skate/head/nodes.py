@@ -11,6 +11,8 @@ INV-2: `heard` has exactly the living nodes.
 
 from __future__ import annotations
 
+import math
+
 from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, DrainOrder, Load, NodeInfo
 
 DEAD_AFTER_S = 3.0
@@ -134,7 +136,11 @@ class Nodes:
 
     def silent(self, now: float) -> list[int]:
         """The nodes that have said nothing for too long."""
-        return [no for no, at in self.heard.items() if now - at > DEAD_AFTER_S]
+        return [no for no, at in self.heard.items() if now >= at + DEAD_AFTER_S]
+
+    def silent_from(self) -> float:
+        """When the first node will have said nothing for too long, if none says anything."""
+        return min(self.heard.values(), default=math.inf) + DEAD_AFTER_S
 
     def take_changes(self) -> list[NodeInfo]:
         """What has changed since this was called last."""

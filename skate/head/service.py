@@ -76,6 +76,7 @@ class Head:
         self._beat_at = 0.0
         self.failures: deque[tuple[float, str]] = deque(maxlen=FAILURES_MAX)
         """What failed lately, and when."""
+        self._silent_at = 0.0
         self._silenced: dict[int, tuple[float, str]] = {}
         """Nodes whose connection has ended: until when they may come back, and how it ended."""
         self.now = 0.0
@@ -236,8 +237,10 @@ class Head:
             self._beat_at = now + BEAT_S
             for link in list(self.links.values()):
                 self._send(link, c.Beat())
+        if now >= self._silent_at:
             for no in self.nodes.silent(now):
                 self.lost(no, "nothing was heard of it for 3 s")
+            self._silent_at = min(self.nodes.silent_from(), now + BEAT_S)
         for no, (until, reason) in list(self._silenced.items()):
             if now >= until:
                 self.lost(no, reason)
@@ -247,7 +250,7 @@ class Head:
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
-        due = self._beat_at - now
+        due = min(self._beat_at, self._silent_at) - now
         if self.nodes.has_changes:
             due = min(due, self._tell_at - now)
         due = min([due, *(until - now for until, _ in self._silenced.values())])

@@ -254,3 +254,25 @@ def test_one_death_of_an_actor_costs_a_call_one_retry(nodes: Nodes) -> None:
         pid = skate.get(keeper.place.remote(), timeout=20)[1]
         os.kill(pid, signal.SIGKILL)
         assert skate.get(keeper.place.remote(), timeout=20)[1] != pid
+
+
+def test_what_was_to_run_on_a_lost_node_runs_elsewhere_or_fails(nodes: Nodes) -> None:
+    """Also what is submitted between the death and the word of it, such as tasks that make lost objects again."""
+    from skate.exceptions import TaskUnschedulableError
+    from skate.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes.add(1)
+    lost = nodes.add(2)
+    skate.init(address=nodes.address)
+    soft = NodeAffinitySchedulingStrategy(lost.node_id, soft=True)
+    hard = NodeAffinitySchedulingStrategy(lost.node_id, soft=False)
+    large = skate.remote(lambda number: bytes([number]) * 200_000).options(scheduling_strategy=soft)
+    refs = [large.remote(number) for number in range(10)]
+    skate.wait(refs, num_returns=len(refs), timeout=20)
+    held = [where.options(scheduling_strategy=hard).remote(60) for _ in range(4)]
+    eventually(lambda: skate.available_resources().get("CPU", 0) == 1, 10, "two of them run")
+    nodes.kill(lost)
+    assert skate.get(refs, timeout=20) == [bytes([number]) * 200_000 for number in range(10)]
+    for ref in held:
+        with pytest.raises(TaskUnschedulableError, match=lost.node_id):
+            skate.get(ref, timeout=20)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import skate
-from skate.client import waiting
+from skate.client import asking, waiting
 from skate.exceptions import GetTimeoutError, RayTaskError
 from skate.testing import eventually
 

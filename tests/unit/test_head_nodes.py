@@ -62,10 +62,11 @@ class NodesMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for number in self.nodes.silent(self.now):
-            assert self.now - self.nodes.heard[number] > DEAD_AFTER_S
+            assert self.now >= self.nodes.heard[number] + DEAD_AFTER_S
             assert self.nodes.lost(number, "silent")
             assert not self.nodes.lost(number, "again")
         assert not self.nodes.silent(self.now)
+        assert self.nodes.silent_from() > self.now
 
     @precondition(lambda self: self.nodes.heard)
     @rule(data=st.data())
