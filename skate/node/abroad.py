@@ -4,6 +4,9 @@ A client of another node is first a client there; here it asks for workers, hold
 is a descriptor or a view of the arena: a lease comes with a key, with which it dials the worker, and an object with its place,
 from which its own node fetches the bytes.
 
+Two nodes that both hear the head may not hear each other. Who cannot be reached gets no work from here for a while, so that it
+goes to others.
+
 INV-1: a key in `_keys` belongs to a lease that lives, and has not been used.
 """
 
@@ -13,6 +16,7 @@ import os
 import select
 import socket
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 16
 CLIENT_BYTES = 8
+AVOID_S = 5.0
+"""How long a node that could not be reached is left alone, when others can do the work."""
 
 
 class Abroad:
@@ -43,6 +49,9 @@ class Abroad:
         """Heads whose connection has ended: what they hold is kept until the next has said what it holds."""
         self._directed: set[tuple[bytes, int]] = set()
         """Demands that say where they are to be met."""
+        self._avoided: dict[int, float] = {}
+        """Nodes that could not be reached, and until when they are left alone."""
+        node.parts.append(self)
 
     # ------------------------------------------------------------ connections that come in
 
@@ -153,18 +162,43 @@ class Abroad:
             node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request))
             return
         info = node.view.get(message.node)
-        if info is None or info.state == "dead":
-            self._dialed(client, message.request, None, b"", f"there is no node {message.node}")
-            return
-        assert node.gate is not None
         then = partial(self._dialed, client, message.request)
-        node.gate.dial(info.host, info.port, message.purpose, message.payload, then)
+        if info is None or info.state == "dead":
+            then(None, b"", f"there is no node {message.node}")
+            return
+
+        def done(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is None:
+                self._avoid(message.node)
+                error = f"node {message.node} cannot be reached from here: {error}"
+            elif self._avoided.pop(message.node, None) is not None:
+                self.node.decide_again()
+            then(sock, rest, error)
+
+        assert node.gate is not None
+        node.gate.dial(info.host, info.port, message.purpose, message.payload, done)
 
     def _dialed(self, client: Client, request: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
         fds = () if sock is None else (sock.fileno(),)
         self.node.send(client, m.Dialed(request, error, rest), fds)
         if sock is not None:
             sock.close()
+
+    def _avoid(self, number: int) -> None:
+        """A node cannot be reached: what was to be done there is to be done elsewhere, or later."""
+        self._avoided[number] = time.monotonic() + AVOID_S
+        self._forget_told(number)
+        self.node.decide_again()
+
+    def on_time(self, now: float) -> None:
+        """Try nodes again that could not be reached."""
+        for number in [number for number, until in self._avoided.items() if until <= now]:
+            del self._avoided[number]
+            self.node.decide_again()
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until `on_time` has something to do."""
+        return max(0.0, min(self._avoided.values()) - now) if self._avoided else None
 
     # ------------------------------------------------------------ where else there is room
 
@@ -203,7 +237,8 @@ class Abroad:
         ]
         shapes = [(demand.amounts, demand.count - demand.held) for demand in wanting]
         told: dict[tuple[bytes, int, int], int] = {}
-        for at, number, count in policy.elsewhere(node.view, node.node_no, shapes):
+        view = {no: info for no, info in node.view.items() if no not in self._avoided}
+        for at, number, count in policy.elsewhere(view, node.node_no, shapes):
             told[wanting[at].client, wanting[at].shape, number] = count
         for (client, shape, number), count in told.items():
             if self._told.get((client, shape, number), 0) < count:
@@ -233,5 +268,9 @@ class Abroad:
                     node.close_client(client)
             else:
                 node.send(client, m.NodeDied(number, reason, node.view[number].heir if number in node.view else 0))
+        self._avoided.pop(number, None)
+        self._forget_told(number)
+
+    def _forget_told(self, number: int) -> None:
         for key in [key for key in self._told if key[2] == number]:
             del self._told[key]

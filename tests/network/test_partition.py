@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import skate
+from skate.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 from skate.testing import eventually
 
 from .conftest import Journal, Network, dead, note, on
@@ -97,3 +98,36 @@ def mark(path: str, seconds: float) -> None:
 def _pass(seconds: float) -> None:
     """Let time pass: it is what the fault consists of."""
     time.sleep(seconds)
+
+
+def _outcome(ref: skate.ObjectRef[object]) -> object:
+    """What comes of it within 20 s: a value, or an error that says why."""
+    try:
+        return skate.get(ref, timeout=20)
+    except GetTimeoutError:
+        raise
+    except RayError as error:
+        return error
+
+
+def test_f11_two_nodes_that_hear_only_the_head(net: Network) -> None:
+    head, one, two = net.add(0), net.add(1, one=1), net.add(1, two=1)
+    net.attach(one)
+    counter = Counter.options(**on("two")).remote()
+    assert skate.get(counter.add.remote(), timeout=20) == 1
+    near = counter.large.remote()
+    skate.wait([near], timeout=20, fetch_local=False)
+    net.cut(one, two)
+    late = where.options(**on("two")).remote()
+    lost = [counter.add.remote(), near]
+    assert all(isinstance(_outcome(ref), RayError) for ref in lost)
+    began = time.monotonic()
+    error = _outcome(counter.add.remote())
+    assert isinstance(error, ActorUnavailableError) and "cannot be reached" in str(error), error
+    assert time.monotonic() - began < 12
+    assert skate.get(where.remote(), timeout=20) == one.session.node_id
+    assert alive() == 3, "nobody is dead: both hear the head"
+    net.heal(one, two)
+    assert skate.get(late, timeout=20) == two.session.node_id
+    assert eventually(lambda: isinstance(value := _outcome(counter.add.remote()), int) and value, 20) in (2, 3)
+    assert head.session.node_id not in {one.session.node_id, two.session.node_id}
