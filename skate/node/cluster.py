@@ -6,10 +6,11 @@ or follows from what the node says when it is back.
 
 A node that the head has fenced ends, with everything on it, as does one that hears neither the head nor a proof that there is
 none (a refused connection is one, silence is not): what the others believe dead must not go on. It does so before they may
-believe it: the head sends every beat back, and what it has confirmed is counted from when it was sent. Its machine then joins anew.
+believe it: the head sends every beat back, and what it has confirmed is counted from when it was sent. Its machine then joins
+anew.
 
-TCP waits longer and longer before it tries again, so a connection that was cut for two seconds may stand still for four. A node that
-hears nothing makes new ones: the first that the head answers takes the place of the old.
+TCP waits longer and longer before it tries again, so a connection that was cut for two seconds may stand still for four. A node
+that hears nothing makes new ones: the first that the head answers takes the place of the old.
 
 INV-1: `_channel` is None while there is no connection to the head, and `_retry_at` says when the next is tried.
 """

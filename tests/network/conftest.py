@@ -1,7 +1,7 @@
-"""Machines of one test: network namespaces behind a bridge, each with a node, a folder and a clock of suspicion of its own.
+"""Machines of one test: network namespaces behind a bridge, each with a node and a folder of its own.
 
-All traffic stays inside the namespaces; nothing of the machine that runs the tests is touched. This process is in none of them: it
-attaches to a node by its Unix socket, and is then a driver of that machine, because it is nodes that dial.
+All traffic stays inside the namespaces; nothing of the machine that runs the tests is touched. This process is in none of
+them: it attaches to a node by its Unix socket, and is then a driver of that machine, because it is nodes that dial.
 
 A cut is silent, as a firewall's or a dead switch's is: a neighbour that is given a hardware address that nobody has gets no
 packet, and no error comes back. That needs `ip` and nothing else of the kernel.
@@ -221,13 +221,16 @@ def namespaces() -> None:
 
 
 @pytest.fixture
-def net(namespaces: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+def net(
+    namespaces: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Network]:
     """An empty network."""
     skate.shutdown()
-    monkeypatch.setenv("SKATE_TOKEN_PATH", str(tmp_path / "token"))
+    folder = tmp_path_factory.mktemp("net")  # a short name: Unix sockets lie in it
+    monkeypatch.setenv("SKATE_TOKEN_PATH", str(folder / "token"))
     for name in ("SKATE_TOKEN", "RAY_AUTH_TOKEN", "SKATE_ADDRESS", "RAY_ADDRESS", "SKATE_TEMP_DIR"):
         monkeypatch.delenv(name, raising=False)
-    network = Network(tmp_path)
+    network = Network(folder)
     try:
         yield network
     finally:
