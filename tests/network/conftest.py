@@ -129,7 +129,7 @@ class Network:
         """Start a node on a machine."""
         head = self.machines[0]
         is_head = machine is head
-        wish = sessions.Wish(is_head, machine.host, PORT * is_head, *(("", 0) if is_head else (head.host, PORT)))
+        wish = sessions.Wish(is_head, machine.host, PORT, *(("", 0) if is_head else (head.host, PORT)))
         options = InitOptions(
             num_cpus=cpus, resources=resources, object_store_memory=STORE_BYTES, temp_dir=str(machine.folder)
         )
@@ -166,6 +166,17 @@ class Network:
         words = ["tc", "-n", machine.name, "qdisc", "replace", "dev", "eth0", "root", "tbf"]
         words += ["rate", f"{megabits}mbit", "burst", "64k", "latency", "50ms"]
         subprocess.run(words, check=True, capture_output=True, timeout=20)
+
+    def guard(self, machine: Machine, serves: bool = True) -> None:
+        """A firewall: what comes from others is dropped, but for what answers, by its ports, and what is for skate's port, if the
+        machine `serves`."""
+        ports = [("dport", "32768-60999"), ("dport", str(PORT))] if serves else [("sport", str(PORT))]
+        for at, (side, port) in enumerate(ports):
+            words = ["iif", "eth0", "ipproto", "tcp", side, port, "lookup", "local", "priority", str(10 + at)]
+            ip("rule", "add", *words, namespace=machine.name)
+        ip("rule", "add", "iif", "eth0", "ipproto", "tcp", "priority", "20", "blackhole", namespace=machine.name)
+        ip("rule", "add", "lookup", "local", "priority", "30", namespace=machine.name)
+        ip("rule", "delete", "lookup", "local", "priority", "0", namespace=machine.name)
 
     # ------------------------------------------------------------ end
 

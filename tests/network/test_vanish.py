@@ -75,7 +75,9 @@ def test_f20_a_machine_vanishes_in_mid_transfer_and_mid_call(net: Network) -> No
     with pytest.raises((ActorDiedError, ActorUnavailableError)):
         skate.get(call, timeout=10)
     eventually(lambda: skate.available_resources().get("CPU") == 1, RELEASED_S, "the lease has ended")
-    eventually(lambda: not [1 for machine in (head, two) if towards(machine, one)], RELEASED_S, "connections are closed")
+    eventually(
+        lambda: not [1 for machine in (head, two) if towards(machine, one)], RELEASED_S, "connections are closed"
+    )
     print(f"noticed after {noticed - began:.2f} s, released {time.monotonic() - noticed:.2f} s later")
     gone = [process for process in processes if process.pid != one.session.pid]
     eventually(lambda: not any(process.is_running() for process in gone), RELEASED_S, "what ran there has ended")
