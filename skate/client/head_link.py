@@ -90,6 +90,7 @@ class HeadLink(PeerLink):
             if not message.created:  # the name was another's: what this process wanted to create is not there
                 for ident in [i for i, request in self._created.items() if request.request == message.request]:
                     del self._created[ident]
+                    self._held.pop(ident, None)
         super().answer(message)
 
     def _changed(self, message: m.ActorChanged) -> None:
