@@ -39,11 +39,11 @@ PERIODIC = (c.Beat, c.Report, c.View)
 NEVER_TWICE = (m.Hold, m.Hello, c.Join)
 """What a connection never carries twice. A hold is a change; on a new connection its sum is told, to who forgot the old."""
 
-BEFORE, AFTER, TWICE = "cut before", "cut after", "twice"
+BEFORE, AFTER, SILENT, TWICE = "cut before", "cut after", "cut before, and the head does not see it", "twice"
 
 
 class Fault:
-    """What happens to one message, counted over all wires. `at` -1: every message comes twice."""
+    """What happens to the message number `at`, counted over all wires; `TWICE` happens to all of them."""
 
     def __init__(self, kind: str = "", at: int = 0) -> None:
         self.kind = kind
@@ -53,13 +53,13 @@ class Fault:
 
     def of(self, message: Any) -> str:
         """What is to happen to this one."""
-        if self.kind == TWICE and self.at < 0:
+        if self.kind == TWICE:
             self.done = True
             return TWICE if not isinstance(message, NEVER_TWICE) else ""
         if isinstance(message, PERIODIC):
             return ""
         self.seen.append(message)
-        if self.done or len(self.seen) <= self.at or (self.kind == TWICE and isinstance(message, NEVER_TWICE)):
+        if self.done or len(self.seen) <= self.at:
             return ""
         self.done = True
         return self.kind
@@ -98,17 +98,18 @@ class Wire:
                 self.types.add(type(message))
                 busy |= not isinstance(message, PERIODIC)
                 what = self.fault.of(message)
-                if what != BEFORE:
+                if what not in (BEFORE, SILENT):
                     sink.sendall(frame * (2 if what == TWICE else 1))
-                if what in (BEFORE, AFTER):
-                    self.cut()
+                if what in (BEFORE, AFTER, SILENT):
+                    self.cut(what == SILENT)
                     return True
         return busy
 
-    def cut(self) -> None:
-        """Both ends see that it has ended, after what was sent to them."""
+    def cut(self, silently: bool = False) -> None:
+        """Both ends see that it has ended, after what was sent to them; or only the low one."""
         self._low.close()
-        self._high.close()
+        if not silently:
+            self._high.close()
 
     @property
     def open(self) -> bool:
@@ -379,6 +380,12 @@ class World:
         """The client's process ends."""
         self.runtime.closed = True
         self.link.close()
+
+    def silence(self) -> None:
+        """Nothing was heard of any node for long."""
+        members = self.head.members
+        members.nodes.heard = dict.fromkeys(members.nodes.heard, 0.0)
+        members._beat_at = 0.0
 
     def kill_worker(self) -> None:
         """A worker of the node dies."""
