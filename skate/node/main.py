@@ -119,6 +119,9 @@ def _join(node: Node, membership: Membership, starter: socket.socket, head: Spaw
         if head is not None:  # perhaps it has not been told anything yet
             head.process.kill()
             head.process.wait()
+        if membership.again:
+            print(f"this machine could not join anew: {error}", file=sys.stderr, flush=True)
+            return False
         starter.sendall(msgspec.json.encode({"error": str(error)}) + b"\n")
         return False
     assert node.cluster is not None
