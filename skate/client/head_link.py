@@ -99,6 +99,9 @@ class HeadLink(PeerLink):
             self._killed.pop(message.id, None)
         self.runtime.actors.life.changed(message)
 
+    def _cut(self, reason: str) -> None:
+        self.fail(reason)
+
     def fail(self, reason: str) -> None:
         """The connection has ended: the own node makes the next when there is a head. Needs the lock."""
         runtime = self.runtime

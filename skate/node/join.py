@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REJOIN_EVERY_S = 0.25
 
+
 def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -> None:
     """Make a node a member of its cluster. Afterwards `node.cluster.info` has its number and port.
 
