@@ -1,7 +1,7 @@
 """The link to another node: a TCP connection, which the own node makes and hands over.
 
-What is sent before the connection is there waits in the link. When the connection ends, the node may live: as long as something is
-held there or awaited, it is dialled again, and told of that; what it does not hear of for a while, it lets go.
+What is sent before the connection is there waits in the link. When the connection ends, the node may live: as long as something
+is held there or awaited, it is dialled again, and told of that; what it does not hear of for a while, it lets go.
 """
 
 from __future__ import annotations
