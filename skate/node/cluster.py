@@ -40,6 +40,7 @@ RETRY_S = 0.1
 QUIET_S = 0.75
 """When the head has confirmed nothing for so long, other connections to it are tried, one every `PROBE_S`."""
 PROBE_S = 0.2
+FIRST_S = 1.0
 STUCK_S = 2.0
 """A head that confirms nothing for so long is killed by its machine's node, and started again, before the others give it up."""
 ANSWER_S = 2.0
@@ -131,8 +132,7 @@ class Cluster:
     def _on_message(self, message: Any) -> None:
         if isinstance(message, c.Joined):
             self.info.no = message.no
-            self._confirmed(self._asked_at)
-            self._asked_at = 0.0
+            self._let_in()
             self.node.abroad.head_is_back()
         elif isinstance(message, c.View):
             self._changed(message.nodes)
@@ -144,6 +144,15 @@ class Cluster:
             self._confirmed(message.at)
         else:
             self.node.actors.from_head(message)
+
+    def _let_in(self) -> None:
+        """The head has heard that this node is there. It may have taken its time, as when it starts: the first beat is on its
+        way, and has `FIRST_S` to be confirmed. Where nothing runs yet, or the head is no machine away, there is nothing to fear."""
+        now, asked_at = time.monotonic(), self._asked_at
+        safe = self.host is not None or not self._confirmed_at
+        self._asked_at = 0.0
+        self._confirmed(asked_at)
+        self._confirmed_at = now if safe else max(asked_at, now - FENCE_AFTER_S + FIRST_S)
 
     def _confirmed(self, at: float) -> None:
         """The head has heard all that was sent until then."""

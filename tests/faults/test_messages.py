@@ -9,9 +9,11 @@ Every type of message is in a story, or is one of those that need none, with the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -178,6 +180,20 @@ def test_f12_a_message_that_is_lost_or_comes_twice(story: Script, tmp_path: Path
 def difference(expected: object, found: object) -> dict[str, object]:
     assert isinstance(expected, dict) and isinstance(found, dict)
     return {key: (expected[key], found[key]) for key in expected if expected[key] != found[key]}
+
+
+@pytest.mark.parametrize("hosts", [False, True])
+def test_a_head_that_takes_its_time_to_let_a_node_in(tmp_path: Path, hosts: bool) -> None:
+    world = World(tmp_path, Fault())
+    try:
+        cluster = world.cluster
+        cluster.host = MagicMock() if hosts else None
+        cluster._asked_at = cluster._confirmed_at = time.monotonic() - 5
+        cluster._on_message(c.Joined(cluster.info.no))
+        world.settle()
+        assert world.node.running and (cluster.host is None or not cluster.host.kill.called)
+    finally:
+        world.close()
 
 
 def test_f12_every_type_of_message_is_in_a_story(tmp_path: Path) -> None:
