@@ -147,7 +147,8 @@ class Cluster:
 
     def _let_in(self) -> None:
         """The head has heard that this node is there. It may have taken its time, as when it starts: the first beat is on its
-        way, and has `FIRST_S` to be confirmed. Where nothing runs yet, or the head is no machine away, there is nothing to fear."""
+        way, and has `FIRST_S` to be confirmed. Where nothing runs yet, or the head is on this machine, there is nothing to fear.
+        """
         now, asked_at = time.monotonic(), self._asked_at
         safe = self.host is not None or not self._confirmed_at
         self._asked_at = 0.0
