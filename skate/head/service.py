@@ -27,6 +27,7 @@ from .store import Store
 SPREAD_S = 0.05
 """How often changes are told to the nodes."""
 BEAT_S = 0.25
+KNOCK_S = 0.1
 FAILURES_MAX = 100
 """So many failures are remembered."""
 
@@ -76,6 +77,8 @@ class Head:
         self._on_actor = on_actor
         self._on_joined = on_joined
         self._knock = knock
+        self._missing: dict[int, tuple[float, str]] = {}
+        """Nodes whose connection has ended: when they are asked for again, and how it ended."""
         self._tell_at = 0.0
         self._beat_at = 0.0
         self.failures: deque[tuple[float, str]] = deque(maxlen=FAILURES_MAX)
@@ -119,20 +122,22 @@ class Head:
             mine = self.links.get(link.no) is link and link.no in self.nodes.heard
             self._close(link)
             if mine:
-                self._ended(link.no, f"its connection to the head has ended ({error})")
+                self._ask_for(link.no, f"its connection to the head has ended ({error})")
         except Exception:  # one node's nonsense must not end the head for all
             traceback.print_exc()
             self.lost(link.no, "it sent what the head does not understand")
             self._close(link)
         return True
 
-    def _ended(self, no: int, reason: str) -> None:
-        """A node's connection has ended. Its process has, too, or something between here and there has cut it."""
+    def _ask_for(self, no: int, reason: str) -> None:
+        """A node's connection has ended. Its process has, too, or something between here and there has cut it. A process that is
+        just ending may still seem to listen: so it is asked for again."""
 
         def gone() -> None:
             if no not in self.links:
                 self.lost(no, reason)
 
+        self._missing[no] = self.now + KNOCK_S, reason
         self._knock(self.nodes.by_no[no], gone)
 
     def _close(self, link: Link) -> None:
@@ -199,6 +204,7 @@ class Head:
         link.no = info.no
         before = self.links.get(link.no)
         self.links[link.no] = link
+        self._missing.pop(link.no, None)
         if before is not None:
             self._close(before)
         self._keep(link.no)
@@ -224,6 +230,7 @@ class Head:
             print(f"node {no} {'has ended' if drained else 'is lost'}: {reason}", file=sys.stderr, flush=True)
             if not drained:
                 self.note(f"node {no} ({self.nodes.by_no[no].name}) was lost: {reason}")
+            self._missing.pop(no, None)
             self._keep(no)
             link = self.links.get(no)
             if link is not None:
@@ -248,6 +255,9 @@ class Head:
             self._beat_at = now + BEAT_S
             for no in self.nodes.silent(now):
                 self.lost(no, "nothing was heard of it for 3 s")
+        for no, (at, reason) in list(self._missing.items()):
+            if now >= at:
+                self._ask_for(no, reason)
         if now >= self._tell_at:
             self._tell_at = now + SPREAD_S
             self.tell_changes()
@@ -257,7 +267,7 @@ class Head:
         due = self._beat_at - now
         if self.nodes.has_changes:
             due = min(due, self._tell_at - now)
-        return max(0.0, due)
+        return max(0.0, min([due, *(at - now for at, _ in self._missing.values())]))
 
     def close(self, reason: str) -> None:
         """Close all connections; with a reason, the cluster ends, and all nodes with it."""
