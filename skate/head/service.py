@@ -224,8 +224,8 @@ class Head:
         print(f"node {no} is drained: {order.reason}", file=sys.stderr, flush=True)
         self.tell_changes()
 
-    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0) -> None:
-        """A node is dead, or (drained) has ended in order."""
+    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0, again: bool = False) -> None:
+        """A node is dead, or (drained) has ended in order. `again`: its machine may join anew."""
         if no and self.nodes.lost(no, reason, drained, heir):
             print(f"node {no} {'has ended' if drained else 'is lost'}: {reason}", file=sys.stderr, flush=True)
             if not drained:
@@ -234,7 +234,7 @@ class Head:
             self._keep(no)
             link = self.links.get(no)
             if link is not None:
-                self._send(link, c.Fenced(reason, again=True))
+                self._send(link, c.Fenced(reason, again))
             self.tell_changes()
             self._on_died(no, reason)
 
@@ -254,7 +254,7 @@ class Head:
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
             for no in self.nodes.silent(now):
-                self.lost(no, "nothing was heard of it for 3 s")
+                self.lost(no, "nothing was heard of it for 3 s", again=True)
         for no, (at, reason) in list(self._missing.items()):
             if now >= at:
                 self._ask_for(no, reason)

@@ -34,7 +34,7 @@ from skate.wire.channel import Channel, ChannelClosed, pair
 ROOM = 1 << 20
 CALM_STEPS = 4
 SETTLE_S = 10.0
-PERIODIC = (c.Beat, c.Report, c.View)
+PERIODIC = (c.Beat, c.Report, c.View, c.Load)
 """What is said again and again, at times that depend on the clock: it is not counted."""
 NEVER_TWICE = (m.Hold, m.Hello, c.Join)
 """What a connection never carries twice. A hold is a change; on a new connection its sum is told, to who forgot the old."""
@@ -232,7 +232,7 @@ class World:
         head = HeadProcess(self._channel(), settings, InMemory())
         head.node.gate = SimpleNamespace(dial=self._knock)  # type: ignore[assignment]
         head.node.objects.recover_until = 0.0
-        head.node._timeout = lambda: 0.0  # type: ignore[method-assign]
+        head.node.next_due = lambda: 0.0  # type: ignore[method-assign]
         return head
 
     def _knock(self, host: str, port: int, purpose: str, payload: bytes, then: Callable[..., None]) -> None:
@@ -244,7 +244,7 @@ class World:
         self._fds.append(arena_fd)
         mine, theirs = pair()
         node = Node({"CPU": 4.0}, arena_fd, ROOM + HEADER_BYTES, folder, Channel(mine))
-        node._timeout = lambda: 0.0  # type: ignore[method-assign]
+        node.next_due = lambda: 0.0  # type: ignore[method-assign]
         total = to_units({"CPU": 4.0})
         info = c.NodeInfo(0, node.node_id, "", "", "127.0.0.1", 1, total, dict(total), node.labels)
         cluster = node.cluster = Cluster(node, info, ("127.0.0.1", 1), 60.0)
