@@ -40,6 +40,8 @@ class Held:
         self.id = ident
         self.announced = False
         """The object's home was told that others may hold it soon, whose word may come after ours."""
+        if runtime.node_no:
+            runtime.links.note_hold(ident, 1)
 
     def __del__(self) -> None:
         runtime = self._runtime

@@ -177,6 +177,8 @@ class ClientRuntime:
             ident = dropped.popleft()
             if ident in self.actors.by_id and ident not in self.objects.known and self._forget_actor(ident):
                 continue
+            if self.node_no:
+                self.links.note_hold(ident, -1)
             self.tell(m.Hold(ident, -1))
         if self.memory.ended:
             for ident in self.memory.settle():

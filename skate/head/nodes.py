@@ -17,9 +17,12 @@ from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, DrainOrder, Load, NodeIn
 
 DEAD_AFTER_S = 3.0
 """A node from which nothing was heard for so long is dead."""
+FENCE_AFTER_S = 2.6
+"""A node of which the head has confirmed nothing for so long ends all that runs on it. The rest of `DEAD_AFTER_S` is its time for
+that, and for clocks that do not run alike: what ran there has ended before it runs elsewhere."""
 REJOIN_S = 10.0
 """How long a head that was started again waits for the nodes that it had. Each of them has ended by then, or seen that
-there was no head at all: one that hears nothing, not even a refusal, ends itself after `DEAD_AFTER_S`."""
+there was no head at all: one that hears nothing, not even a refusal, ends itself after `FENCE_AFTER_S`."""
 DEAD_NODES_MAX = 1000
 """How many dead nodes are remembered, for whoever asks."""
 

@@ -4,6 +4,9 @@ A client of another node is first a client there; here it asks for workers, hold
 is a descriptor or a view of the arena: a lease comes with a key, with which it dials the worker, and an object with its place,
 from which its own node fetches the bytes.
 
+Two nodes that both hear the head may not hear each other. Who cannot be reached gets no work from here for a while, so that it
+goes to others.
+
 INV-1: a key in `_keys` belongs to a lease that lives, and has not been used.
 """
 
@@ -22,7 +25,7 @@ from msgspec.structs import replace
 from ..head import policy
 from ..version import __version__
 from ..wire import messages as m
-from ..wire.cluster import ALIVE, AWAY, DRAINING, HEAD, NodeInfo
+from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, HEAD, NodeInfo
 from ..wire.stream import StreamChannel
 from .client import Client
 
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 16
 CLIENT_BYTES = 8
-AVOID_S = 1.0
-"""A node that could not be reached is tried again after this time."""
+AVOID_S = 5.0
+"""How long a node that could not be reached is left alone, when others can do the work."""
 
 
 class Abroad:
@@ -165,17 +168,21 @@ class Abroad:
             node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request))
             return
         info = node.view.get(message.node)
-        if info is None or info.state == "dead":
-            self._dialed(client, message.request, None, b"", f"there is no node {message.node}")
+        then = partial(self._dialed, client, message.request)
+        if info is None or info.state == DEAD:
+            then(None, b"", f"there is no node {message.node}")
             return
-        assert node.gate is not None
 
-        def then(sock: socket.socket | None, rest: bytes, error: str) -> None:
+        def done(sock: socket.socket | None, rest: bytes, error: str) -> None:
             if sock is None:
                 self._avoid[message.node] = time.monotonic() + AVOID_S
-            self._dialed(client, message.request, sock, rest, error)
+                error = f"node {message.node} cannot be reached from here: {error}"
+            elif message.node in self._avoid:
+                self._avoid[message.node] = 0.0  # it can be used at once
+            then(sock, rest, error)
 
-        node.gate.dial(info.host, info.port, message.purpose, message.payload, then)
+        assert node.gate is not None
+        node.gate.dial(info.host, info.port, message.purpose, message.payload, done)
 
     def _dialed(self, client: Client, request: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
         fds = () if sock is None else (sock.fileno(),)
@@ -315,3 +322,4 @@ class Abroad:
                     node.close_client(client)
             else:
                 node.send(client, m.NodeDied(number, reason, node.view[number].heir if number in node.view else 0))
+        self._avoid.pop(number, None)

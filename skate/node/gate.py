@@ -40,13 +40,19 @@ Service = Callable[[str, bytes, socket.socket, bytes, str], None]
 Then = Callable[[socket.socket | None, bytes, str], None]
 
 
+_NOBODY = os.strerror(errno.ECONNREFUSED)
 _CLOSED = "the other end has closed the connection"
-_ANSWERS = tuple(os.strerror(number) for number in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE))
+_ANSWERS = (_NOBODY, *(os.strerror(number) for number in (errno.ECONNRESET, errno.EPIPE)))
 
 
 def was_answered(error: str) -> bool:
     """Whether a connection failed because the other machine said so. Silence is no answer."""
     return error.endswith((_CLOSED, *_ANSWERS))
+
+
+def is_nobody(error: str) -> bool:
+    """Whether a connection failed because nobody listens there."""
+    return error.endswith(_NOBODY)
 
 
 class Pending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from ..version import __version__
@@ -19,6 +20,8 @@ from .transfer import Transfers
 
 if TYPE_CHECKING:
     from .service import Node
+
+REJOIN_EVERY_S = 0.25
 
 
 def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -> None:
@@ -53,6 +56,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     cluster = node.cluster = Cluster(node, info, head, membership.patience_s)
     gate.services["client"] = node.abroad.on_client
     gate.services["data"] = node.abroad.on_data
+    gate.services["alive"] = lambda purpose, payload, sock, rest, address: sock.close()
     node.standalone = membership.daemon
     gate.services["moved"] = cluster.on_moved
     gate.services["heir"] = node.heirs.on_connected
@@ -69,14 +73,26 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
             host.close()
             raise
     else:
-        to = membership
-        cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head"))
+        _join(cluster, membership)
     node.node_no = info.no
     node.directory.number = info.no.to_bytes(4, "big")
     node.transfers = Transfers(node, gate)
     node.parts.append(cluster)
     gate.on_local = node.add_client
     gate.listen_unix(str(node.session_dir / "node.sock"))
+
+
+def _join(cluster: Cluster, membership: Membership) -> None:
+    to = membership
+    until = time.monotonic() + (to.patience_s if to.again else 0.0)
+    while True:
+        try:
+            cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head"))
+            return
+        except ConnectionError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(REJOIN_EVERY_S)
 
 
 def _listen(gate: Gate, membership: Membership) -> int:

@@ -24,3 +24,5 @@ class Membership(Struct):
     """When the cluster ends in order, the head's state is removed."""
     patience_s: float = 60.0
     """How long a node goes on without a head."""
+    again: bool = False
+    """It was fenced, and joins anew: the head may be away still."""

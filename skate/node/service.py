@@ -128,6 +128,8 @@ class Node:
         self.running = True
         self.failed = False
         """A driver was given up: the log says why."""
+        self.again = False
+        """It ends because the cluster has given it up: its machine joins anew."""
         self.epoll.register(zygote.fd, select.EPOLLIN)
 
     @property
@@ -481,10 +483,11 @@ class Node:
             self.send(worker, m.Serve(caller, None, lease.gpus, lease.depth), (fd,))
         os.close(fd)
 
-    def stop(self, reason: str) -> None:
-        """End this node, with all that is on it."""
+    def stop(self, reason: str, again: bool = False) -> None:
+        """End this node, with all that is on it; `again`: for a new one in its place."""
         print(f"this node ends: {reason}", file=sys.stderr, flush=True)
         self.running = False
+        self.again = again and self.standalone
         for client in [client for client in self.clients.values() if not client.worker and not client.far]:
             self.send(client, m.Refused(reason))
 

@@ -120,8 +120,10 @@ def test_a_frozen_node_is_fenced(nodes: Nodes) -> None:
         eventually(lambda: [node["Alive"] for node in skate.nodes()].count(False) == 1, 6, "it is declared dead")
     finally:
         os.kill(frozen.pid, signal.SIGCONT)
-    _, alive = psutil.wait_procs([psutil.Process(frozen.pid), *children], timeout=5)
-    assert not alive, "a node that was declared dead ends itself"
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive, "what ran on a node that was declared dead ends"
+    eventually(lambda: [node["Alive"] for node in skate.nodes()].count(True) == 2, 10, "its machine joins anew")
+    assert skate.get(where.options(**on("there")).remote(), timeout=20) != frozen.node_id
 
 
 def test_a_driver_that_is_killed_leaves_nothing(nodes: Nodes) -> None:

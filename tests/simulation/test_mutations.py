@@ -9,6 +9,7 @@ import pytest
 
 from skate.client.submitter import Submitter
 from skate.head.rows import Rows
+from skate.node import cluster as members
 from skate.node.actors import ActorShell
 from skate.node.cluster import Cluster
 from skate.node.directory import Directory
@@ -26,6 +27,7 @@ def nothing(*_: Any) -> None:
 
 def a_fenced_node_goes_on(patch: Any) -> None:
     inner = Cluster._on_message
+    patch(members, "FENCE_AFTER_S", 1e9)
     patch(Cluster, "_on_message", lambda self, message: isinstance(message, c.Fenced) or inner(self, message))
 
 

@@ -216,7 +216,7 @@ def test_what_a_node_has_said_while_the_head_was_stopped_counts_as_said_now(monk
     monkeypatch.setattr(time, "monotonic", lambda: now)
     loop = Loop()
     died: list[int] = []
-    head = Head(loop, MemoryStore(), lambda no, _: died.append(no), lambda _: None, lambda *_: None, lambda *_: None)
+    head = Head(loop, MemoryStore(), lambda no, _: died.append(no), lambda _: None, *[lambda *_: None] * 3)
     mine, theirs = socket.socketpair()
     theirs.setblocking(False)
     node = StreamChannel(mine)
@@ -225,7 +225,7 @@ def test_what_a_node_has_said_while_the_head_was_stopped_counts_as_said_now(monk
     (read,) = loop.handlers.values()
     read(select.EPOLLIN)
     head.on_time(now)
-    node.send(c.encode(c.Beat()))
+    node.send(c.encode(c.Beat(1.0)))
     now += 2 * DEAD_AFTER_S  # the process did not run
     read(select.EPOLLIN)
     head.on_time(now)
