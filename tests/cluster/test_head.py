@@ -139,6 +139,14 @@ def test_a_head_that_is_frozen_is_replaced(nodes: Nodes) -> None:
     assert skate.get(actor.add.remote(), timeout=1) == (3, pid)
 
 
+def test_a_node_joins_though_the_head_dies_before_it_answers(nodes: Nodes) -> None:
+    head = nodes.add(1)
+    head_process(head).suspend()  # its machine's node sees that, and starts another
+    nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    assert skate.get(later.options(**on("there")).remote(7), timeout=20) == 7
+
+
 def _start(wish: sessions.Wish, cpus: int = 1, **resources: float) -> sessions.Session:
     options = InitOptions(num_cpus=cpus, resources=resources, object_store_memory=STORE_BYTES)
     return sessions.start_node(options, wish)
