@@ -30,7 +30,7 @@ from ..wire import cluster as c
 from ..wire.channel import ChannelClosed, wait_writable
 from ..wire.stream import StreamChannel
 from .gate import Then, was_answered
-from .head_host import HeadHost
+from .head_host import STARTING_S, HeadHost
 from .status import load_of
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ class Cluster:
     def _on_message(self, message: Any) -> None:
         if isinstance(message, c.Joined):
             self.info.no = message.no
+            if self.host is not None:
+                self.host.answered = True
             self._let_in()
             self.node.abroad.head_is_back()
         elif isinstance(message, c.View):
@@ -340,15 +342,19 @@ class Cluster:
     def _while_gone(self, now: float) -> None:
         if now - self._gone_at > self.patience_s:
             self.node.stop(f"the head has been gone for {self.patience_s:g} s")
-        elif now - self._proof_at > FENCE_AFTER_S:
+        elif self.host is None and now - self._proof_at > FENCE_AFTER_S:
             self.node.stop(f"neither the head nor its machine has answered for {FENCE_AFTER_S:g} s", again=True)
-        elif self._asked_at and now - self._asked_at > ANSWER_S:
+        elif self._asked_at and now - self._asked_at > self._answer_s():
             if self.host is not None:
-                self.host.kill(f"it has not answered for {ANSWER_S:g} s")
+                self.host.kill(f"it has not answered for {self._answer_s():g} s")
             self._head_lost()
         elif self._channel is None and not self._dialing and now >= self._retry_at:
             self._dialing = True
             self._dial("node", b"", self._back)
+
+    def _answer_s(self) -> float:
+        """A head that starts is not killed for that: the next would be no faster."""
+        return STARTING_S if self.host is not None and not self.host.answered else ANSWER_S
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

@@ -211,6 +211,8 @@ class Directory:
             effects.fetched.append((client, ident, entry.value))
         else:
             entry.waiting.append(client)
+            if not entry.known:
+                self.condemned.add(ident)  # if nobody knows it when all was read, there is none
 
     def lost(self, client: bytes, ident: bytes, block: bytes, lost: Value, effects: Effects) -> None:
         """A client could not get the bytes of an object. Unless there is another value by now, whoever has submitted its task

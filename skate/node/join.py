@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..version import __version__
 from ..wire import cluster as c, heads
+from ..wire.channel import ChannelClosed
 from ..wire.dial import dial
 from .cluster import Cluster
 from .gate import Gate
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .service import Node
 
 REJOIN_EVERY_S = 0.25
+NEXT_HEAD_S = 5.0
+"""How long a new node looks for the head that comes after one that has died before it had answered."""
 
 
 def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -> None:
@@ -84,13 +87,15 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
 
 def _join(cluster: Cluster, membership: Membership) -> None:
     to = membership
-    until = time.monotonic() + (to.patience_s if to.again else 0.0)
+    began = time.monotonic()
+    patience_s = to.patience_s if to.again else 0.0
     while True:
         try:
             cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head"))
             return
-        except ConnectionError:
-            if time.monotonic() >= until:
+        except ConnectionError as error:
+            died = isinstance(error, ChannelClosed)  # the head has, and is started again
+            if time.monotonic() >= began + (max(patience_s, NEXT_HEAD_S) if died else patience_s):
                 raise
             time.sleep(REJOIN_EVERY_S)
 

@@ -126,6 +126,42 @@ def test_a_frozen_node_is_fenced(nodes: Nodes) -> None:
     assert skate.get(where.options(**on("there")).remote(), timeout=20) != frozen.node_id
 
 
+def test_what_is_pulled_from_a_frozen_node_fails_once(nodes: Nodes) -> None:
+    """Its memory is given back when the node is declared dead, and not once more when the connection ends, too."""
+    import numpy as np
+
+    home = nodes.add(1)
+    frozen = nodes.add(1, there=1)
+    nodes.add(1, third=1)
+    skate.init(address=nodes.address)
+
+    @skate.remote(max_retries=0)
+    def large(number: int) -> Any:
+        return np.full(10_000_000, number, np.uint8)
+
+    lost = large.options(**on("there")).remote(1)
+    others = [large.options(**on("third")).remote(number) for number in (2, 3)]
+    skate.wait([lost, *others], num_returns=3, timeout=20)
+
+    def connected() -> bool:
+        connections = psutil.Process(home.pid).net_connections("tcp")
+        return any(each.raddr and each.raddr.port == frozen.port for each in connections)
+
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ObjectLostError):
+            skate.get(lost, timeout=20)
+        two = skate.get(others[0], timeout=20)  # has the memory that was meant for the first
+        assert connected()
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    eventually(lambda: not connected(), 10, "the connection has ended")
+    three = skate.get(others[1], timeout=20)
+    assert (two == 2).all() and (three == 3).all()
+    del two, three, others
+    assert skate.get(where.remote(), timeout=20) == home.node_id, "the node goes on"
+
+
 def test_a_driver_that_is_killed_leaves_nothing(nodes: Nodes) -> None:
     nodes.add(1)
     nodes.add(1, there=1)
