@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledError
 from ..wire import messages as m
+from ..wire.tls import CLOSED, SAID
 from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
 from .errors import unpack_error
 from .pipe import FarPipe
@@ -86,15 +87,25 @@ class ActorLife:
         self._interrupted(actor)
         self.actors.connect(actor)
 
-    def unreached(self, actor: ActorClient, restarts: int) -> None:
-        """No connection could be made. If its node is gone, or it is, the head will say; if not, it is tried again. Needs the
-        lock."""
+    def unreached(self, actor: ActorClient, restarts: int, error: str) -> None:
+        """No connection could be made. If its node is gone, or it is, the head will say; if not, it is tried again. If it lives
+        and there cannot be TLS with it, the calls that wait fail. Needs the lock."""
+
+        def waits() -> bool:
+            same = actor.restarts == restarts and self.actors.by_id.get(actor.id) is actor
+            return same and actor.channel is None and actor.state == ACTOR_ALIVE
 
         def again() -> None:
-            same = actor.restarts == restarts and self.actors.by_id.get(actor.id) is actor
-            if same and actor.channel is None and actor.state == ACTOR_ALIVE:
+            if waits():
                 self.actors.connect(actor)
 
+        if error.startswith(SAID) and not error.endswith(CLOSED) and waits():
+            ident = actor.id.hex()
+            tasks = [*actor.queue]
+            actor.queue.clear()
+            reason = f"There is no connection to actor {actor.class_name} ({ident}), and the call has not run: {error}"
+            for task in tasks:
+                self.runtime.tasks.fail(task, ActorUnavailableError(reason, ident))
         self.runtime.tasks.retries.later(REACH_AGAIN_S, again)
 
     def _interrupted(self, actor: ActorClient) -> None:

@@ -107,7 +107,7 @@ class Actors:
 
         def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
             if sock is None:
-                self.life.unreached(actor, restarts)
+                self.life.unreached(actor, restarts, error)
                 return
             if actor.channel is not None or actor.state != ACTOR_ALIVE or actor.restarts != restarts:
                 sock.close()

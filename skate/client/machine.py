@@ -22,7 +22,14 @@ STORE_SHARE = 0.3
 """The share of the machine's memory that objects may take, by default."""
 STORE_BYTES_MIN = 75 << 20
 START_TIMEOUT_S = 60.0
+SECRETS = ("SKATE_TOKEN", "RAY_AUTH_TOKEN", "SKATE_STORAGE", "RAY_REDIS_ADDRESS")
+"""What the environment may hold that no worker is to see."""
 BOOT = "import sys; sys.path[:] = sys.argv[3].split('\\n'); from skate.node.main import main; main()"
+
+
+def without_secrets() -> dict[str, str]:
+    """The environment of a node: what it has to keep secret it is told by other means, and its workers run the users' code."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}
 
 
 def open_log(session_dir: str) -> BinaryIO:

@@ -162,7 +162,7 @@ class Abroad:
         """A client of this node wants a connection to another."""
         node = self.node
         if message.node == HEAD and node.cluster is not None:
-            node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request))
+            node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request), True)
             return
         info = node.view.get(message.node)
         if info is None or info.state == "dead":
@@ -175,7 +175,7 @@ class Abroad:
                 self._avoid[message.node] = time.monotonic() + AVOID_S
             self._dialed(client, message.request, sock, rest, error)
 
-        node.gate.dial(info.host, info.port, message.purpose, message.payload, then)
+        node.gate.dial(info.host, info.port, message.purpose, message.payload, then, hand_over=True)
 
     def _dialed(self, client: Client, request: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
         fds = () if sock is None else (sock.fileno(),)

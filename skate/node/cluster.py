@@ -66,7 +66,7 @@ class Cluster:
         """When the head was asked to let this node in again; 0: it has, or was not asked."""
         self._dialing = False
         self._departed = False
-        self._wanted: list[tuple[str, bytes, Then]] = []
+        self._wanted: list[tuple[str, bytes, Then, bool]] = []
         """Connections to the head that are wanted while there is none."""
 
     # ------------------------------------------------------------ joining
@@ -154,33 +154,36 @@ class Cluster:
         self.head = (host, int(port))
         self._retry_at = self._proof_at = time.monotonic()
 
-    def reach_head(self, purpose: str, payload: bytes, then: Then) -> None:
-        """A connection to the head, now or when there is one again; `then(socket, bytes read already, "")`."""
-        self._wanted.append((purpose, payload, then))
+    def reach_head(self, purpose: str, payload: bytes, then: Then, hand_over: bool = False) -> None:
+        """A connection to the head, now or when there is one again; `then(socket, bytes read already, "")`.
+
+        With `hand_over` as of `Gate.dial`.
+        """
+        self._wanted.append((purpose, payload, then, hand_over))
         if self.connected:
             self._reach()
 
     def _reach(self) -> None:
         wanted, self._wanted = self._wanted, []
-        for purpose, payload, then in wanted:
-            self._dial(purpose, payload, self._or_later(purpose, payload, then))
+        for purpose, payload, then, hand_over in wanted:
+            self._dial(purpose, payload, self._or_later(purpose, payload, then, hand_over), hand_over)
 
-    def _or_later(self, purpose: str, payload: bytes, then: Then) -> Then:
+    def _or_later(self, purpose: str, payload: bytes, then: Then, hand_over: bool) -> Then:
         def done(sock: socket.socket | None, rest: bytes, error: str) -> None:
             if sock is None:
-                self._wanted.append((purpose, payload, then))
+                self._wanted.append((purpose, payload, then, hand_over))
                 self._retry_at = time.monotonic() + RETRY_S
             else:
                 then(sock, rest, error)
 
         return done
 
-    def _dial(self, purpose: str, payload: bytes, then: Then) -> None:
+    def _dial(self, purpose: str, payload: bytes, then: Then, hand_over: bool = False) -> None:
         if self.host is not None:
             then(self.host.connect(purpose, payload), b"", "")
             return
         assert self.node.gate is not None
-        self.node.gate.dial(*self.head, purpose, payload, then)
+        self.node.gate.dial(*self.head, purpose, payload, then, hand_over)
 
     def _back(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
         """The head's machine has answered, or not."""
