@@ -6,6 +6,7 @@ command line, in a log, or in an error.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -78,8 +79,9 @@ def read(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise AuthenticationError(f"the token file {path} cannot be read: {error.strerror}") from None
-    with os.fdopen(fd) as file:
+        reason = "it is a symbolic link, name the file itself" if error.errno == errno.ELOOP else error.strerror
+        raise AuthenticationError(f"the token file {path} cannot be read: {reason}") from None
+    try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             raise AuthenticationError(f"the token file {path} is not a file")
@@ -87,7 +89,9 @@ def read(path: Path) -> str | None:
             raise AuthenticationError(f"the token file {path} belongs to another user: chown {os.getuid()} {path}")
         if stat.S_IMODE(about.st_mode) & 0o077:
             raise AuthenticationError(f"the token file {path} can be read or written by others: chmod 600 {path}")
-        token = file.read(4096).strip()
+        token = os.read(fd, 4096).decode("ascii", "replace").strip()
+    finally:
+        os.close(fd)
     if not token:
         raise AuthenticationError(f"the token file {path} is empty: remove it, and start the head again")
     return token
