@@ -185,8 +185,8 @@ class Cluster:
         assert self.node.gate is not None
         self.node.gate.dial(*self.head, purpose, payload, then, hand_over)
 
-    def _back(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
-        """The head's machine has answered, or not."""
+    def _answered(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        """The head's machine has answered, or not. The head itself may take longer."""
         self._dialing = False
         now = time.monotonic()
         self._retry_at = now + RETRY_S
@@ -194,10 +194,22 @@ class Cluster:
             if was_answered(error):
                 self._proof_at = now
             return
+        self._proof_at = self._asked_at = now
+        assert self.node.gate is not None
+        self.node.gate.secure(sock, rest, f"{self.head[0]}:{self.head[1]}", self._back, dialled=True)
+
+    def _back(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        """The head has answered, or not."""
+        now = time.monotonic()
+        if sock is None:
+            if self._channel is None:
+                self._head_lost()
+                self._retry_at = now + RETRY_S
+            return
         if self._channel is not None or not self.node.running:
             sock.close()
             return
-        self._proof_at = self._asked_at = now
+        self._asked_at = now
         sock.setblocking(False)
         channel = self._channel = StreamChannel(sock, rest)
         self.node.watch(channel.fd, self._on_event)
@@ -303,9 +315,9 @@ class Cluster:
             if self.host is not None:
                 self.host.kill(f"it has not answered for {ANSWER_S:g} s")
             self._head_lost()
-        elif self._channel is None and not self._dialing and now >= self._retry_at:
+        elif self._channel is None and not self._dialing and not self._asked_at and now >= self._retry_at:
             self._dialing = True
-            self._dial("node", b"", self._back)
+            self._dial("node", b"", self._answered, hand_over=True)
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

@@ -65,7 +65,8 @@ class Pending:
         """For one that was dialled, or came from elsewhere: who waits for it."""
         self.address = address
         self.out = b""
-        self.connected = not isinstance(side, Client)
+        self.dialled = isinstance(side, Client)
+        self.connected = not self.dialled
         self.hand_over = False
         """It is for another process."""
         self.secure: TlsSocket | None = None
@@ -244,7 +245,7 @@ class Gate:
         if side.done and not pending.out:
             pending.hand_over = pending.hand_over or (pending.then is None and side.purpose in self.handed_over)
             if not pending.hand_over and t.begins(pending.sock, self.tls):
-                self._begin_tls(pending, side.rest, isinstance(side, Server))
+                self._begin_tls(pending, side.rest)
             else:
                 self._finish(pending, side.rest)
             return
@@ -258,22 +259,23 @@ class Gate:
         except OSError:
             return  # it does not hear why
 
-    def secure(self, sock: socket.socket, rest: bytes, address: str, then: Then) -> None:
-        """Begin TLS, if the cluster has it, on a connection that was handed over to this process; `then` as of `dial`."""
+    def secure(self, sock: socket.socket, rest: bytes, address: str, then: Then, dialled: bool = False) -> None:
+        """Begin TLS, if the cluster has it, on a connection that was made with `hand_over`; `then` as of `dial`."""
         if not t.begins(sock, self.tls):
             then(sock, rest, "")
             return
         pending = Pending(sock, None, then, address)
+        pending.dialled = dialled
         self._pending[sock.fileno()] = pending
-        self._begin_tls(pending, rest, server_side=True)
+        self._begin_tls(pending, rest)
 
-    def _begin_tls(self, pending: Pending, rest: bytes, server_side: bool) -> None:
+    def _begin_tls(self, pending: Pending, rest: bytes) -> None:
         from ..wire.tls_socket import TlsError, wrap
 
         assert self.tls is not None
         fd = pending.sock.fileno()
         try:
-            pending.sock = pending.secure = wrap(pending.sock, self.tls, rest, server_side)
+            pending.sock = pending.secure = wrap(pending.sock, self.tls, rest, not pending.dialled)
         except TlsError as error:
             self._fail(pending, str(error), fd)
             return
@@ -317,7 +319,7 @@ class Gate:
         pending.sock.close()
         if pending.then is not None:
             pending.then(None, b"", reason)
-        if not isinstance(pending.side, Client):
+        if not pending.dialled:
             self._refuse(reason, pending.address)
 
     def _refuse(self, reason: str, address: str = "") -> None:

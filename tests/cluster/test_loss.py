@@ -189,7 +189,8 @@ def test_f22_another_version_is_refused_at_once_with_both_versions(nodes: Nodes,
         with pytest.raises(HandshakeError, match=rf"skate {__version__}, the other 0\.0\.1: install the same version"):
             other.feed(sock.recv(4096))
         assert sock.recv(1) == b"", "and that is all"
-    assert "install the same version" in Path(head.folder, "logs", "node.log").read_text()
+    log = Path(head.folder, "logs", "node.log")
+    eventually(lambda: "install the same version" in log.read_text(), 5, "the node says so, too")
 
 
 def test_strangers_disturb_nobody(nodes: Nodes) -> None:

@@ -29,8 +29,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(home: Path, nodes: Nodes) -> Iterator[Run]:
+def run(home: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Commands of skate, in an environment that a test may change; nothing runs afterwards."""
+    for name in ("CERT", "KEY", "CA"):
+        monkeypatch.delenv(f"SKATE_TLS_{name}", raising=False)
 
     def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "skate.cli", *words]
