@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -78,13 +77,10 @@ class Securing:
             return
 
         def tell() -> None:
-            with self.runtime.lock:
-                if not self.runtime.closed:
-                    then(None, b"", error)
+            if not self.runtime.closed:
+                then(None, b"", error)
 
-        timer = threading.Timer(FAILED_S, tell)
-        timer.daemon = True
-        timer.start()
+        self.runtime.tasks.retries.later(FAILED_S, tell)
 
     def close(self) -> None:
         """Close what is not made yet; the pump is not asked, as another process may share it."""

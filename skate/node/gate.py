@@ -274,6 +274,7 @@ class Gate:
 
         assert self.tls is not None
         fd = pending.sock.fileno()
+        self.node.unwatch(fd)  # if it cannot begin, the socket is closed
         try:
             pending.sock = pending.secure = wrap(pending.sock, self.tls, rest, not pending.dialled)
         except TlsError as error:

@@ -51,11 +51,12 @@ class TlsError(ConnectionError):
 class TlsSocket(socket.socket):
     """One end. Made by `wrap`; of use after `step` has returned 0. Threads may send and receive at the same time."""
 
-    def __init__(self, fd: int, context: ssl.SSLContext, server_side: bool) -> None:
+    def __init__(self, fd: int, context: ssl.SSLContext, server_side: bool, rest: bytes) -> None:
         super().__init__(fileno=fd)
         self.setblocking(False)
         self.server_side = server_side
         self._in = ssl.MemoryBIO()
+        self._in.write(rest)
         self._out = ssl.MemoryBIO()
         self._tls: Any = context.wrap_bio(self._in, self._out, server_side)
         self._guard = threading.RLock()
@@ -258,21 +259,19 @@ def wrap(sock: socket.socket, tls: Tls, rest: bytes, server_side: bool) -> TlsSo
     """Begin TLS. The descriptor stays, and belongs to what is returned; on an error it is closed.
 
     Args:
-        rest: what was read of the connection already. There is nothing yet that the other end may have said.
+        rest: what was read of the connection already: of TLS, as whatever comes from here on.
 
     Raises:
         TlsError: it cannot begin.
     """
     try:
-        if rest:
-            raise TlsError(f"{SAID}the other end speaks before TLS has begun")
         context = _context(tls, server_side, *_changed(tls))
     except OSError as error:
         if server_side:
             _refuse(sock)
         sock.close()
         raise TlsError(str(error) if isinstance(error, TlsError) else explain(error)) from None
-    return TlsSocket(sock.detach(), context, server_side)
+    return TlsSocket(sock.detach(), context, server_side, rest)
 
 
 def _refuse(sock: socket.socket) -> None:
@@ -356,6 +355,8 @@ def explain(error: Exception) -> str:
         return f"{SAID}the other end's certificate is not accepted here ({error.verify_message}): {_REMEDY}"
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return f"{SAID}{CLOSED}"
+    if isinstance(error, ssl.SSLError) and "ALERT_INTERNAL_ERROR" in (error.reason or ""):
+        return f"{SAID}the other end cannot begin: its log says why"
     if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
         return f"{SAID}the other end does not accept this one's certificate ({_short(error)}): {_REMEDY}"
     if isinstance(error, (BrokenPipeError, ConnectionResetError)):

@@ -157,6 +157,27 @@ def test_who_has_no_right_certificate_stays_outside(
     assert asking.ask(head, "cluster_status")["nodes"][0]["No"] == 1, "the head has not noticed otherwise"
 
 
+def test_a_node_whose_files_are_gone_is_of_use_again_when_they_are_back(secure: Nodes, tmp_path: Path) -> None:
+    head = secure.add(1)
+    own = certificates.make(tmp_path / "there", CA)
+    wish = sessions.Wish(False, HOST, 0, head.host, head.port, tls=own)
+    options = InitOptions(num_cpus=1, resources={"there": 1}, object_store_memory=STORE_BYTES)
+    secure.started.append(sessions.start_node(options, wish))
+    os.rename(own.key, f"{own.key}.away")
+    skate.init(address=secure.address)
+    task = length.options(**on("there")).remote(b"12")
+    log = Path(secure.started[1].folder, "logs", "node.log")
+    eventually(lambda: f"refused: TLS: {own.key}: No such file" in log.read_text(), 10, "connections are refused")
+    assert skate.wait([task], timeout=0.1)[0] == []
+    os.rename(f"{own.key}.away", own.key)
+    assert skate.get(task, timeout=20) == (2, secure.started[1].node_id)
+    key = os.environ["SKATE_TLS_KEY"]
+    os.rename(key, f"{key}.away")
+    assert "the other end cannot begin: its log says why" in joins(secure, own)
+    os.rename(f"{key}.away", key)
+    secure.add(1)
+
+
 def test_a_node_with_tls_does_not_join_a_cluster_without(nodes: Nodes, files: Tls) -> None:
     nodes.add(1)
     assert "this cluster does not use TLS" in joins(nodes, files)
