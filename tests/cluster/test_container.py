@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -48,6 +49,8 @@ def instructions() -> list[tuple[str, str]]:
 
 def test_the_dockerfile_is_clean() -> None:
     hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not hadolint and platform.machine() != "x86_64":
+        pytest.skip("the linter is not to be had for this kind of processor")
     assert hadolint, "the extra `test` brings it"
     done = subprocess.run([hadolint, "--no-color", DOCKER / "Dockerfile"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr
