@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledError
 from ..wire import messages as m
+from ..wire.tls import CLOSED, SAID
 from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
 from .errors import unpack_error
 from .pipe import FarPipe
@@ -94,12 +95,13 @@ class ActorLife:
     def unreachable(self, actor: ActorClient, restarts: int, error: str) -> None:
         """The node that it lives on could not be dialled. If that is gone, or the actor is, the head will say; if not, it is
         tried again. Calls wait, for a while: each such while costs those that have it a retry, and ends the others. Needs the
-        lock."""
+        lock. If it lives and there cannot be TLS with it, they do not wait."""
         if actor.channel is not None or actor.state != ACTOR_ALIVE or actor.restarts != restarts:
             return
         now = time.monotonic()
         actor.trouble = error
-        if now - actor.trouble_since > UNREACHABLE_S:
+        refused = SAID in error and not error.endswith(CLOSED)
+        if refused or now - actor.trouble_since > UNREACHABLE_S:
             actor.trouble_since = now
             queue, actor.queue = actor.queue, deque()
             for task in queue:

@@ -130,7 +130,10 @@ class Links:
             if sock is not None:
                 sock.close()
             return
-        then(sock, message.rest, message.error)
+        if sock is None:
+            then(None, b"", message.error)
+        else:
+            self.runtime.securing.begin(sock, message.rest, False, then)
 
     def lost(self, link: PeerLink) -> None:
         """A connection has ended; the node may live: the next message dials it again."""

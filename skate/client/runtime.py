@@ -39,6 +39,7 @@ from .pump import Pump, Waiter
 from .reasons import why_task
 from .rebuild import Rebuild
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .securing import Securing
 from .spilling import Spilling
 from .stream import Stream
 from .streams import Streams
@@ -78,6 +79,7 @@ class ClientRuntime:
         self.link = Link(self, channel)
         self.send = self.link.send
         self.links = Links(self, self.link)
+        self.securing = Securing(self)
         self.tell = self.links.tell if self.node_no else self.link.send
         self.check_open = self.link.check_open
         self.ask = self.link.ask
@@ -470,6 +472,7 @@ class ClientRuntime:
         self.lost = reason
         self.control.sock.close()
         self.links.leave_to_parent()
+        self.securing.close()
         for worker in self.tasks.submitter.workers.values():
             worker.channel.close()
         for actor in self.actors.by_id.values():
@@ -494,6 +497,7 @@ class ClientRuntime:
             if self.is_driver:
                 self.link.fail_everything(self.lost)
         self.links.close()
+        self.securing.close()
         self.pump.close()
         self.pins.clear()
         self.callbacks.close()

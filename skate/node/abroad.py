@@ -165,7 +165,7 @@ class Abroad:
         """A client of this node wants a connection to another."""
         node = self.node
         if message.node == HEAD and node.cluster is not None:
-            node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request))
+            node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request), True)
             return
         info = node.view.get(message.node)
         then = partial(self._dialed, client, message.request)
@@ -182,7 +182,7 @@ class Abroad:
             then(sock, rest, error)
 
         assert node.gate is not None
-        node.gate.dial(info.host, info.port, message.purpose, message.payload, done)
+        node.gate.dial(info.host, info.port, message.purpose, message.payload, done, hand_over=True)
 
     def _dialed(self, client: Client, request: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
         fds = () if sock is None else (sock.fileno(),)

@@ -81,7 +81,7 @@ class Cluster:
         """When the head was asked to let this node in again; 0: it has, or was not asked."""
         self._dialing = False
         self._departed = False
-        self._wanted: list[tuple[str, bytes, Then]] = []
+        self._wanted: list[tuple[str, bytes, Then, bool]] = []
         """Connections to the head that are wanted while there is none."""
 
     # ------------------------------------------------------------ joining
@@ -189,36 +189,39 @@ class Cluster:
         self.head = (host, int(port))
         self._retry_at = self._proof_at = time.monotonic()
 
-    def reach_head(self, purpose: str, payload: bytes, then: Then) -> None:
-        """A connection to the head, now or when there is one again; `then(socket, bytes read already, "")`."""
-        self._wanted.append((purpose, payload, then))
+    def reach_head(self, purpose: str, payload: bytes, then: Then, hand_over: bool = False) -> None:
+        """A connection to the head, now or when there is one again; `then(socket, bytes read already, "")`.
+
+        With `hand_over` as of `Gate.dial`.
+        """
+        self._wanted.append((purpose, payload, then, hand_over))
         if self.connected:
             self._reach()
 
     def _reach(self) -> None:
         wanted, self._wanted = self._wanted, []
-        for purpose, payload, then in wanted:
-            self._dial(purpose, payload, self._or_later(purpose, payload, then))
+        for purpose, payload, then, hand_over in wanted:
+            self._dial(purpose, payload, self._or_later(purpose, payload, then, hand_over), hand_over)
 
-    def _or_later(self, purpose: str, payload: bytes, then: Then) -> Then:
+    def _or_later(self, purpose: str, payload: bytes, then: Then, hand_over: bool) -> Then:
         def done(sock: socket.socket | None, rest: bytes, error: str) -> None:
             if sock is None:
-                self._wanted.append((purpose, payload, then))
+                self._wanted.append((purpose, payload, then, hand_over))
                 self._retry_at = time.monotonic() + RETRY_S
             else:
                 then(sock, rest, error)
 
         return done
 
-    def _dial(self, purpose: str, payload: bytes, then: Then) -> None:
+    def _dial(self, purpose: str, payload: bytes, then: Then, hand_over: bool = False) -> None:
         if self.host is not None:
             then(self.host.connect(purpose, payload), b"", "")
             return
         assert self.node.gate is not None
-        self.node.gate.dial(*self.head, purpose, payload, then)
+        self.node.gate.dial(*self.head, purpose, payload, then, hand_over)
 
-    def _back(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
-        """The head's machine has answered, or not."""
+    def _answered(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        """The head's machine has answered, or not. The head itself may take longer."""
         self._dialing = False
         now = time.monotonic()
         self._retry_at = now + RETRY_S
@@ -232,6 +235,21 @@ class Cluster:
         if self._channel is not None:
             self._head_lost()
         self._proof_at = self._asked_at = now
+        assert self.node.gate is not None
+        self.node.gate.secure(sock, rest, f"{self.head[0]}:{self.head[1]}", self._back, dialled=True)
+
+    def _back(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
+        """The head has answered, or not."""
+        now = time.monotonic()
+        if sock is None:
+            if self._channel is None:
+                self._head_lost()
+                self._retry_at = now + RETRY_S
+            return
+        if self._channel is not None or not self.node.running:
+            sock.close()
+            return
+        self._asked_at = now
         sock.setblocking(False)
         channel = self._channel = StreamChannel(sock, rest)
         self.node.watch(channel.fd, self._on_event)
@@ -337,7 +355,7 @@ class Cluster:
             self.node.stop(f"nothing was heard of the head for {FENCE_AFTER_S:g} s", again=True)
         elif self._quiet(now) and now >= self._probe_at:
             self._probe_at = now + PROBE_S
-            self._dial("node", b"", self._back)
+            self._dial("node", b"", self._answered, hand_over=True)
 
     def _while_gone(self, now: float) -> None:
         if now - self._gone_at > self.patience_s:
@@ -348,9 +366,9 @@ class Cluster:
             if self.host is not None:
                 self.host.kill(f"it has not answered for {self._answer_s():g} s")
             self._head_lost()
-        elif self._channel is None and not self._dialing and now >= self._retry_at:
+        elif self._channel is None and not self._dialing and not self._asked_at and now >= self._retry_at:
             self._dialing = True
-            self._dial("node", b"", self._back)
+            self._dial("node", b"", self._answered, hand_over=True)
 
     def _answer_s(self) -> float:
         """A head that starts is not killed for that: the next would be no faster."""

@@ -75,7 +75,7 @@ class HeadProcess:
         node.node_no = c.HEAD
         node.directory.number = c.HEAD.to_bytes(4, "big")
         node.standalone = True
-        node.gate = Gate(node, settings.token, __version__)
+        node.gate = Gate(node, settings.token, __version__, settings.tls)
         node.head = self
         self.settings = settings
         self.store = store
@@ -137,7 +137,13 @@ class HeadProcess:
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
         serve: Any = self.members.accept if message.purpose == "node" else self.node.abroad.on_client
-        serve(message.purpose, message.payload, sock, message.rest, message.address)
+
+        def secured(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is not None:
+                serve(message.purpose, message.payload, sock, rest, message.address)
+
+        assert self.node.gate is not None
+        self.node.gate.secure(sock, message.rest, message.address, secured)
 
     def _end(self) -> None:
         self.members.close("the cluster was stopped" if self.settings.forget else "")

@@ -39,7 +39,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
         OSError: the port cannot be had, or the head does not answer.
         ConnectionError: the head will not have this node; the message says why.
     """
-    gate = node.gate = Gate(node, membership.token, __version__)
+    gate = node.gate = Gate(node, membership.token, __version__, membership.tls)
     port = _listen(gate, membership)
     hostname = socket.gethostname()
     node.labels.update(membership.labels)
@@ -60,13 +60,14 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     gate.services["client"] = node.abroad.on_client
     gate.services["data"] = node.abroad.on_data
     gate.services["alive"] = lambda purpose, payload, sock, rest, address: sock.close()
+    gate.handed_over = {"data", "node", "head"}
     node.standalone = membership.daemon
     gate.services["moved"] = cluster.on_moved
     gate.services["heir"] = node.heirs.on_connected
     if membership.is_head:
         store = membership.store or str(node.session_dir / "head.db")
         settings = heads.HeadSettings(
-            str(node.session_dir), store, membership.forget, membership.token, membership.host, port
+            str(node.session_dir), store, membership.forget, membership.token, membership.host, port, membership.tls
         )
         host = cluster.host = HeadHost(node, settings, spawned)
         gate.services["node"] = gate.services["head"] = host.accept
@@ -91,7 +92,7 @@ def _join(cluster: Cluster, membership: Membership) -> None:
     patience_s = to.patience_s if to.again else 0.0
     while True:
         try:
-            cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head"))
+            cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head", to.tls))
             return
         except ConnectionError as error:
             died = isinstance(error, ChannelClosed)  # the head has, and is started again
@@ -101,7 +102,7 @@ def _join(cluster: Cluster, membership: Membership) -> None:
 
 
 def _listen(gate: Gate, membership: Membership) -> int:
-    host, port = membership.host, membership.port
+    host, port = membership.listen or membership.host, membership.port
     try:
         return gate.listen(host, port)
     except OSError as error:
@@ -110,5 +111,8 @@ def _listen(gate: Gate, membership: Membership) -> int:
                 f"port {port} of {host} is in use already: stop what runs there, or choose another"
             ) from None
         if error.errno == errno.EADDRNOTAVAIL:
-            raise ConnectionError(f"this machine has no address {host} to listen on") from None
+            raise ConnectionError(
+                f"this machine has no address {host} to listen on: if others reach this node there all the same, as through a "
+                "published port of a container, add --listen-address 0.0.0.0"
+            ) from None
         raise ConnectionError(f"cannot listen on {host}:{port}: {error.strerror}") from None

@@ -69,6 +69,8 @@ def main() -> None:
     arena_fd = create(settings.arena_bytes)
     mine, theirs = pair()
     os.set_inheritable(fd, False)
+    if settings.membership is not None and settings.membership.tls is not None:
+        from ..wire import tls_socket as tls_socket  # once, for all workers
     not_its = [mine] if head is None else [mine, head.sock]
     pid = fork(theirs, not_its, arena_fd, WARM_AFTER_S if settings.membership is None else WARM_LATER_S)
     theirs.close()

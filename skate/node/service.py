@@ -329,6 +329,7 @@ class Node:
             client.worker,
             self.node_no,
             self.heirs.all(),
+            self.gate.tls if self.gate is not None else None,
         )
 
     def hello_of(self, job: str) -> m.Hello | None:

@@ -21,6 +21,7 @@ from .groups import (
     WatchGroup as WatchGroup,
 )
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
+from .tls import Tls
 from .work import (
     CANCELLED as CANCELLED,
     DONE as DONE,
@@ -304,6 +305,8 @@ class Welcome(Struct, array_like=True, tag=0):
     """The number of this node in its cluster; 0: it is in none."""
     heirs: dict[int, int] = {}
     """Nodes that are gone, and those that answer for their objects."""
+    tls: Tls | None = None
+    """What it uses towards other machines."""
 
 
 class Refused(Struct, array_like=True, tag=1):

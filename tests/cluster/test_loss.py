@@ -214,6 +214,23 @@ def test_the_token_is_on_no_command_line_and_in_no_log(nodes: Nodes, home: Path)
                 assert secret not in path.read_text(errors="replace"), path
 
 
+def test_f22_another_version_is_refused_at_once_with_both_versions(nodes: Nodes, home: Path) -> None:
+    import socket
+
+    from skate.version import __version__
+    from skate.wire.handshake import Client, HandshakeError
+
+    head = nodes.add(1)
+    other = Client((home / "token").read_text().strip(), "node", b"", "0.0.1")
+    with socket.create_connection((HOST, head.port), 1.0) as sock:
+        sock.sendall(other.feed(b""))
+        with pytest.raises(HandshakeError, match=rf"skate {__version__}, the other 0\.0\.1: install the same version"):
+            other.feed(sock.recv(4096))
+        assert sock.recv(1) == b"", "and that is all"
+    log = Path(head.folder, "logs", "node.log")
+    eventually(lambda: "install the same version" in log.read_text(), 5, "the node says so, too")
+
+
 def test_strangers_disturb_nobody(nodes: Nodes) -> None:
     import socket
 
