@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ObjectLostError, OwnerDiedError
+from ..exceptions import GetTimeoutError, ObjectLostError, OwnerDiedError
 from ..wire import messages as m
 from .errors import pack_error, to_raise, unpack_error
 from .memory import Block
@@ -134,8 +134,8 @@ class Objects:
 
     # ------------------------------------------------------------ reading
 
-    def load(self, ref: ObjectRef[Any]) -> Any:
-        """The value of a reference that is done; raises what the task raised."""
+    def load(self, ref: ObjectRef[Any], deadline: float | None = None) -> Any:
+        """The value of a reference that is done; raises what the task raised, and `GetTimeoutError` at `deadline`."""
         state = ref._state
         if state == VALUE:
             data = ref._value
@@ -152,12 +152,12 @@ class Objects:
             if view.kind == m.LOST:
                 with self._runtime.lock:
                     self._runtime.rebuild.lost(ref, view.data)
-                return self.load(ref)
+                return self.load(ref, deadline)
             raise to_raise(unpack_error(view.data))
         if state == ERROR:
             raise self.error_of(ref)
-        self.bring(ref)
-        return self.load(ref)
+        self.bring(ref, deadline)
+        return self.load(ref, deadline)
 
     def error_of(self, ref: ObjectRef[Any]) -> BaseException:
         """What `get` raises for a reference that has failed, fresh each time."""
@@ -464,7 +464,7 @@ class Objects:
                     values[at] = found
         return values
 
-    def bring(self, ref: ObjectRef[Any]) -> None:
+    def bring(self, ref: ObjectRef[Any], deadline: float | None = None) -> None:
         """Make the value of a reference readable here, or the reason why it cannot be had."""
         waiter = Waiter()
         with self._runtime.lock:
@@ -472,8 +472,11 @@ class Objects:
                 self._ask_for(ref).append(waiter.notify)
             else:
                 waiter.notify()
-        self._runtime.waits.wait_keeping(waiter, lambda: f"the bytes of object {ref.hex()} from another node")
-        self._runtime.waits.await_done(ref)  # they may be lost, and made again
+        waits = self._runtime.waits
+        why = f"the bytes of object {ref.hex()} from another node"
+        if not waits.wait_keeping(waiter, lambda: why, deadline=deadline):
+            raise GetTimeoutError(f"get timed out: it waits for {why}")
+        waits.await_done(ref, deadline)  # they may be lost, and made again
 
     def bring_soon(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Ask for what will be read next, all at once."""

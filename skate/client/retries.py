@@ -87,7 +87,11 @@ class Retries:
 
     def node_lost(self, number: int, reason: str) -> None:
         """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
-        asked = [shape for shape in self.tasks.submitter.by_no if shape.told.pop(number, 0)]
+        asked = [
+            shape
+            for shape in self.tasks.submitter.by_no
+            if shape.told.pop(number, 0) or (shape.queue and (shape.node_id or shape.prefers == number))
+        ]  # those that are for certain nodes may wait at the own one for word of this
         if asked:
             self.later(ASK_AGAIN_S, partial(self._ask_again, asked))
         self.tasks.dialled = {each for each in self.tasks.dialled if each >> FAR_BITS != number}
