@@ -229,14 +229,18 @@ class Cluster:
             if was_answered(error):
                 self._proof_at = now
             return
-        if not self.node.running or (self._channel is not None and not (self.connected and self._quiet(now))):
+        if not self._takes(now):
             sock.close()
             return
-        if self._channel is not None:
-            self._head_lost()
-        self._proof_at = self._asked_at = now
+        self._proof_at = now
+        if self._channel is None:
+            self._asked_at = now
         assert self.node.gate is not None
         self.node.gate.secure(sock, rest, f"{self.head[0]}:{self.head[1]}", self._back, dialled=True)
+
+    def _takes(self, now: float) -> bool:
+        """Whether another connection to the head is of use."""
+        return self.node.running and (self._channel is None or (self.connected and self._quiet(now)))
 
     def _back(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
         """The head has answered, or not."""
@@ -246,10 +250,12 @@ class Cluster:
                 self._head_lost()
                 self._retry_at = now + RETRY_S
             return
-        if self._channel is not None or not self.node.running:
+        if not self._takes(now):
             sock.close()
             return
-        self._asked_at = now
+        if self._channel is not None:
+            self._head_lost()
+        self._proof_at = self._asked_at = now
         sock.setblocking(False)
         channel = self._channel = StreamChannel(sock, rest)
         self.node.watch(channel.fd, self._on_event)

@@ -29,9 +29,9 @@ import ssl
 import threading
 from typing import Any, NoReturn
 
+from .stream import READ_BYTES
 from .tls import CLOSED, SAID, Tls
 
-READ_BYTES = 1 << 18
 WRITE_BYTES = 1 << 18
 """How much is encrypted at a time, and waits in memory while the kernel has no room."""
 _FILL_BYTES = READ_BYTES - (17 << 10)
