@@ -390,8 +390,9 @@ class Transfers:
         self.serving.arrived(copy)
         directory.hold(SENDER, ident, -1, b"")
         self.node.objects.carry_out(effects)
+        place = self._place(ident)
         for _, done in pulling.waiting:
-            done(self._place(ident))
+            done(place)  # one of them may make it this node's own, and no copy any more
         self._admit()
 
     def _lost(self, pulling: Pulling, reason: str) -> None:
