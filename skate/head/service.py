@@ -235,6 +235,7 @@ class Head:
             link = self.links.get(no)
             if link is not None:
                 self._send(link, c.Fenced(reason, again))
+                self._close(link)  # if that does not arrive, it asks, and hears it then
             self.tell_changes()
             self._on_died(no, reason)
 

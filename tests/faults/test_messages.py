@@ -148,7 +148,7 @@ LOCAL: set[type] = {
     ),
     *(m.WantMemory, m.ReturnMemory, m.Register),
     *(m.Welcome, m.Refused, m.Memory, m.Freed, m.GiveBackMemory, m.Serve, m.BeActor, m.Cancel, m.Stop, m.Begin),
-    *(m.Elsewhere, m.Dialed, m.Pulled, m.NodeDied, m.Evict, m.Offer),
+    *(m.Elsewhere, m.Unschedulable, m.Dialed, m.Pulled, m.NodeDied, m.Evict, m.Offer),
 }
 """Between a process and the node that it lives on: a pair of sockets in one kernel, which ends only with one of them."""
 
