@@ -7,9 +7,11 @@ extras.py      tasks, actors, maps and large objects beside those yardsticks
 startup.py     how long until something answers
 footprint.py   memory and CPU of a system that does nothing
 volume.py      very many tasks, arguments, returns and bytes
+cluster/       several nodes on one host
 probe.py       small programs that need a fresh interpreter
 framework.py   which framework the lines run on: skate, or Ray in another environment
 child.py       runs lines in one interpreter and reports them
+sweep.py       ends what a child has started, and left behind
 runner.py      starts the children, one group and one system at a time
 report.py      the table
 """

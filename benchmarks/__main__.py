@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -54,6 +55,9 @@ def show(result: Result) -> None:
 
 def main() -> int:
     options = parse()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # what was started is ended, as after Ctrl-C
     plan = runner.Plan(options.only, options.quick, options.big, options.vs_ray)
     results = runner.run(plan, show)
     if not results:

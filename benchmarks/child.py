@@ -18,7 +18,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .lines import GROUPS, MACHINE, REGISTRY, YARDSTICKS, Bench, Line, Result
+from .lines import (
+    CLUSTER_GROUPS,
+    CLUSTER_YARDSTICKS,
+    GROUPS,
+    MACHINE,
+    REGISTRY,
+    YARDSTICKS,
+    Bench,
+    Line,
+    Result,
+)
 
 PREFIX = "@bench "
 
@@ -28,13 +38,13 @@ def tell(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def select(options: argparse.Namespace) -> list[Line]:
-    """The lines of the group that run on this system and were asked for."""
-    importlib.import_module(YARDSTICKS if options.system == MACHINE else GROUPS[options.group])
-    wanted = re.compile(options.only)
-    lines = [one for one in REGISTRY if one.group == options.group and options.system in one.systems]
-    lines = [one for one in lines if wanted.search(one.name) and (options.big or not one.big)]
-    return lines[options.skip :]
+def select(group: str, system: str, only: str, big: bool) -> list[Line]:
+    """The lines of a group that run on a system and were asked for."""
+    yardsticks = CLUSTER_YARDSTICKS if group in CLUSTER_GROUPS else YARDSTICKS
+    importlib.import_module(yardsticks if system == MACHINE else GROUPS[group])
+    wanted = re.compile(only)
+    lines = [one for one in REGISTRY if one.group == group and system in one.systems]
+    return [one for one in lines if wanted.search(one.name) and (big or not one.big)]
 
 
 def blank(one: Line, system: str) -> Result:
@@ -56,10 +66,18 @@ def run(one: Line, system: str, bench: Bench) -> Result:
 
 
 @contextmanager
-def framework_up(system: str) -> Iterator[None]:
+def framework_up(system: str, group: str) -> Iterator[None]:
     """A running framework, with the defaults that a user gets; nothing for the machine's own lines."""
     if system == MACHINE:
         yield
+        return
+    if group in CLUSTER_GROUPS:
+        from .cluster.nodes import close_shared
+
+        try:
+            yield
+        finally:
+            close_shared()
         return
     from .framework import ray
 
@@ -77,11 +95,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--big", action="store_true")
     options = parser.parse_args()
-    lines = select(options)
+    lines = select(options.group, options.system, options.only, options.big)[options.skip :]
     tell({"plan": [one.name for one in lines]})
     if not lines:
         return
-    with framework_up(options.system):
+    with framework_up(options.system, options.group):
         for one in lines:
             tell({"begin": blank(one, options.system).to_dict()})
             tell({"result": run(one, options.system, Bench.of(options.quick)).to_dict()})

@@ -16,39 +16,55 @@ from typing import Any
 MACHINE, SKATE, RAY = "machine", "skate", "ray"
 BOTH = (SKATE, RAY)
 
+CLUSTER_GROUPS: dict[str, str] = {
+    "cluster start": "benchmarks.cluster.start",
+    "cluster work": "benchmarks.cluster.work",
+    "cluster calls": "benchmarks.cluster.calls",
+    "cluster objects": "benchmarks.cluster.objects",
+    "cluster broadcast": "benchmarks.cluster.objects",
+    "cluster faults": "benchmarks.cluster.faults",
+    "cluster head": "benchmarks.cluster.head",
+}
+"""Groups that bring up clusters of their own; the others run with plain `init()`."""
+
 GROUPS: dict[str, str] = {
     "objects": "benchmarks.micro",
     "gigabytes": "benchmarks.micro",
     "tasks": "benchmarks.micro",
     "actors": "benchmarks.micro",
+    "placement groups": "benchmarks.micro",
     "async actors": "benchmarks.micro",
     "calls": "benchmarks.extras",
     "large objects": "benchmarks.extras",
     "start": "benchmarks.startup",
     "idle": "benchmarks.footprint",
     "volume": "benchmarks.volume",
+    **CLUSTER_GROUPS,
 }
 """Each group of lines and the module that holds them, in the order in which they run."""
 
-YARDSTICKS = "benchmarks.yardsticks"
+YARDSTICKS, CLUSTER_YARDSTICKS = "benchmarks.yardsticks", "benchmarks.cluster.yardsticks"
 
 UNAVAILABLE: dict[str, str] = {
-    "placement group create/removal": "not yet: skate has no placement groups",
-    **{
-        f"client: {name}": "not applicable: skate has no separate client protocol"
-        for name in (
-            "get calls",
-            "tasks and get batch",
-            "put calls",
-            "tasks and put batch",
-            "put gigabytes",
-            "1:1 actor calls sync",
-            "1:1 actor calls async",
-            "1:1 actor calls concurrent",
-        )
-    },
+    f"client: {name}": "not applicable: skate has no separate client protocol"
+    for name in (
+        "get calls",
+        "tasks and get batch",
+        "put calls",
+        "tasks and put batch",
+        "put gigabytes",
+        "1:1 actor calls sync",
+        "1:1 actor calls async",
+        "1:1 actor calls concurrent",
+    )
 }
 """Lines of `ray microbenchmark` that are not measured, and why."""
+
+WITHOUT_RAY: dict[str, str] = {
+    "restart of the head": "without a Redis server Ray keeps its head's state in memory, and nothing starts the head again",
+    "memory with 1,000 actors": "each of them is a process of 60 MB in Ray: more than this machine has",
+}
+"""Lines about clusters that are not measured on Ray, and why."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ class Line:
 
     @property
     def more_is_better(self) -> bool:
-        return self.unit in ("/s", "GB/s")
+        return self.unit in ("/s", "GB/s", "% busy")
 
 
 @dataclass

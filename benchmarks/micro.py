@@ -190,6 +190,19 @@ def actor_n_to_n_arg(bench: Bench) -> list[float]:
     return bench.rate(lambda: ray.get([c.call_with_ref.remote(1000) for c in callers]), 1000 * len(callers))
 
 
+@micro("placement group create/removal", "placement groups")
+def placement_groups(bench: Bench) -> list[float]:
+    def once() -> None:
+        util: Any = ray.util
+        groups = [util.placement_group([{"CPU": 0.001}]) for _ in range(100)]
+        for group in groups:
+            group.wait(timeout_seconds=30)
+        for group in groups:
+            util.remove_placement_group(group)
+
+    return bench.rate(once, 100)
+
+
 @micro("1:1 async-actor calls sync", "async actors")
 def async_sync(bench: Bench) -> list[float]:
     server = AsyncServer.remote()

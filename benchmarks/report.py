@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .lines import MACHINE, RAY, SKATE, UNAVAILABLE, Goal, Result
+from .lines import CLUSTER_GROUPS, MACHINE, RAY, SKATE, UNAVAILABLE, WITHOUT_RAY, Goal, Result
 
 MEAN_GOAL = 50.0
 Table = dict[tuple[str, str], Result]
@@ -86,9 +86,9 @@ def spread(result: Result | None) -> str:
     return f"{number(result.value)} ({number(min(result.samples))} to {number(max(result.samples))})"
 
 
-def rows(results: list[Result], table: Table, micro: bool) -> list[str]:
+def rows(results: list[Result], table: Table) -> list[str]:
     lines = ["| line | unit | skate | Ray | ratio | goal | |", "|---|---|---|---|---|---|---|"]
-    names = dict.fromkeys(r.name for r in results if r.system != MACHINE and r.micro == micro)
+    names = dict.fromkeys(r.name for r in results if r.system != MACHINE)
     for name in names:
         ours, theirs = table.get((SKATE, name)), table.get((RAY, name))
         shown = ours or theirs
@@ -151,11 +151,17 @@ def markdown(results: list[Result], ray_python: str, quick: bool) -> str:
     page += [f"- skate: {skate_version()}; Ray: {ray_version}", ""]
     for text in summary(table):
         page += [text, ""]
-    if any(r.micro for r in results):
-        page += ["## The lines of `ray microbenchmark`", "", *rows(results, table, micro=True), ""]
+    cluster = [r for r in results if r.group in CLUSTER_GROUPS]
+    micro = [r for r in results if r.micro]
+    others = [r for r in results if r.system != MACHINE and r not in cluster and not r.micro]
+    if micro:
+        page += ["## The lines of `ray microbenchmark`", "", *rows(micro, table), ""]
         page += ["Not measured:", "", *(f"- {name}: {why}" for name, why in UNAVAILABLE.items()), ""]
-    if any(not r.micro and r.system != MACHINE for r in results):
-        page += ["## Beyond them", "", *rows(results, table, micro=False), ""]
+    if others:
+        page += ["## Beyond them", "", *rows(others, table), ""]
+    if any(r.system != MACHINE for r in cluster):
+        page += ["## A cluster on one host", "", *rows(cluster, table), ""]
+        page += ["Without Ray:", "", *(f"- {name}: {why}" for name, why in WITHOUT_RAY.items()), ""]
     yardsticks = [r for r in results if r.system == MACHINE]
     if yardsticks:
         page += ["## What the machine allows", "", "| yardstick | unit | |", "|---|---|---|"]

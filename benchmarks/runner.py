@@ -14,16 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from .child import PREFIX
+from .child import PREFIX, select
 from .lines import GROUPS, MACHINE, RAY, SKATE, Result
+from .sweep import MARK, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-LINE_LIMIT_S = 240.0
+LINE_LIMIT_S = 400.0
 QUICK_LINE_LIMIT_S = 90.0
 STOP_GRACE_S = 5.0
 
@@ -46,12 +48,10 @@ def run(plan: Plan, report: Callable[[Result], None]) -> list[Result]:
     """Run every line of the plan; `report` is called with each result as it arrives."""
     results: list[Result] = []
     for group in GROUPS:
-        found = False
         for system, python in plan.systems():
-            if system == RAY and not found:
-                continue  # importing Ray to find that no line matches would cost seconds per group
+            if not select(group, system, plan.only, plan.big):
+                continue  # an interpreter that finds no line to run costs time, and with Ray seconds
             for result in run_group(plan, group, system, python):
-                found = found or system == SKATE
                 results.append(result)
                 report(result)
     return results
@@ -80,6 +80,7 @@ class _Child:
         command += ["--quick"] * plan.quick + ["--big"] * plan.big
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         env = {**os.environ, "PYTHONPATH": path, "BENCH_FRAMEWORK": RAY if system == RAY else SKATE}
+        env[MARK] = self._mark = uuid.uuid4().hex
         env["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing but the work is to be measured
         self.planned: list[str] = []
         self.current: Result | None = None
@@ -137,6 +138,7 @@ class _Child:
             self.error = self.error or "the child did not end after its last line"
             code = 0
         self._stop(signal.SIGKILL)
+        sweep(self._mark)  # nodes have sessions of their own
         stdout.close()
         if code != 0 and not self.error:
             self.error = f"the process ended with code {code}: {self._last_words()}"

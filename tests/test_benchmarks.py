@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from benchmarks import report
+from benchmarks import lines, report, sweep
 from benchmarks.lines import MACHINE, RAY, SKATE, Bench, Goal, Result, at_least, at_most
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,10 +39,46 @@ def test_one_line_of_the_table(tmp_path: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     text = table.read_text()
     assert "| single client tasks sync | /s |" in text
-    assert "placement group create/removal: not yet" in text
+    assert "client: put gigabytes: not applicable" in text
     (line,) = json.loads(samples.read_text())
     assert line["system"] == "skate"
     assert min(line["samples"]) > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numpy") is None, reason="the benchmarks need numpy")
+@pytest.mark.parametrize("group", lines.CLUSTER_GROUPS)
+def test_clusters_are_measured_and_gone_afterwards(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = tmp_path / "samples.json"
+    monkeypatch.setenv("BENCH_TEST", tmp_path.name)
+    for module in (lines.CLUSTER_GROUPS[group], lines.CLUSTER_YARDSTICKS):
+        importlib.import_module(module)
+    every = [line for line in lines.REGISTRY if line.group == group]
+    only = "|".join(f"^{re.escape(line.name)}$" for line in every)
+    done = run_benchmarks("--quick", "--only", only, "--json", str(samples))
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "## A cluster on one host" in done.stdout
+    results = {result["name"]: result["samples"] for result in json.loads(samples.read_text())}
+    assert sorted(results) == sorted(line.name for line in every)
+    assert all(min(values) > 0 for values in results.values()), results
+    mark = f"BENCH_TEST={tmp_path.name}".encode()
+    assert not [pid for pid in psutil.pids() if mark in _environment(pid)], "processes are left"
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid != os.getpid() else []
+    except OSError:  # it has ended, or is another user's
+        return []
+
+
+def test_a_sweep_kills_what_has_left_its_session() -> None:
+    mark = f"test-{os.getpid()}"
+    program = "import subprocess, sys; subprocess.Popen(['sleep', '60'], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, sweep.MARK: mark})
+    (pid,) = sweep.marked(mark)
+    sweep.sweep(mark)
+    assert sweep.marked(mark) == []
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_no_line_matches() -> None:

@@ -70,7 +70,10 @@ def _with_ray_flags(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command("start")
 @click.option("--head", is_flag=True, help="Start a cluster: be its head.")
 @click.option("--address", default=None, metavar="HOST:PORT", help="Join the cluster whose head is there.")
-@click.option("--node-ip-address", default=None, help="The address to listen on. [this machine's own]")
+@click.option("--node-ip-address", default=None, help="Where others find this node. [the machine's own]")
+@click.option(
+    "--listen-address", default="", metavar="IP", help="Listen here, if others reach --node-ip-address by way of it."
+)
 @click.option("--port", type=int, default=None, help="The port to listen on. [6379 of a head, any of another node]")
 @click.option("--num-cpus", type=int, default=None, help="CPUs that tasks may ask for. [what the machine has]")
 @click.option("--num-gpus", type=int, default=None, help="GPUs that tasks may ask for.")
@@ -84,6 +87,10 @@ def _with_ray_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--storage", default="", metavar="WHERE", help="Where a head keeps its state: a file, or redis://HOST:PORT."
 )
+@click.option("--token-file", default="", metavar="FILE", help="The cluster's token. [SKATE_TOKEN, ~/.skate/token]")
+@click.option("--tls-cert", default="", metavar="FILE", help="This node's certificate: encrypt all between machines.")
+@click.option("--tls-key", default="", metavar="FILE", help="Its key.")
+@click.option("--tls-ca", default="", metavar="FILE", help="The certificate of the cluster's CA.")
 @click.option("--block", is_flag=True, help="Stay until the node ends.")
 @click.option("--include-dashboard", type=bool, default=None, help="False, as there is no dashboard yet.")
 @click.option("--dashboard-host", default=None, help="Without effect: there is no dashboard yet.")

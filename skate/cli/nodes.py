@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import sys
 from typing import Any
@@ -11,19 +13,22 @@ import click
 import msgspec
 
 from ..api.labels import check_labels
-from ..client import sessions
+from ..client import sessions, tls_files
 from ..client.init_options import InitOptions
 from ..client.system_config import read_system_config
 from ..exceptions import RayError
 from .ray_flags import take
 
 HEAD_PORT = 6379
+LOOK_S = 0.2
+"""How often a node is looked for that may not be a child of this process."""
 
 
 def start(
     head: bool,
     address: str | None,
     node_ip_address: str | None,
+    listen_address: str,
     port: int | None,
     num_cpus: int | None,
     num_gpus: int | None,
@@ -35,6 +40,10 @@ def start(
     node_name: str,
     temp_dir: str | None,
     storage: str,
+    token_file: str,
+    tls_cert: str,
+    tls_key: str,
+    tls_ca: str,
     block: bool,
     disable_usage_stats: bool,
     include_dashboard: bool | None,
@@ -73,12 +82,14 @@ def start(
         head_port,
         {**(_labels_file(labels_file) if labels_file else {}), **_labels("--labels", labels)},
         store=storage,
+        listen=listen_address,
+        token_file=token_file,
     )
-    session = _start(options, wish, notes)
+    session = _start(options, wish, notes, (tls_cert, tls_key, tls_ca))
     if as_json:
         click.echo(json.dumps({**msgspec.to_builtins(session), "address": session.address}))
     else:
-        _say_started(session)
+        _say_started(session, token_file, wish.tls is not None)
     if block:
         sys.exit(_wait(session))
 
@@ -104,12 +115,13 @@ def _check_storage(storage: str, head: bool) -> None:
         raise click.UsageError("--storage has a password that others can see here: set SKATE_STORAGE instead")
 
 
-def _start(options: InitOptions, wish: sessions.Wish, notes: list[str]) -> sessions.Session:
+def _start(options: InitOptions, wish: sessions.Wish, notes: list[str], tls: tuple[str, str, str]) -> sessions.Session:
     if wish.is_head:
         _refuse_second_head(wish, options.temp_dir)
     for note in notes:
         click.echo(f"note: {note}", err=True)
     try:
+        wish.tls = tls_files.find(*tls)
         return sessions.start_node(options, wish)
     except (RayError, OSError) as error:
         raise click.ClickException(str(error)) from None
@@ -186,30 +198,51 @@ def _labels_file(path: str) -> dict[str, str]:
     return _labels("--labels-file", text if text.lstrip().startswith("{") else "\n".join(lines), ":", "\n")
 
 
-def _say_started(session: sessions.Session) -> None:
+def _say_started(session: sessions.Session, token_file: str, tls: bool) -> None:
     click.echo(f"node {session.node_no} ({session.name}) runs at {session.host}:{session.port}, pid {session.pid}")
     if not session.is_head:
         return
     from ..client.token import default_path
 
-    click.echo(
-        f"on this machine:  skate start --address {session.address}    or    skate.init(address={session.address!r})"
-    )
-    click.echo(
-        f"on another:       SKATE_TOKEN=$(ssh {session.host} cat {default_path()}) skate start --address {session.address}"
-    )
+    join = f"skate start --address {session.address}"
+    if tls:
+        join += " --tls-cert CERT --tls-key KEY --tls-ca CA"
+    if token_file:
+        here, there = f" --token-file {token_file}", f"$(ssh {session.host} cat {os.path.abspath(token_file)})"
+    elif os.environ.get("SKATE_TOKEN") or os.environ.get("RAY_AUTH_TOKEN"):
+        here, there = "", "..."
+    else:
+        here, there = "", f"$(ssh {session.host} cat {default_path()})"
+    click.echo(f"on this machine:  {join}{here}    or    skate.init(address={session.address!r})")
+    click.echo(f"on another:       SKATE_TOKEN={there} {join}")
 
 
 def _wait(session: sessions.Session) -> int:
-    import time
+    """Stay until the node ends, or this process is asked to end it; the exit code.
 
-    try:
-        while sessions.began(session.pid) == session.began:
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        sessions.stop([session])
-        return 130
+    As process 1 of a container this is the parent of all that is left behind, and the kernel lets only those signals through
+    that it waits for.
+    """
+    ends = {signo for signo in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(signo) is not signal.SIG_IGN}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends | {signal.SIGCHLD})
+    while sessions.began(session.pid) == session.began:
+        found = signal.sigtimedwait(ends | {signal.SIGCHLD}, LOOK_S)
+        if found is not None and found.si_signo in ends:
+            sessions.stop([session])
+            _collect()
+            return 0 if found.si_signo == signal.SIGTERM else 128 + found.si_signo
+        _collect()
+    click.echo(f"the node has ended: see {session.folder}/logs", err=True)
     return 1
+
+
+def _collect() -> None:
+    """Take note of the ends of children."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return
 
 
 def stop(force: bool, grace_period: float, temp_dir: str | None, as_json: bool) -> None:

@@ -59,6 +59,8 @@ class ActorClient:
         "queue",
         "restarts",
         "state",
+        "trouble",
+        "trouble_since",
     )
 
     def __init__(self, ident: bytes, class_name: str, max_pending: int) -> None:
@@ -84,6 +86,9 @@ class ActorClient:
         self.fresh = False
         """Its first word from the node says which incarnation the channel leads to."""
         self.placement: dict[str, float] | None = None
+        self.trouble = ""
+        """Why there is no connection to it, though it lives; and since when one is wanted."""
+        self.trouble_since = 0.0
 
     def method(self, options: MethodOptions) -> Method:
         """The method with these options, on their first use here."""

@@ -6,10 +6,13 @@ never read is sent again without any risk, whatever `max_task_retries` says.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledError
 from ..wire import messages as m
+from ..wire.tls import CLOSED, SAID
 from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
 from .errors import unpack_error
 from .pipe import FarPipe
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 REACH_AGAIN_S = 0.2
 """The pause before an actor is dialled again that could not be reached."""
+UNREACHABLE_S = 5.0
+"""How long calls of an actor wait when the node that it lives on cannot be reached. An attempt may take as long."""
 
 
 class ActorLife:
@@ -67,6 +72,7 @@ class ActorLife:
         actor.death = message.death
         actor.error = message.error
         actor.state = message.state
+        actor.trouble = ""
         if message.state == ACTOR_RESTARTING:
             self._interrupted(actor)
         else:
@@ -86,9 +92,24 @@ class ActorLife:
         self._interrupted(actor)
         self.actors.connect(actor)
 
-    def unreached(self, actor: ActorClient, restarts: int) -> None:
-        """No connection could be made. If its node is gone, or it is, the head will say; if not, it is tried again. Needs the
-        lock."""
+    def unreachable(self, actor: ActorClient, restarts: int, error: str) -> None:
+        """The node that it lives on could not be dialled. If that is gone, or the actor is, the head will say; if not, it is
+        tried again. Calls wait, for a while: each such while costs those that have it a retry, and ends the others. Needs the
+        lock. If it lives and there cannot be TLS with it, they do not wait."""
+        if actor.channel is not None or actor.state != ACTOR_ALIVE or actor.restarts != restarts:
+            return
+        now = time.monotonic()
+        actor.trouble = error
+        refused = SAID in error and not error.endswith(CLOSED)
+        if refused or now - actor.trouble_since > UNREACHABLE_S:
+            actor.trouble_since = now
+            queue, actor.queue = actor.queue, deque()
+            for task in queue:
+                if task.retries_left and not task.cancelled:
+                    task.retries_left -= task.retries_left > 0
+                    actor.queue.append(task)
+                else:
+                    self.fail(actor, task)
 
         def again() -> None:
             same = actor.restarts == restarts and self.actors.by_id.get(actor.id) is actor
@@ -152,6 +173,10 @@ class ActorLife:
                 f"Actor {name} ({ident}) is being restarted: {reason}. The call may or may not have run; "
                 "set max_task_retries to have such calls made again.",
                 ident,
+            )
+        if actor.trouble:
+            return ActorUnavailableError(
+                f"Actor {name} ({ident}) lives, but {actor.trouble}. The call has not run.", ident
             )
         if actor.error:
             return ActorDiedError(unpack_error(actor.error), actor_id=ident, class_name=name)

@@ -7,6 +7,7 @@ argument of an earlier one is not there yet. How an actor is made is in `creatio
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import NotRunningError, PendingCallsLimitExceeded, RayTaskError, TaskCancelledError
@@ -104,16 +105,19 @@ class Actors:
             self.flush(actor)
             return
         restarts = actor.restarts
+        if not actor.trouble:
+            actor.trouble_since = time.monotonic()
 
         def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
             if sock is None:
-                self.life.unreached(actor, restarts)
+                self.life.unreachable(actor, restarts, error)
                 return
             if actor.channel is not None or actor.state != ACTOR_ALIVE or actor.restarts != restarts:
                 sock.close()
                 return
             channel = actor.channel = FarPipe(sock, self.runtime.pump, rest)
             actor.defined = {}
+            actor.trouble = ""
             self.runtime.pump.add(channel.fd, lambda mask: self._on_actor(actor, mask))
             self.flush(actor)
 
@@ -354,6 +358,8 @@ class Actors:
     def why(self, actor: ActorClient, task: TaskRecord) -> tuple[str, dict[str, float] | None]:
         """What a call waits for, and the resources if its actor waits for these."""
         name = f"{actor.class_name or 'actor'}.{task.function.options.name}"
+        if actor.trouble and task.seq not in actor.inflight:
+            return f"{name} waits: {actor.trouble}", None
         if task.missing:
             return f"{name} waits for {task.missing} of its arguments", None
         if actor.state in (ACTOR_PENDING, ACTOR_RESTARTING, ACTOR_MOVING):

@@ -13,7 +13,7 @@ from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_readable
 from ..wire.dial import dial
 from ..wire.stream import StreamChannel
-from . import token
+from . import tls_files, token
 from .sessions import Session
 
 ANSWER_S = 5.0
@@ -58,12 +58,13 @@ def ask_at(host: str, port: int, what: str, argument: Any = None, of_head: bool 
             f"there is no token to ask the cluster at {host}:{port} with: copy {token.default_path()} from the head's machine, "
             "or set SKATE_TOKEN"
         )
+    tls = tls_files.find()
     purpose, name = ("head", "head") if of_head else ("client", "node")
     until = time.monotonic() + ANSWER_S
     while True:
-        sock, rest = dial(host, port, secret, purpose, __version__, name)
-        sock.setblocking(False)
         try:
+            sock, rest = dial(host, port, secret, purpose, __version__, name, tls)
+            sock.setblocking(False)
             return _ask(StreamChannel(sock, rest), f"the {name} at {host}:{port}", what, argument)
         except ChannelClosed:  # a head that is killed is back soon, and whoever asked asks again
             if time.monotonic() > until:

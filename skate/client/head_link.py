@@ -90,6 +90,7 @@ class HeadLink(PeerLink):
             if not message.created:  # the name was another's: what this process wanted to create is not there
                 for ident in [i for i, request in self._created.items() if request.request == message.request]:
                     del self._created[ident]
+                    self._held.pop(ident, None)
         super().answer(message)
 
     def _changed(self, message: m.ActorChanged) -> None:
@@ -97,6 +98,9 @@ class HeadLink(PeerLink):
         if message.state not in ("alive", "pending"):
             self._killed.pop(message.id, None)
         self.runtime.actors.life.changed(message)
+
+    def _cut(self, reason: str) -> None:
+        self.fail(reason)
 
     def fail(self, reason: str) -> None:
         """The connection has ended: the own node makes the next when there is a head. Needs the lock."""

@@ -41,6 +41,10 @@ class Links:
         """Nodes that are gone, and why."""
         self.heirs = dict(runtime.welcome.heirs)
         """Nodes that were drained, and the nodes that have their objects now."""
+        self.met: set[int] = set()
+        """Nodes that this process has been connected to: on the next connection they are told what is held and awaited."""
+        self.holds: dict[int, dict[bytes, int]] = {}
+        """How often each object is held here, by the number of its home, if that is another node."""
 
     @property
     def clustered(self) -> bool:
@@ -86,6 +90,24 @@ class Links:
         else:
             self.own.send(message)
 
+    def note_hold(self, ident: bytes, change: int) -> None:
+        """An object is held here once more or once less. Needs the lock."""
+        home = home_of(ident)
+        if home in (self.number, HEAD):  # the link to the head counts by itself
+            return
+        holds = self.holds.setdefault(home, {})
+        holds[ident] = holds.get(ident, 0) + change
+        if not holds[ident]:
+            del holds[ident]
+
+    def again(self, number: int) -> list[Any]:
+        """What a node has forgotten with the last connection: what is held of its objects, and awaited. Needs the lock."""
+        return [*self._held_of(number), *map(m.Fetch, self.runtime.objects.fetched_from(number))]
+
+    def _held_of(self, number: int) -> list[Any]:
+        homes = [holds for home, holds in self.holds.items() if self.heir(home) == number]
+        return [m.Hold(ident, count) for holds in homes for ident, count in holds.items()]
+
     def all(self) -> list[Link]:
         """Every link that is open."""
         return [self.own, *self._peers.values()]
@@ -108,7 +130,10 @@ class Links:
             if sock is not None:
                 sock.close()
             return
-        then(sock, message.rest, message.error)
+        if sock is None:
+            then(None, b"", message.error)
+        else:
+            self.runtime.securing.begin(sock, message.rest, False, then)
 
     def lost(self, link: PeerLink) -> None:
         """A connection has ended; the node may live: the next message dials it again."""
@@ -119,15 +144,18 @@ class Links:
         """A node is gone for good. Needs the lock."""
         link = self._peers.get(message.node)
         fetching = self.runtime.objects.fetched_from(message.node)
+        cut = link is not None and link.channel is None and message.node in self.met
+        held = self._held_of(message.node) if cut else []  # it had forgotten that, and its heir was not told
         if message.heir:
             self.heirs[message.node] = message.heir
         else:
             self.dead[message.node] = message.reason
+            self.holds.pop(message.node, None)
         if link is not None:
             link.fail(message.reason)
         if message.heir:
             unsent = link.take_unsent() if link is not None else []
-            for each in (*unsent, *map(m.Fetch, fetching)):
+            for each in (*held, *unsent, *map(m.Fetch, fetching)):
                 self.tell(each)
             if link is not None:
                 self.to(message.heir)  # it has to hear when this process ends

@@ -12,6 +12,7 @@ import resource
 import secrets
 import shutil
 import tempfile
+from pathlib import Path
 from typing import BinaryIO
 
 from ..exceptions import RaySystemError
@@ -22,7 +23,15 @@ STORE_SHARE = 0.3
 """The share of the machine's memory that objects may take, by default."""
 STORE_BYTES_MIN = 75 << 20
 START_TIMEOUT_S = 60.0
+CGROUP = "/sys/fs/cgroup"
+SECRETS = ("SKATE_TOKEN", "RAY_AUTH_TOKEN", "SKATE_STORAGE", "RAY_REDIS_ADDRESS")
+"""What the environment may hold that no worker is to see."""
 BOOT = "import sys; sys.path[:] = sys.argv[3].split('\\n'); from skate.node.main import main; main()"
+
+
+def without_secrets() -> dict[str, str]:
+    """The environment of a node: what it has to keep secret it is told by other means, and its workers run the users' code."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}
 
 
 def open_log(session_dir: str) -> BinaryIO:
@@ -106,8 +115,7 @@ def own_labels(options: InitOptions) -> dict[str, str]:
 def _cpus() -> int:
     cpus = len(os.sched_getaffinity(0))
     try:
-        with open("/sys/fs/cgroup/cpu.max") as limits:
-            quota, period = limits.read().split()
+        quota, period = Path(CGROUP, "cpu.max").read_text().split()
         if quota != "max":
             cpus = min(cpus, max(1, round(int(quota) / int(period))))
     except (OSError, ValueError):
@@ -116,12 +124,13 @@ def _cpus() -> int:
 
 
 def _machine_memory() -> int:
+    """Of the container, if that may use less than the machine has; under cgroup 2, or 1."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        with open("/sys/fs/cgroup/memory.max") as limits:
-            text = limits.read().strip()
-        if text != "max":
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = Path(CGROUP, name).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
             memory = min(memory, int(text))
-    except (OSError, ValueError):
-        return memory
     return memory

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ObjectLostError, OwnerDiedError
+from ..exceptions import GetTimeoutError, ObjectLostError, OwnerDiedError
 from ..wire import messages as m
 from .errors import pack_error, to_raise, unpack_error
 from .memory import Block
@@ -40,6 +40,8 @@ class Held:
         self.id = ident
         self.announced = False
         """The object's home was told that others may hold it soon, whose word may come after ours."""
+        if runtime.node_no:
+            runtime.links.note_hold(ident, 1)
 
     def __del__(self) -> None:
         runtime = self._runtime
@@ -133,10 +135,7 @@ class Objects:
     # ------------------------------------------------------------ reading
 
     def load(self, ref: ObjectRef[Any], deadline: float | None = None) -> Any:
-        """The value of a reference that is done; raises what the task raised.
-
-        Its bytes may be lost: `deadline`, of `time.monotonic`, is until when it is waited for that they are made again.
-        """
+        """The value of a reference that is done; raises what the task raised, and `GetTimeoutError` at `deadline`."""
         state = ref._state
         if state == VALUE:
             data = ref._value
@@ -473,8 +472,11 @@ class Objects:
                 self._ask_for(ref).append(waiter.notify)
             else:
                 waiter.notify()
-        self._runtime.waits.wait_keeping(waiter, lambda: f"the bytes of object {ref.hex()} from another node")
-        self._runtime.waits.await_done(ref, deadline)  # they may be lost, and made again
+        waits = self._runtime.waits
+        why = f"the bytes of object {ref.hex()} from another node"
+        if not waits.wait_keeping(waiter, lambda: why, deadline=deadline):
+            raise GetTimeoutError(f"get timed out: it waits for {why}")
+        waits.await_done(ref, deadline)  # they may be lost, and made again
 
     def bring_soon(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Ask for what will be read next, all at once."""

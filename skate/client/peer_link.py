@@ -1,6 +1,7 @@
 """The link to another node: a TCP connection, which the own node makes and hands over.
 
-What is sent before the connection is there waits in the link.
+What is sent before the connection is there waits in the link. When the connection ends, the node may live: as long as something
+is held there or awaited, it is dialled again, and told of that; what it does not hear of for a while, it lets go.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class PeerLink(Link):
         super().__init__(runtime, None)
         self.number = number
         self._outbox: list[Any] = []
+        self.failed = False
         tasks = runtime.tasks
         self.handlers = {
             m.Leased: partial(tasks.leased_far, self),
@@ -42,12 +44,14 @@ class PeerLink(Link):
 
     def connected(self, sock: socket.socket | None, rest: bytes, error: str) -> None:
         """The own node has connected, or could not. Needs the lock."""
-        if sock is None:
+        runtime = self.runtime
+        if sock is None or self.failed:
+            if sock is not None:
+                sock.close()
             self.fail(error)
             return
         self.channel = StreamChannel(sock, rest)
-        self.runtime.pump.add(self.channel.fd, self._on_readable)
-        runtime = self.runtime
+        runtime.pump.add(self.channel.fd, self._on_readable)
         hello = m.Hello(
             __version__,
             os.getpid(),
@@ -59,8 +63,10 @@ class PeerLink(Link):
             runtime.welcome.job,
             runtime.is_driver,
         )
+        again = runtime.links.again(self.number) if self.number in runtime.links.met else []
+        runtime.links.met.add(self.number)
         outbox, self._outbox = self._outbox, []
-        for message in (hello, *outbox):
+        for message in (hello, *again, *outbox):
             self.send(message)
 
     def send(self, message: Any, fds: Any = ()) -> None:
@@ -69,7 +75,8 @@ class PeerLink(Link):
             return
         channel = self.channel
         if channel is None:
-            self._outbox.append(message)
+            if self.number not in self.runtime.links.met or not _is_state(message):
+                self._outbox.append(message)
             return
         try:
             done = channel.send(m.encode(message))
@@ -77,7 +84,7 @@ class PeerLink(Link):
                 wait_writable(channel.fd)
                 done = channel.flush()
         except ChannelClosed as error:
-            self.fail(f"the connection to node {self.number} has ended: {error}")
+            self._cut(f"the connection to node {self.number} has ended: {error}")
 
     def take_unsent(self) -> list[Any]:
         """What is about objects, and was to be sent to a node that another has inherited from."""
@@ -85,19 +92,31 @@ class PeerLink(Link):
         return [message for message in outbox if isinstance(message, m.Hold)]
 
     def _ended(self) -> None:
-        self.fail(f"the connection to node {self.number} has ended")
+        self._cut(f"the connection to node {self.number} has ended")
 
-    def fail(self, reason: str) -> None:
-        """Nothing comes from that node any more: what depends on it is told. Needs the lock."""
-        runtime = self.runtime
-        runtime.links.lost(self)
+    def _cut(self, reason: str) -> None:
+        links = self.runtime.links
+        if self.number in links.dead or not links.again(self.number):
+            self.fail(reason)
+            return
+        self._interrupt(reason)
+        links.dial(self.number, "client", b"", self.connected)
+
+    def _interrupt(self, reason: str) -> None:
+        """What the node did for this process it does not any more: requests, and workers that were leased."""
         self.close()
         for slot in list(self._slots.values()):
             slot.error = reason
             slot.waiter.notify()
         self._slots.clear()
-        runtime.tasks.retries.node_lost(self.number, reason)
-        runtime.objects.node_lost(self.number, reason)
+        self.runtime.tasks.retries.node_lost(self.number, reason)
+
+    def fail(self, reason: str) -> None:
+        """Nothing comes from that node any more: what depends on it is told. Needs the lock."""
+        self.failed = True
+        self.runtime.links.lost(self)
+        self._interrupt(reason)
+        self.runtime.objects.node_lost(self.number, reason)
 
     def close(self) -> None:
         """Close the connection."""
@@ -106,3 +125,8 @@ class PeerLink(Link):
             self.runtime.pump.remove(channel.fd)
             channel.close()
             self.channel = None
+
+
+def _is_state(message: Any) -> bool:
+    """Whether it is part of what `Links.again` tells."""
+    return isinstance(message, m.Fetch) or (isinstance(message, m.Hold) and message.change != 0)

@@ -31,6 +31,8 @@ def why_task(runtime: ClientRuntime, task: TaskRecord) -> tuple[str, dict[str, f
         wants = describe(shape.resources)
         leased = len(shape.workers)
         have = f"{leased} workers run such tasks, all busy" if leased else "no worker is leased for it yet"
+        if shape.patient:
+            have += f"; for now it waits for node {shape.prefers}, which has its arguments"
         return f"{name} is queued: it needs {wants}; {have}", shape.resources
     before = 0
     for seq in worker.inflight:

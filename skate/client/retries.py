@@ -87,7 +87,11 @@ class Retries:
 
     def node_lost(self, number: int, reason: str) -> None:
         """A node is gone, or cannot be reached: so are the workers there. Needs the lock."""
-        asked = [shape for shape in self.tasks.submitter.by_no if shape.elsewhere.pop(number, 0)]
+        asked = [
+            shape
+            for shape in self.tasks.submitter.by_no
+            if shape.told.pop(number, 0) or (shape.queue and (shape.node_id or shape.prefers == number))
+        ]  # those that are for certain nodes may wait at the own one for word of this
         if asked:
             self.later(ASK_AGAIN_S, partial(self._ask_again, asked))
         self.tasks.dialled = {each for each in self.tasks.dialled if each >> FAR_BITS != number}
@@ -95,10 +99,10 @@ class Retries:
             self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
 
     def _ask_again(self, shapes: list[Shape]) -> None:
-        """A node that was asked for workers does not know of it any more. If it lives, nobody else would ask it."""
+        """What was asked of a node that is lost is to be asked of others, or if it lives of it again."""
         for shape in shapes:
             if shape.queue:
-                self.tasks.ask_anew(shape)
+                self.tasks.demand.tell(shape)
 
     def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
         """A node says how a leased worker ended."""
@@ -119,7 +123,7 @@ class Retries:
         if ran is not None:
             ran.worker = None
             self._after_death(ran, message.death)
-        self.tasks.tell_demand(worker.shape)
+        self.tasks.demand.tell(worker.shape)
         self.tasks.fill(worker.shape)
 
     def _after_death(self, task: TaskRecord, death: m.Death) -> None:

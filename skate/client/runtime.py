@@ -39,6 +39,7 @@ from .pump import Pump, Waiter
 from .reasons import why_task
 from .rebuild import Rebuild
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
+from .securing import Securing
 from .spilling import Spilling
 from .stream import Stream
 from .streams import Streams
@@ -78,6 +79,7 @@ class ClientRuntime:
         self.link = Link(self, channel)
         self.send = self.link.send
         self.links = Links(self, self.link)
+        self.securing = Securing(self)
         self.tell = self.links.tell if self.node_no else self.link.send
         self.check_open = self.link.check_open
         self.ask = self.link.ask
@@ -115,7 +117,8 @@ class ClientRuntime:
             m.GiveBack: self.tasks.asked_back,
             m.GiveBackMemory: self.grants.asked_back,
             m.Output: self.output,
-            m.Elsewhere: self.tasks.elsewhere,
+            m.Elsewhere: self.tasks.demand.elsewhere,
+            m.Unschedulable: self.tasks.demand.unschedulable,
             m.Pulled: self.objects.pulled,
             m.NodeDied: self.links.node_died,
             m.Evict: self.spilling.evict,
@@ -176,6 +179,8 @@ class ClientRuntime:
             ident = dropped.popleft()
             if ident in self.actors.by_id and ident not in self.objects.known and self._forget_actor(ident):
                 continue
+            if self.node_no:
+                self.links.note_hold(ident, -1)
             self.tell(m.Hold(ident, -1))
         if self.memory.ended:
             for ident in self.memory.settle():
@@ -197,9 +202,10 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
-        if self.tasks.submitter.workers or self.tasks.retries.waiting:
+        timed = self.tasks.retries.waiting or self.tasks.locality.waiting
+        if self.tasks.submitter.workers or timed:
             due = self.tasks.next_due()
-            if (due is not None and due <= LINGER_CHECK_S) or self.tasks.retries.waiting:
+            if (due is not None and due <= LINGER_CHECK_S) or timed:
                 with self.lock:
                     self.tasks.run_due()
             return due
@@ -466,6 +472,7 @@ class ClientRuntime:
         self.lost = reason
         self.control.sock.close()
         self.links.leave_to_parent()
+        self.securing.close()
         for worker in self.tasks.submitter.workers.values():
             worker.channel.close()
         for actor in self.actors.by_id.values():
@@ -490,6 +497,7 @@ class ClientRuntime:
             if self.is_driver:
                 self.link.fail_everything(self.lost)
         self.links.close()
+        self.securing.close()
         self.pump.close()
         self.pins.clear()
         self.callbacks.close()

@@ -107,7 +107,7 @@ def _keep_in(out_of_band: list[memoryview]) -> Callable[[pickle.PickleBuffer], b
     return keep
 
 
-_reduce_code: Callable[[CodeType], tuple[Any, ...]] = cloudpickle.Pickler.dispatch_table[CodeType]
+_reduce_code: Callable[[CodeType], tuple[Any, ...]] = cast("Any", cloudpickle.Pickler.dispatch_table)[CodeType]
 _NO_FILE = "<dynamic-code>"
 """What cloudpickle 3.1.3 and newer write in place of the name of a function's file."""
 

@@ -18,11 +18,21 @@ from typing import Any
 
 import msgspec
 
-from ..exceptions import AuthenticationError, RaySystemError
+from ..exceptions import RaySystemError
 from ..store.arena import HEADER_BYTES
-from . import token
+from ..wire.tls import Tls
+from . import tls_files, token
 from .init_options import InitOptions
-from .machine import BOOT, START_TIMEOUT_S, allow_files, make_session_dir, open_log, own_labels, resources
+from .machine import (
+    BOOT,
+    START_TIMEOUT_S,
+    allow_files,
+    make_session_dir,
+    open_log,
+    own_labels,
+    resources,
+    without_secrets,
+)
 
 STOP_AFTER_S = 5.0
 """How long a node may take to end when it is asked to."""
@@ -68,6 +78,12 @@ class Wish(msgspec.Struct):
     """Whether the head's state is removed when the cluster is stopped."""
     patience_s: float = msgspec.field(default_factory=lambda: float(os.environ.get("SKATE_HEAD_PATIENCE_S", "60")))
     """How long a node goes on without a head, in seconds."""
+    listen: str = ""
+    """The address to listen on, if it is another than `host`, where the others find this node."""
+    tls: Tls | None = None
+    """The files of TLS, if the cluster has it; None: what the environment says."""
+    token_file: str = ""
+    """Where the secret of the cluster is, or, of a head, is to be; "": what the environment says, or the user's own."""
 
 
 def running(temp_dir: str | None = None) -> list[Session]:
@@ -101,7 +117,8 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
         AuthenticationError: there is no token to join with.
     """
     allow_files()
-    secret = secret or _token(wish)
+    secret = secret or token.of_node(wish.is_head, wish.token_file)
+    wish.tls = wish.tls or tls_files.find()
     total, store = resources(options)
     total.pop("node:127.0.0.1")
     total[f"node:{wish.host}"] = 1.0
@@ -133,6 +150,7 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=without_secrets(),
         )
     theirs.close()
     Path(folder, "pid").write_text(str(process.pid))
@@ -171,18 +189,6 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
 def _default_store(folder: str, host: str, port: int) -> Path:
     """Where a head keeps its state that was not told where: found again by the next head on this port."""
     return Path(folder).parent / f"head-{host}-{port}.db"
-
-
-def _token(wish: Wish) -> str:
-    secret = token.find()
-    if secret is None and wish.is_head:
-        secret = token.make()
-        token.write(token.default_path(), secret)
-    if secret is None:
-        raise AuthenticationError(
-            f"there is no token to join a cluster with: copy {token.default_path()} from the head's machine, or set SKATE_TOKEN"
-        )
-    return secret
 
 
 def _hand_over(mine: socket.socket, settings: dict[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,9 @@ class Spilling:
         self.runtime = runtime
         self.pressed = False
         """Memory has been short since this process began."""
-        self._placed: list[TaskRecord] = []
-        """Tasks with places of their arguments: sent before memory was short."""
+        self._placed: set[int] = set()
+        """Tasks, by their numbers, with places of their arguments: sent before memory was short. The tasks themselves would keep
+        their results alive."""
 
     def evict(self, message: m.Evict) -> None:
         """Forget the places of these objects, but for those in use."""
@@ -86,7 +87,7 @@ class Spilling:
                 if seqs:
                     tasks.submitter.took_back(worker, seqs)
                     tasks.fill(worker.shape)
-        self._placed = list(self._in_flight())
+        self._placed = {task.seq for task in self._in_flight()}
 
     def forget_places(self, task: TaskRecord, dependencies: list[m.Dependency]) -> None:
         """The arguments of a task, as they are sent while memory is short."""
@@ -113,9 +114,9 @@ class Spilling:
         """Blocks whose places are in messages to workers that have not answered."""
         found: set[bytes] = set()
         if self._placed:
-            live = {id(task) for task in self._in_flight()}
-            self._placed = [task for task in self._placed if id(task) in live]
-            for task in self._placed:
+            live = [task for task in self._in_flight() if task.seq in self._placed]
+            self._placed = {task.seq for task in live}
+            for task in live:
                 _add_places(task, found)
         return found
 

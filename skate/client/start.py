@@ -24,7 +24,16 @@ from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
 from . import current, interrupts
 from .init_options import InitOptions
-from .machine import BOOT, START_TIMEOUT_S, allow_files, make_session_dir, open_log, own_labels, resources
+from .machine import (
+    BOOT,
+    START_TIMEOUT_S,
+    allow_files,
+    make_session_dir,
+    open_log,
+    own_labels,
+    resources,
+    without_secrets,
+)
 from .output import Printer
 from .runtime import ClientRuntime
 
@@ -57,6 +66,7 @@ def start(options: InitOptions) -> ClientRuntime:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=without_secrets(),
         )
     theirs.close()
     channel = Channel(mine)

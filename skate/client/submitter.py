@@ -44,7 +44,7 @@ def far(node: int, worker: int) -> int:
 class Function:
     """A remote function as the submitter knows it: its shape, and how long it takes."""
 
-    __slots__ = ("code", "expected_us", "options", "shape", "spec_id")
+    __slots__ = ("base", "code", "expected_us", "near", "options", "shape", "spec_id")
 
     def __init__(self, code: Any, options: Any, shape: Shape, spec_id: int) -> None:
         self.code = code
@@ -52,6 +52,10 @@ class Function:
         self.shape = shape
         self.spec_id = spec_id
         self.expected_us: float = UNKNOWN_US
+        self.base: Function | None = None
+        """Of one whose tasks prefer a node: the function without that."""
+        self.near: dict[int, Function] = {}
+        """The same function for tasks that prefer a node, by its number."""
 
 
 class TaskRecord:
@@ -115,42 +119,56 @@ class LeasedWorker:
         self.idle_since = 0.0
         self.draining = False
 
+    @property
+    def node(self) -> int:
+        """The number of its node; 0 is the own one."""
+        return self.no >> FAR_BITS
+
 
 class Shape:
-    """Tasks that ask for the same resources on the same node: they share a queue and workers."""
+    """Tasks that ask for the same resources on the same node, or prefer the same node: they share a queue and workers."""
 
     __slots__ = (
-        "asked",
-        "elsewhere",
-        "failed",
-        "idle",
-        "key",
-        "no",
-        "node_id",
-        "node_soft",
-        "queue",
-        "resources",
-        "workers",
-    )
+        "asked", "failed", "idle", "key", "no", "node_id", "node_soft", "patient", "prefers", "queue", "resources", "saves",
+        "told", "workers",
+    )  # fmt: skip
 
-    def __init__(self, no: int, key: Any, resources: dict[str, float], node_id: str, node_soft: bool) -> None:
+    def __init__(
+        self, no: int, key: Any, resources: dict[str, float], node_id: str, node_soft: bool, prefers: int
+    ) -> None:
         self.no = no
         self.key = key
         self.resources = resources
         self.node_id = node_id
         self.node_soft = node_soft
+        self.prefers = prefers
+        """The node, by number, that has the arguments of these tasks; 0: they have no preference."""
+        self.patient = bool(prefers)
+        """They wait for the node that they prefer; if not, they run anywhere."""
+        self.saves = 0
+        """How many bytes of arguments stay where they are if the last task runs on the node that it prefers."""
         self.queue: deque[TaskRecord] = deque()
         self.workers: dict[int, LeasedWorker] = {}
         self.idle: list[LeasedWorker] = []
         self.asked = 0
+        """How many workers could be used, of all nodes together, when the own node was last told."""
         self.failed: Exception | None = None
         """Why such tasks cannot run any more."""
-        self.elsewhere: dict[int, int] = {}
-        """How many workers other nodes were asked for, by their numbers."""
+        self.told: dict[int, int] = {}
+        """How many workers each node was asked for, by their numbers; 0 is the own one."""
 
     def wants(self) -> int:
         """How many workers could be used now."""
         return len(self.queue) + len(self.workers) - len(self.idle)
+
+    def has_on(self, node: int) -> int:
+        """How many workers of a node there are."""
+        return sum(no >> FAR_BITS == node for no in self.workers)
+
+    def wants_of(self, node: int) -> int:
+        """How many workers of one node could be used now: those that are busy, and one for each task that waits."""
+        idle = sum(worker.no >> FAR_BITS == node for worker in self.idle)
+        return len(self.queue) + self.has_on(node) - idle
 
 
 class Submitter:
@@ -163,13 +181,23 @@ class Submitter:
 
     # ------------------------------------------------------------ shapes and leases
 
-    def shape(self, resources: dict[str, float], node_id: str = "", node_soft: bool = False) -> Shape:
+    def shape(self, resources: dict[str, float], node_id: str = "", node_soft: bool = False, prefers: int = 0) -> Shape:
         """The shape of a resource request, made when new."""
-        key = (tuple(sorted(resources.items())), node_id, node_soft)
+        key = (tuple(sorted(resources.items())), node_id, node_soft, prefers)
         found = self.shapes.get(key)
         if found is None:
-            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id, node_soft)
+            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id, node_soft, prefers)
             self.by_no.append(found)
+        return found
+
+    def near(self, function: Function, node: int) -> Function:
+        """The same function for tasks that prefer a node."""
+        found = function.near.get(node)
+        if found is None:
+            shape = self.shape(function.shape.resources, prefers=node)
+            found = function.near[node] = Function(function.code, function.options, shape, function.spec_id)
+            found.base = function
+            found.expected_us = function.expected_us
         return found
 
     def add_worker(self, no: int, shape_no: int, channel: Any, pid: int, now: float) -> LeasedWorker:
@@ -202,6 +230,17 @@ class Submitter:
             shape.asked = wants
             return wants
         return None
+
+    @staticmethod
+    def offered(shape: Shape, node: int, room: int, share: int) -> int | None:
+        """Another node has room for `room` more workers, or lets `share` in all wait there: how many to ask it for, or None
+        when it was asked for as many before.
+
+        Of each node no more is asked than could be used if only that node gave any.
+        """
+        have, waiting = shape.has_on(node), len(shape.queue)
+        level = max(have + min(room, waiting), min(share, have + waiting))
+        return level if waiting and level > shape.told.get(node, 0) else None
 
     def returnable(self, now: float, linger: float) -> list[LeasedWorker]:
         """Workers that were idle for `linger` seconds or are to be drained."""

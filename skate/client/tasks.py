@@ -20,8 +20,10 @@ from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer
 from ..wire.groups import group_of, request
 from .arguments import EMPTY_BODY, Code, define, pack_arguments, packets, wire_task
+from .demand import Demand
 from .exported import Exported
 from .lineage import Rerun
+from .locality import Locality
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
@@ -56,6 +58,8 @@ class Tasks:
         self.generous_until = 0.0
         self.dialled: set[int] = set()  # workers of other nodes that were granted and are not connected yet
         self.retries = Retries(runtime, self)
+        self.demand = Demand(self)
+        self.locality = Locality(self)
 
     # ------------------------------------------------------------ submission
 
@@ -174,8 +178,11 @@ class Tasks:
 
     def enqueue(self, task: TaskRecord) -> None:
         """Queue a task, now or when its arguments are there. Needs the lock."""
-        if task.dependencies is not None and not self._has_arguments(task):
-            return
+        if task.dependencies is not None:
+            if not self._has_arguments(task):
+                return
+            if self.runtime.node_no:
+                self.locality.place(task)
         shape = task.function.shape
         if shape.failed is not None:
             self.fail(task, shape.failed)
@@ -188,44 +195,7 @@ class Tasks:
                 return
         self._since_fill += 1
         if len(shape.queue) + len(shape.workers) > shape.asked:
-            self.ask(shape)
-
-    def ask(self, shape: Shape) -> None:
-        """Tell the node how many workers this shape could use, when that has changed enough."""
-        wants = self.submitter.demand(shape)
-        if wants is None:
-            return
-        if wants:
-            for worker in self.submitter.returnable(0.0, -1.0):
-                if worker.shape is not shape:
-                    self.give_back(worker)  # an idle worker must not hold the CPU that this shape waits for
-        self._demand(shape, wants)
-
-    def _demand(self, shape: Shape, wants: int) -> None:
-        message = m.WantWorkers(shape.no, wants, shape.resources, self.depth, shape.node_id, shape.node_soft)
-        self.runtime.send(message)
-        for number, count in list(shape.elsewhere.items()):
-            if wants < count:
-                message.count = wants
-                self.runtime.links.to(number).send(message)
-                shape.elsewhere[number] = wants
-                if not wants:
-                    del shape.elsewhere[number]
-
-    def ask_anew(self, shape: Shape) -> None:
-        """Have the own node say once more where else there is room."""
-        self.runtime.send(m.WantWorkers(shape.no, 0, shape.resources, self.depth, shape.node_id))
-        self.tell_demand(shape)
-
-    def elsewhere(self, message: m.Elsewhere) -> None:
-        """The own node says that another has room."""
-        shape = self.submitter.by_no[message.shape]
-        count = min(message.count, shape.wants())
-        if shape.elsewhere.get(message.node, 0) == count:
-            return
-        shape.elsewhere[message.node] = count
-        wanted = m.WantWorkers(shape.no, count, shape.resources, self.depth, shape.node_id, shape.node_soft)
-        self.runtime.links.to(message.node).send(wanted)
+            self.demand.ask(shape)
 
     def fill(self, shape: Shape) -> None:
         """Send what there is room for, and take back what an idle worker could run."""
@@ -239,8 +209,10 @@ class Tasks:
             self._send(*batch)
         if shape.idle and not shape.queue:
             self._steal(shape)
+        if shape.prefers and not shape.queue:
+            self.locality.served(shape)
         if shape.asked or shape.queue:
-            self.ask(shape)
+            self.demand.ask(shape)
 
     def _steal(self, shape: Shape) -> None:
         victim = self.submitter.victim(shape)
@@ -361,29 +333,10 @@ class Tasks:
         shape = worker.shape
         link = self._link_of(worker)
         self.drop_lease(worker)
-        if shape.asked > shape.wants():  # or the node would lease it to us again, and others would starve
-            self.tell_demand(shape)
-        if not shape.queue and not worker.defined:
-            self._keep_to(shape, worker.no >> FAR_BITS)
+        number = worker.no >> FAR_BITS
+        if shape.told.get(number, 0) > shape.wants_of(number):  # or it would be leased to us again, and others starve
+            self.demand.tell(shape)
         link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
-
-    def _keep_to(self, shape: Shape, number: int) -> None:
-        """A worker came for nothing: its node is to give no more than it has given. `wants` counts what others do, too."""
-        kept = sum(no >> FAR_BITS == number for no in shape.workers)
-        message = m.WantWorkers(shape.no, kept, shape.resources, self.depth, shape.node_id)
-        if not number and shape.asked > kept:
-            shape.asked = kept
-            self.runtime.send(message)
-        elif shape.elsewhere.get(number, 0) > kept:
-            self.runtime.links.to(number).send(message)
-            shape.elsewhere[number] = kept
-            if not kept:
-                del shape.elsewhere[number]
-
-    def tell_demand(self, shape: Shape) -> None:
-        """Tell the node how many workers this shape can use now. Needs the lock."""
-        wants = shape.asked = shape.wants()
-        self._demand(shape, wants)
 
     def drop_lease(self, worker: LeasedWorker) -> None:
         """A lease has ended. Needs the lock."""
@@ -400,7 +353,8 @@ class Tasks:
         """Others wait: idle workers go back now, and some busy ones when they are done."""
         self.return_idle(-1.0)
         self.generous_until = time.monotonic() + 1.0
-        workers = [w for w in self.submitter.workers.values() if w.no >> FAR_BITS == number]
+        having = self.submitter if message.shape < 0 else self.submitter.by_no[message.shape]
+        workers = [worker for worker in having.workers.values() if worker.node == number]
         busy = [w for w in workers if not w.draining]
         for worker in busy[
             : max(0, message.busy - (len(workers) - len(busy)))
@@ -413,6 +367,9 @@ class Tasks:
         for shape in self.submitter.by_no:
             if shape.idle:
                 due = LINGER_S if time.monotonic() > self.generous_until else 0.002
+        if self.locality.waiting:
+            until = self.locality.next_due(time.monotonic())
+            due = until if due is None or (until is not None and until < due) else due
         later = self.retries.next_due()
         return later if due is None or (later is not None and later < due) else due
 
@@ -422,6 +379,8 @@ class Tasks:
         if self.submitter.workers:
             self.return_idle(LINGER_S if now > self.generous_until else 0.0)
         self.retries.run_due(now)
+        if self.locality.waiting:
+            self.locality.run_due(now)
 
     # ------------------------------------------------------------ answers
 
@@ -553,17 +512,18 @@ class Tasks:
         shape.queue.clear()
         for task in waiting:
             self.fail(task, error)
-        if shape.asked > shape.wants():
-            self.tell_demand(shape)
+        if shape.told:
+            self.demand.tell(shape)
 
-    def cannot_start(self, reason: str) -> None:
+    def cannot_start(self, message: m.CannotStart) -> None:
         """No worker can be had: what waits for one fails."""
         for shape in self.submitter.by_no:
-            shape.asked = 0
             waiting = list(shape.queue)
             shape.queue.clear()
+            if shape.told:
+                self.demand.tell(shape)
             for task in waiting:
-                self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {reason}"))
+                self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {message.reason}"))
 
     # ------------------------------------------------------------ cancelling
 

@@ -50,8 +50,12 @@ class Waits:
             out.append(objects.load(ref, deadline))
         return out
 
-    def await_done(self, ref: ObjectRef[Any], deadline: float | None) -> None:
-        """Wait until a reference is done; raises `GetTimeoutError` at the deadline, of `time.monotonic`."""
+    def await_done(self, ref: ObjectRef[Any], deadline: float | None = None) -> None:
+        """Wait until a reference is done.
+
+        Raises:
+            GetTimeoutError: it was not at `deadline`, on the monotonic clock.
+        """
         while ref._state < VALUE:
             self._await(ref, (ref,), deadline)
 
@@ -79,18 +83,20 @@ class Waits:
             return self._wait_in_worker(waiter, timeout, why)
         return self._wait_telling(waiter, timeout, why)
 
-    def wait_keeping(self, waiter: Waiter, why: Callable[[], str], keep_s: float | None = None) -> None:
+    def wait_keeping(
+        self, waiter: Waiter, why: Callable[[], str], keep_s: float | None = None, deadline: float | None = None
+    ) -> bool:
         """Wait for memory. A worker keeps its CPU, for `keep_s` at least: those who would run on it need memory, too, and all
-        would have a part of what they need, and none enough."""
+        would have a part of what they need, and none enough. False if `deadline` has come."""
         pump = self.runtime.pump
         if pump.wait(waiter, BLOCK_AFTER_S):
-            return
+            return True
         if self.runtime.before_block is not None:
             self.runtime.before_block()
         if keep_s is None:
-            self._wait_telling(waiter, None, why)
-        elif not pump.wait(waiter, keep_s):
-            self.wait_for(waiter, None, why)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            return self._wait_telling(waiter, left, why)
+        return pump.wait(waiter, keep_s) or self.wait_for(waiter, None, why)
 
     def _wait_in_worker(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
         first = BLOCK_AFTER_S if timeout is None else min(timeout, BLOCK_AFTER_S)

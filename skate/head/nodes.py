@@ -11,15 +11,23 @@ INV-2: `heard` has exactly the living nodes.
 
 from __future__ import annotations
 
+import math
+
 from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, DrainOrder, Load, NodeInfo
 
 DEAD_AFTER_S = 3.0
 """A node from which nothing was heard for so long is dead."""
+FENCE_AFTER_S = 2.6
+"""A node of which the head has confirmed nothing for so long ends all that runs on it. The rest of `DEAD_AFTER_S` is its time for
+that, and for clocks that do not run alike: what ran there has ended before it runs elsewhere."""
 REJOIN_S = 10.0
 """How long a head that was started again waits for the nodes that it had. Each of them has ended by then, or seen that
-there was no head at all: one that hears nothing, not even a refusal, ends itself after `DEAD_AFTER_S`."""
+there was no head at all: one that hears nothing, not even a refusal, ends itself after `FENCE_AFTER_S`."""
 DEAD_NODES_MAX = 1000
 """How many dead nodes are remembered, for whoever asks."""
+
+ID_CHARACTERS_MIN = 4
+"""So much of a node's id has to be said, at the least."""
 
 
 class Nodes:
@@ -104,12 +112,12 @@ class Nodes:
         self._changed[no] = None
 
     def called(self, name: str) -> list[NodeInfo]:
-        """The living nodes that somebody may mean by a number, a name, or the beginning of an id."""
+        """The living nodes that somebody may mean by a number, a name, or the beginning of an id, which is no number."""
         alive = [self.by_no[no] for no in self.heard]
         for found in (
             [info for info in alive if str(info.no) == name or info.id == name],
             [info for info in alive if info.name == name],
-            [info for info in alive if info.id.startswith(name)],
+            [info for info in alive if info.id.startswith(name) and len(name) >= ID_CHARACTERS_MIN],
         ):
             if found:
                 return found
@@ -131,7 +139,11 @@ class Nodes:
 
     def silent(self, now: float) -> list[int]:
         """The nodes that have said nothing for too long."""
-        return [no for no, at in self.heard.items() if now - at > DEAD_AFTER_S]
+        return [no for no, at in self.heard.items() if now >= at + DEAD_AFTER_S]
+
+    def silent_from(self) -> float:
+        """When the first node will have said nothing for too long, if none says anything."""
+        return min(self.heard.values(), default=math.inf) + DEAD_AFTER_S
 
     def take_changes(self) -> list[NodeInfo]:
         """What has changed since this was called last."""

@@ -10,6 +10,7 @@ numbers, so that work stays together; then the emptiest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ..wire import labels
 from ..wire.cluster import ALIVE, NodeInfo
@@ -93,40 +94,63 @@ def place(view: View, own: int, request: Amounts) -> int | None:
     return nodes[0].no if nodes else None
 
 
-def spread(view: View, request: Amounts, count: int) -> dict[int, int]:
-    """How many of `count` each node gets that could ever meet a request, when all are to have the same."""
+def spread(
+    view: View, request: Amounts, count: int, turn: int, had: Mapping[int, int] | None = None
+) -> tuple[dict[int, int], int]:
+    """How many of `count` each node gets when all with room are to have the same, beginning with another each `turn`; and for how
+    many there is no room. Of those, nodes have some already (`had`), which is no free room any more."""
     request = settle(view, request)
     nodes = sorted(node.no for node in view.values() if feasible(node, request))
-    shares = {no: count // len(nodes) + (at < count % len(nodes)) for at, no in enumerate(nodes)}
-    return {no: share for no, share in shares.items() if share}
+    rooms = {no: room(view[no].free, request) + (had or {}).get(no, 0) for no in nodes}
+    shares = dict.fromkeys(nodes, 0)
+    at = turn % len(nodes) if nodes else 0
+    turns = nodes[at:] + nodes[:at]
+    while count > 0 and (open_ := [no for no in turns if shares[no] < rooms[no]]):
+        each = max(1, count // len(open_))
+        for no in open_[:count]:
+            taken = min(each, rooms[no] - shares[no])
+            shares[no] += taken
+            count -= taken
+    return {no: share for no, share in shares.items() if share}, count
 
 
-def elsewhere(view: View, own: int, wanted: Sequence[tuple[Amounts, int]]) -> list[tuple[int, int, int]]:
+class Place(NamedTuple):
+    """Where else what waits could run."""
+
+    at: int
+    """Which request, of those that were asked about."""
+    node: int
+    room: int
+    """For how many more there is room."""
+    share: int
+    """If that is not enough: how many in all may wait there, too."""
+
+
+def elsewhere(view: View, own: int, wanted: Sequence[tuple[Amounts, int]]) -> list[Place]:
     """Where else what waits on node `own` could run.
+
+    What no node has room for waits everywhere, and runs where something comes free first. On nodes other than the own one it
+    may wait for half of what they have: so two programs get equal shares of all nodes, wherever they were started.
 
     Args:
         view: all nodes.
         own: the number of the node where it waits.
-        wanted: requests, and how many times each could be met.
-
-    Returns:
-        (place in `wanted`, node, count) for other nodes. What only other nodes could ever meet goes to one of them even if it
-        has to wait there.
+        wanted: requests, and how many times each could be met beyond what the own node has room for.
     """
     free = {node.no: dict(node.free) for node in view.values()}
     out = []
     for at, (request, count) in enumerate(wanted):
         nodes = ranked(view, own, request)
-        for node in nodes:
-            if node.no == own or count <= 0:
-                continue
-            taken = min(count, room(free[node.no], request))
-            if taken:
-                for name, units in request.items():
-                    free[node.no][name] = free[node.no].get(name, 0) - taken * units
-                out.append((at, node.no, taken))
-                count -= taken
         others = [node for node in nodes if node.no != own]
-        if count > 0 and others and len(others) == len(nodes):
-            out.append((at, others[0].no, count + sum(n for i, no, n in out if i == at and no == others[0].no)))
+        rooms = {}
+        for node in others:
+            taken = rooms[node.no] = min(count, room(free[node.no], request))
+            count -= taken
+            for name, units in request.items():
+                free[node.no][name] = free[node.no].get(name, 0) - taken * units
+        parts = 1 if len(others) == len(nodes) else 2
+        for node in others:
+            share = max(1, room(node.total, request) // parts) if count else 0
+            if rooms[node.no] or share:
+                out.append(Place(at, node.no, rooms[node.no], share))
     return out

@@ -2,7 +2,7 @@
 
 It runs in the loop of the head's process. What it decides about actors is in `actors.py`; here are the connections that carry it
 to the nodes and back. A node's connection may end and come back: it is dead when nothing was heard of it for three seconds, when
-it says that it leaves, or when its connection has ended and it does not come back at once.
+it says that it leaves, or when its connection has ended and its machine answers that nobody listens on its port any more.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from .store import Store
 
 SPREAD_S = 0.05
 """How often changes are told to the nodes."""
-BEAT_S = 0.5
-BACK_S = 0.4
-"""A node whose connection has ended, and whose process has not, is back sooner."""
+BEAT_S = 0.25
+KNOCK_S = 0.1
 FAILURES_MAX = 100
 """So many failures are remembered."""
 
@@ -41,6 +40,10 @@ class Loop(Protocol):
 
     def unwatch(self, fd: int) -> None:
         """Forget a descriptor."""
+
+
+Knock = Callable[[c.NodeInfo, Callable[[], None]], None]
+"""Dial a node; call back if its machine says that nobody is there."""
 
 
 class Link:
@@ -63,6 +66,7 @@ class Head:
         on_view: Callable[[list[c.NodeInfo]], None],
         on_actor: Callable[[int, Any], None],
         on_joined: Callable[[int, c.Join], None],
+        knock: Knock,
     ) -> None:
         self.loop = loop
         self.store = store
@@ -72,12 +76,13 @@ class Head:
         self._on_view = on_view
         self._on_actor = on_actor
         self._on_joined = on_joined
+        self._knock = knock
+        self._missing: dict[int, tuple[float, str]] = {}
+        """Nodes whose connection has ended: when they are asked for again, and how it ended."""
         self._tell_at = 0.0
-        self._beat_at = 0.0
         self.failures: deque[tuple[float, str]] = deque(maxlen=FAILURES_MAX)
         """What failed lately, and when."""
-        self._silenced: dict[int, tuple[float, str]] = {}
-        """Nodes whose connection has ended: until when they may come back, and how it ended."""
+        self._silent_at = 0.0
         self.now = 0.0
 
     def restore(self, now: float) -> None:
@@ -114,14 +119,26 @@ class Head:
             while not channel.closed and (received := channel.receive()) is not None:
                 self._on_message(link, c.decode_to_head(received[0]))
         except ChannelClosed as error:
-            if self.links.get(link.no) is link and link.no in self.nodes.heard:
-                self._silenced[link.no] = self.now + BACK_S, f"its connection to the head has ended ({error})"
+            mine = self.links.get(link.no) is link and link.no in self.nodes.heard
             self._close(link)
+            if mine:
+                self._ask_for(link.no, f"its connection to the head has ended ({error})")
         except Exception:  # one node's nonsense must not end the head for all
             traceback.print_exc()
             self.lost(link.no, "it sent what the head does not understand")
             self._close(link)
         return True
+
+    def _ask_for(self, no: int, reason: str) -> None:
+        """A node's connection has ended. Its process has, too, or something between here and there has cut it. A process that is
+        just ending may still seem to listen: so it is asked for again."""
+
+        def gone() -> None:
+            if no not in self.links:
+                self.lost(no, reason)
+
+        self._missing[no] = self.now + KNOCK_S, reason
+        self._knock(self.nodes.by_no[no], gone)
 
     def _close(self, link: Link) -> None:
         if not link.channel.closed:
@@ -153,11 +170,12 @@ class Head:
         if isinstance(message, c.Join):
             self._join(link, message)
         elif not link.no or link.no not in self.nodes.heard:
-            self._send(link, c.Fenced("this node is not, or not any more, a member of the cluster"))
+            self._send(link, c.Fenced("this node is not, or not any more, a member of the cluster", again=True))
         elif isinstance(message, c.Report):
             self.nodes.report(link.no, message.free, message.demand, self.now, message.total)
         elif isinstance(message, c.Beat):
             self.nodes.beat(link.no, self.now)
+            self._send(link, message)
         elif isinstance(message, c.Leave):
             self.lost(link.no, message.reason, message.drained, message.heir)
             self._close(link)
@@ -175,7 +193,8 @@ class Head:
         if info.no:
             if not self.nodes.rejoin(info, self.now):
                 known = self.nodes.by_no.get(info.no)
-                self._send(link, c.Fenced((known and known.reason) or "the head does not know this node"))
+                reason = (known and known.reason) or "the head does not know this node"
+                self._send(link, c.Fenced(reason, again=True))
                 return
         else:
             old = self.nodes.incarnation(info.id)
@@ -185,9 +204,9 @@ class Head:
         link.no = info.no
         before = self.links.get(link.no)
         self.links[link.no] = link
+        self._missing.pop(link.no, None)
         if before is not None:
             self._close(before)
-        self._silenced.pop(link.no, None)
         self._keep(link.no)
         self._send(link, c.Joined(link.no))
         self._send(link, c.View(list(self.nodes.by_no.values())))
@@ -205,17 +224,18 @@ class Head:
         print(f"node {no} is drained: {order.reason}", file=sys.stderr, flush=True)
         self.tell_changes()
 
-    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0) -> None:
-        """A node is dead, or (drained) has ended in order."""
+    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0, again: bool = False) -> None:
+        """A node is dead, or (drained) has ended in order. `again`: its machine may join anew."""
         if no and self.nodes.lost(no, reason, drained, heir):
             print(f"node {no} {'has ended' if drained else 'is lost'}: {reason}", file=sys.stderr, flush=True)
             if not drained:
                 self.note(f"node {no} ({self.nodes.by_no[no].name}) was lost: {reason}")
-            self._silenced.pop(no, None)
+            self._missing.pop(no, None)
             self._keep(no)
             link = self.links.get(no)
             if link is not None:
-                self._send(link, c.Fenced(reason))
+                self._send(link, c.Fenced(reason, again))
+                self._close(link)  # if that does not arrive, it asks, and hears it then
             self.tell_changes()
             self._on_died(no, reason)
 
@@ -230,28 +250,25 @@ class Head:
     # ------------------------------------------------------------ time
 
     def on_time(self, now: float) -> None:
-        """Tell changes, beat, and look who is silent."""
+        """Tell changes, and look who is silent."""
         self.now = now
-        if now >= self._beat_at:
-            self._beat_at = now + BEAT_S
-            for link in list(self.links.values()):
-                self._send(link, c.Beat())
+        if now >= self._silent_at:
             for no in self.nodes.silent(now):
-                self.lost(no, "nothing was heard of it for 3 s")
-        for no, (until, reason) in list(self._silenced.items()):
-            if now >= until:
-                self.lost(no, reason)
+                self.lost(no, "nothing was heard of it for 3 s", again=True)
+            self._silent_at = min(self.nodes.silent_from(), now + BEAT_S)
+        for no, (at, reason) in list(self._missing.items()):
+            if now >= at:
+                self._ask_for(no, reason)
         if now >= self._tell_at:
             self._tell_at = now + SPREAD_S
             self.tell_changes()
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
-        due = self._beat_at - now
+        due = self._silent_at - now
         if self.nodes.has_changes:
             due = min(due, self._tell_at - now)
-        due = min([due, *(until - now for until, _ in self._silenced.values())])
-        return max(0.0, due)
+        return max(0.0, min([due, *(at - now for at, _ in self._missing.values())]))
 
     def close(self, reason: str) -> None:
         """Close all connections; with a reason, the cluster ends, and all nodes with it."""

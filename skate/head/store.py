@@ -170,12 +170,16 @@ class RedisStore:
             import redis
         except ImportError:
             raise StoreError("a head in Redis needs its client: pip install 'skate[redis]'") from None
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            where = f"redis://{parts.hostname}:{parts.port or 6379}{parts.path}"
+        except ValueError:  # which may repeat a part of the password
+            raise StoreError("the address of the head's store is no URL: a password needs %-escapes") from None
         query = parse_qs(parts.query)
         self._name = query.pop("cluster", ["default"])[0]
         if query:
             raise StoreError(f"unknown options in the address of the head's store: {', '.join(sorted(query))}")
-        self.where = f"redis://{parts.hostname}:{parts.port or 6379}{parts.path} (cluster {self._name})"
+        self.where = f"{where} (cluster {self._name})"
         self._error: Any = redis.RedisError
         try:
             self._redis: Any = redis.Redis.from_url(

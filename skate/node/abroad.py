@@ -4,6 +4,9 @@ A client of another node is first a client there; here it asks for workers, hold
 is a descriptor or a view of the arena: a lease comes with a key, with which it dials the worker, and an object with its place,
 from which its own node fetches the bytes.
 
+Two nodes that both hear the head may not hear each other. Who cannot be reached gets no work from here for a while, so that it
+goes to others.
+
 INV-1: a key in `_keys` belongs to a lease that lives, and has not been used.
 """
 
@@ -13,22 +16,27 @@ import os
 import select
 import socket
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ..head import policy
 from ..version import __version__
 from ..wire import messages as m
-from ..wire.cluster import ALIVE, AWAY, DRAINING, HEAD
+from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, HEAD, NodeInfo
 from ..wire.stream import StreamChannel
 from .client import Client
 
 if TYPE_CHECKING:
-    from .scheduler import Lease
+    from .scheduler import Demand, Lease
     from .service import Node
 
 KEY_BYTES = 16
 CLIENT_BYTES = 8
+AVOID_S = 5.0
+"""How long a node that could not be reached is left alone, when others can do the work."""
 
 
 class Abroad:
@@ -37,12 +45,19 @@ class Abroad:
     def __init__(self, node: Node) -> None:
         self.node = node
         self._keys: dict[bytes, tuple[bytes, Lease]] = {}
-        self._told: dict[tuple[bytes, int, int], int] = {}
-        """How many workers a client was told to ask another node for: by client, shape and node."""
+        self._told: dict[tuple[bytes, int], dict[int, policy.Place]] = {}
+        """What a client of this node was last told of another: by client and shape, then by node. It is not told the same again
+        before its demand or that node has changed."""
         self._old_heads: list[Client] = []
         """Heads whose connection has ended: what they hold is kept until the next has said what it holds."""
-        self._directed: set[tuple[bytes, int]] = set()
-        """Demands that say where they are to be met."""
+        self._directed: dict[tuple[bytes, int], tuple[int, int]] = {}
+        """Demands, by client and shape, that are to be met on one other node: its number, and how many workers are wanted."""
+        self._shares: dict[tuple[bytes, int], tuple[int, dict[int, int]]] = {}
+        """Of demands that are spread: whose turn was the first, and how many workers each node is to give."""
+        self._turn = 0
+        self._avoid: dict[int, float] = {}
+        """Nodes that could not be reached, and until when nobody is sent there: the head may still hear them."""
+        node.parts.append(self)
 
     # ------------------------------------------------------------ connections that come in
 
@@ -150,15 +165,24 @@ class Abroad:
         """A client of this node wants a connection to another."""
         node = self.node
         if message.node == HEAD and node.cluster is not None:
-            node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request))
+            node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request), True)
             return
         info = node.view.get(message.node)
-        if info is None or info.state == "dead":
-            self._dialed(client, message.request, None, b"", f"there is no node {message.node}")
-            return
-        assert node.gate is not None
         then = partial(self._dialed, client, message.request)
-        node.gate.dial(info.host, info.port, message.purpose, message.payload, then)
+        if info is None or info.state == DEAD:
+            then(None, b"", f"there is no node {message.node}")
+            return
+
+        def done(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is None:
+                self._avoid[message.node] = time.monotonic() + AVOID_S
+                error = f"node {message.node} cannot be reached from here: {error}"
+            elif message.node in self._avoid:
+                self._avoid[message.node] = 0.0  # it can be used at once
+            then(sock, rest, error)
+
+        assert node.gate is not None
+        node.gate.dial(info.host, info.port, message.purpose, message.payload, done, hand_over=True)
 
     def _dialed(self, client: Client, request: int, sock: socket.socket | None, rest: bytes, error: str) -> None:
         fds = () if sock is None else (sock.fileno(),)
@@ -171,26 +195,66 @@ class Abroad:
     def direct(self, client: Client, message: m.WantWorkers, amounts: dict[str, int]) -> int:
         """Send a client where it says that it wants its workers; returns how many of them this node should give."""
         node = self.node
-        if node.cluster is None or client.far or not message.node_id or message.node_id == node.node_id:
+        key = client.id, message.shape
+        self._told.pop(key, None)  # it may have let go of what it had asked others for
+        self._directed.pop(key, None)
+        if not message.count:
+            self._shares.pop(key, None)
+        if node.cluster is None or client.far or not message.count:
             return message.count
-        self._directed.add((client.id, message.shape))
-        view = node.view
+        info = node.view.get(message.prefers)
+        if info is not None and message.prefers not in self._avoid:
+            request = policy.settle(node.view, amounts)
+            if policy.feasible(info, request):
+                self._directed[key] = info.no, message.count
+                node.send(client, m.Elsewhere(message.shape, info.no, policy.room(info.free, request), message.count))
+                return 0
         if message.node_id == policy.SPREAD:
-            shares = policy.spread(view, amounts, message.count)
-        else:
-            there = (ALIVE, AWAY) if message.node_soft else (ALIVE, AWAY, DRAINING)
-            shares = {
-                no: message.count for no, info in view.items() if info.id == message.node_id and info.state in there
-            }
-        if not shares:  # the node is gone, and another will do; or none can do it yet
+            return self._spread(client, message, amounts)
+        if not message.node_id or message.node_id == node.node_id:
             return message.count
+        info = next((info for info in node.view.values() if info.id == message.node_id), None)
+        there = (ALIVE, AWAY) if message.node_soft else (ALIVE, AWAY, DRAINING)
+        if info is not None and info.state in there:
+            self._directed[key] = info.no, message.count
+            self._send_to(client, message.shape, info.no, message.count)
+            return 0
+        if not message.node_soft:
+            reason = f"it must run on node {message.node_id}, which is gone" + (f": {info.reason}" if info else "")
+            node.send(client, m.Unschedulable(message.shape, reason))
+            return 0
+        return message.count
+
+    def _send_to(self, client: Client, shape: int, number: int, count: int) -> None:
+        if number not in self._avoid:
+            self.node.send(client, m.Elsewhere(shape, number, count, count))
+
+    def _spread(self, client: Client, message: m.WantWorkers, amounts: dict[str, int]) -> int:
+        """Let nodes with room take turns. What there is no room for waits here, and elsewhere (`spill`).
+
+        Demands come as they grow, so it is the whole of each that is shared anew, in the same turn.
+        """
+        node = self.node
+        view = self._reachable()
+        own = view.get(node.node_no)
+        if own is not None:
+            view[own.no] = replace(own, free=node.scheduler.pool.free)
+        key = client.id, message.shape
+        if key not in self._shares:
+            self._turn += 1
+            self._shares[key] = self._turn, {}
+        turn, had = self._shares[key]
+        demand = node.scheduler.demands.get(key)
+        had[node.node_no] = demand.held if demand is not None else 0  # what is only starting has taken nothing
+        shares, rest = policy.spread(view, amounts, message.count, turn, had)
+        self._shares[key] = turn, shares
         for number, count in shares.items():
             if number != node.node_no:
-                node.send(client, m.Elsewhere(message.shape, number, count))
-        return shares.get(node.node_no, 0)
+                node.send(client, m.Elsewhere(message.shape, number, 0, count))
+        return shares.get(node.node_no, 0) + rest
 
     def spill(self) -> None:
-        """Tell clients of this node which other nodes have room for what waits here."""
+        """Tell clients of this node where else there is room for what waits here."""
         node = self.node
         if node.cluster is None or len(node.view) < 2:
             return
@@ -198,28 +262,53 @@ class Abroad:
             demand
             for demand in node.scheduler.demands.values()
             if demand.count > demand.held
+            and demand.short
             and not node.clients[demand.client].far
             and (demand.client, demand.shape) not in self._directed
         ]
-        shapes = [(demand.amounts, demand.count - demand.held) for demand in wanting]
-        told: dict[tuple[bytes, int, int], int] = {}
-        for at, number, count in policy.elsewhere(node.view, node.node_no, shapes):
-            told[wanting[at].client, wanting[at].shape, number] = count
-        for (client, shape, number), count in told.items():
-            if self._told.get((client, shape, number), 0) < count:
-                self._told[client, shape, number] = count
-                node.send(node.clients[client], m.Elsewhere(shape, number, count))
+        wanted = [(demand.amounts, demand.short) for demand in wanting]
+        for place in policy.elsewhere(self._reachable(), node.node_no, wanted):
+            demand = wanting[place.at]
+            told = self._told.setdefault((demand.client, demand.shape), {})
+            if told.get(place.node) != place:
+                told[place.node] = place
+                node.send(node.clients[demand.client], m.Elsewhere(demand.shape, place.node, place.room, place.share))
 
-    def forget(self, client: bytes) -> None:
-        """A client has ended: nothing is told to it any more."""
-        self._directed = {key for key in self._directed if key[0] != client}
-        for key in [key for key in self._told if key[0] == client]:
-            del self._told[key]
+    def waits(self, demand: Demand) -> int:
+        """For how many workers tasks of this node's clients wait. Those of others are counted where they were submitted."""
+        client = self.node.clients.get(demand.client)
+        if client is None or client.far:
+            return 0
+        directed = self._directed.get((demand.client, demand.shape))
+        return demand.count - demand.held if directed is None else directed[1]
 
-    def demand_met(self, client: bytes, shape: int) -> None:
-        """A client wants no workers of a shape any more: it has told the other nodes so itself."""
-        for key in [key for key in self._told if key[:2] == (client, shape)]:
-            del self._told[key]
+    def _reachable(self) -> dict[int, NodeInfo]:
+        return {no: info for no, info in self.node.view.items() if no not in self._avoid}
+
+    def changed(self, number: int) -> None:
+        """Another node has changed: what was said of it does not hold any more."""
+        for told in self._told.values():
+            told.pop(number, None)
+
+    def forget(self, client: Client) -> None:
+        """A client is gone."""
+        for table in (self._told, self._directed, self._shares):
+            for key in [key for key in table if key[0] == client.id]:
+                del table[key]
+
+    def on_time(self, now: float) -> None:
+        """Nodes that could not be reached are tried again."""
+        for number in [number for number, until in self._avoid.items() if now >= until]:
+            del self._avoid[number]
+            self.changed(number)
+            self.node.decide_again()
+            for (client, shape), (wanted, count) in self._directed.items():
+                if wanted == number:
+                    self._send_to(self.node.clients[client], shape, number, count)
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until `on_time` has something to do."""
+        return max(0.0, min(self._avoid.values()) - now) if self._avoid else None
 
     # ------------------------------------------------------------ the end of other nodes
 
@@ -233,5 +322,4 @@ class Abroad:
                     node.close_client(client)
             else:
                 node.send(client, m.NodeDied(number, reason, node.view[number].heir if number in node.view else 0))
-        for key in [key for key in self._told if key[2] == number]:
-            del self._told[key]
+        self._avoid.pop(number, None)

@@ -82,6 +82,8 @@ class ActorShell:
     def on_create(self, client: Client, message: m.CreateActor, fds: list[int]) -> None:
         """A client creates an actor; the actor's end of its first channel comes along."""
         if message.id in self.table.by_id:  # the client has not heard that it was created, and says so again
+            if not self.node.directory.holds(client.id, message.id):  # it has a new connection
+                self.node.directory.hold(client.id, message.id, 1, b"")
             if message.name:
                 self.node.send(client, m.FoundActor(message.request, message.id, message.meta, created=True))
             self._connect(client, m.ConnectActor(message.id), [])
@@ -154,8 +156,8 @@ class ActorShell:
         if actor is None or actor.state is State.DEAD:
             _close(fds)
             death = actor.death if actor else m.Death("it is not known to this cluster")
-            error = actor.error if actor else b""
-            self.node.send(client, m.ActorChanged(message.id, "dead", 0, 0, error, death))
+            error, restarts = (actor.error, actor.restarts) if actor else (b"", 0)
+            self.node.send(client, m.ActorChanged(message.id, "dead", restarts, 0, error, death))
             return
         actor.callers.add(client.id)
         if not fds:
@@ -270,11 +272,11 @@ class ActorShell:
         request = to_units(spec.placement)
         maker = int.from_bytes(actor.creator[:4], "big")
         if spec.node_id == policy.SPREAD:
-            nodes = sorted(policy.spread(view, request, len(view)))
             self._turn += 1
-            if nodes:
-                return nodes[self._turn % len(nodes)]
-        if spec.node_id:
+            shares, _ = policy.spread(view, request, 1, self._turn)
+            if shares:
+                return next(iter(shares))
+        elif spec.node_id:
             there = (c.ALIVE, c.AWAY)
             found = next((no for no, info in view.items() if info.id == spec.node_id and info.state in there), None)
             if found is not None or not spec.node_soft:

@@ -1,7 +1,8 @@
 """What this node itself holds on other nodes: the objects that are named inside objects it answers for.
 
 An object here may contain a reference whose home is another node. As long as it does, that home must keep it, whatever becomes
-of the client that made the one here. So the node is a client of the home, under its own number.
+of the client that made the one here. So the node is a client of the home, under its own number. A connection that comes after
+another begins with all that is held there: with the end of that one, the home has forgotten it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from .service import Node
 
 
-_HEAD_PREFIX = HEAD.to_bytes(4, "big")
-
-
 class Claims:
     """Links of this node to the homes of foreign objects."""
 
@@ -33,12 +31,17 @@ class Claims:
         self.node = node
         self._channels: dict[int, StreamChannel | None] = {}
         self._waiting: dict[int, list[Any]] = {}
+        self._met: set[int] = {HEAD}
+        """Homes that were connected before; of a head nobody knows."""
 
     def settle(self, directory: Directory) -> None:
         """Tell the homes what has begun and what has ended to be held here."""
-        claims, directory.claims = directory.claims, []
-        for ident, change in claims:
+        while directory.claims:
+            ident, change = directory.claims.pop(0)  # one by one: a home may be connected, and told of all the others
             self._tell(int.from_bytes(ident[:4], "big"), m.Hold(ident, change))
+
+    def _home(self, ident: bytes) -> int:
+        return self.node.heirs.of(int.from_bytes(ident[:4], "big"))
 
     def _tell(self, number: int, message: Any) -> None:
         number = self.node.heirs.of(number)
@@ -78,13 +81,15 @@ class Claims:
         incarnation = os.urandom(4) if node.head is not None else bytes(4)
         me = node.node_no.to_bytes(4, "big") + incarnation
         messages = self._waiting.pop(number, [])
-        if number == HEAD:  # perhaps another than the last: it is told of all that is held
+        if number in self._met:
             directory = node.directory
-            messages = [m.Hold(ident, 1) for ident in directory.entries if ident[:4] == _HEAD_PREFIX]
-            directory.claims = [claim for claim in directory.claims if claim[0][:4] != _HEAD_PREFIX]
+            messages = [m.Hold(ident, 1) for ident in directory.entries if self._home(ident) == number]
+            directory.claims = [claim for claim in directory.claims if self._home(claim[0]) != number]
+        self._met.add(number)
         hello = m.Hello(__version__, os.getpid(), "", "", False, [], "", False, "", me, "", is_driver=False)
         for message in (hello, *messages):
-            self._send(number, channel, message)
+            if self._channels.get(number) is channel:  # else it has ended again
+                self._send(number, channel, message)
 
     def _send(self, number: int, channel: StreamChannel, message: Any) -> None:
         try:
@@ -109,12 +114,12 @@ class Claims:
 
     def _ended(self, number: int) -> None:
         self.node_died(number)
-        if number == HEAD:  # it will be back
-            self._channels[HEAD] = None
-            self._dial(HEAD)
+        if self.node.heirs.of(number) == number:  # a head will be back, and a node may live
+            self._channels[number] = None
+            self._dial(number)
 
     def node_died(self, number: int) -> None:
-        """A home is gone: nothing is held there any more, but at its heir if it has one."""
+        """A home is gone, or out of reach: nothing is held there any more, but at its heir if it has one."""
         known = number in self._channels
         channel = self._channels.pop(number, None)
         waiting = self._waiting.pop(number, [])

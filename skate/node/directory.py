@@ -199,6 +199,11 @@ class Directory:
         elif change > 0 and self.spilling is not None:
             self.spilling.disturb(ident)
 
+    def holds(self, client: bytes, ident: bytes) -> bool:
+        """Whether a client holds an object."""
+        entry = self.entries.get(ident)
+        return entry is not None and entry.holders.get(client, 0) > 0
+
     def fetch(self, client: bytes, ident: bytes, effects: Effects) -> None:
         """A client wants the value, now or when it exists."""
         entry = self._entry(ident)
@@ -206,6 +211,8 @@ class Directory:
             effects.fetched.append((client, ident, entry.value))
         else:
             entry.waiting.append(client)
+            if not entry.known:
+                self.condemned.add(ident)  # if nobody knows it when all was read, there is none
 
     def lost(self, client: bytes, ident: bytes, block: bytes, lost: Value, effects: Effects) -> None:
         """A client could not get the bytes of an object. Unless there is another value by now, whoever has submitted its task

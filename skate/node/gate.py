@@ -3,6 +3,9 @@
 Nothing of a TCP peer is decoded before its handshake is done; what then becomes of the connection, `services` says by its
 purpose. Handshakes have a deadline, and there are only so many at a time, so that strangers cost nothing but a refusal.
 
+If the cluster has TLS, it begins after the handshake: here, for connections that this process uses itself; in the process that it
+is handed to, for any other (`handed_over`, and `dial` with `hand_over`).
+
 INV-1: a descriptor in `_pending` is watched here; once its handshake is done it is unwatched and belongs to somebody else.
 """
 
@@ -20,9 +23,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..wire import tls as t
 from ..wire.handshake import Client, HandshakeError, Server, refusal
 
 if TYPE_CHECKING:
+    from ..wire.tls_socket import TlsSocket
     from .service import Node
 
 HANDSHAKE_S = 5.0
@@ -40,39 +45,50 @@ Service = Callable[[str, bytes, socket.socket, bytes, str], None]
 Then = Callable[[socket.socket | None, bytes, str], None]
 
 
-_CLOSED = "the other end has closed the connection"
-_ANSWERS = tuple(os.strerror(number) for number in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE))
+_NOBODY = os.strerror(errno.ECONNREFUSED)
+_ANSWERS = (_NOBODY, *(os.strerror(number) for number in (errno.ECONNRESET, errno.EPIPE)))
 
 
 def was_answered(error: str) -> bool:
     """Whether a connection failed because the other machine said so. Silence is no answer."""
-    return error.endswith((_CLOSED, *_ANSWERS))
+    return error.endswith((t.CLOSED, *_ANSWERS))
+
+
+def is_nobody(error: str) -> bool:
+    """Whether a connection failed because nobody listens there."""
+    return error.endswith(_NOBODY)
 
 
 class Pending:
     """A connection whose handshake is under way."""
 
-    def __init__(
-        self, sock: socket.socket, until: float, side: Client | Server, then: Then | None, address: str
-    ) -> None:
+    def __init__(self, sock: socket.socket, side: Client | Server | None, then: Then | None, address: str) -> None:
         self.sock = sock
-        self.until = until
+        self.until = time.monotonic() + HANDSHAKE_S
         self.side = side
+        """None: only that of TLS is left."""
         self.then = then
-        """For one that was dialled: who waits for it."""
+        """For one that was dialled, or came from elsewhere: who waits for it."""
         self.address = address
         self.out = b""
-        self.connected = then is None
+        self.dialled = isinstance(side, Client)
+        self.connected = not self.dialled
+        self.hand_over = False
+        """It is for another process."""
+        self.secure: TlsSocket | None = None
 
 
 class Gate:
     """The listeners of one node, and the connections that are being made."""
 
-    def __init__(self, node: Node, token: str, version: str) -> None:
+    def __init__(self, node: Node, token: str, version: str, tls: t.Tls | None = None) -> None:
         self.node = node
         self._token = token
         self._version = version
+        self.tls = tls
         self.services: dict[str, Service] = {}
+        self.handed_over: set[str] = set()
+        """Purposes of connections that are for other processes."""
         self.on_local: Callable[[socket.socket], object] | None = None
         self.refused: Counter[str] = Counter()
         """Strangers, by the reason why they were refused."""
@@ -153,20 +169,25 @@ class Gate:
         if len(self._pending) >= PENDING_MAX:
             oldest = min(self._pending.values(), key=lambda pending: pending.until)
             self._fail(oldest, "too many handshakes at a time")
-        self._begin(Pending(sock, time.monotonic() + HANDSHAKE_S, Server(self._token, self._version), None, address))
+        side = Server(self._token, self._version, self.tls is not None)
+        self._begin(Pending(sock, side, None, address))
 
     # ------------------------------------------------------------ dialling
 
-    def dial(self, host: str, port: int, purpose: str, payload: bytes, then: Then) -> None:
-        """Connect to another node; `then(socket, bytes read already, "")`, or `then(None, b"", error)`, exactly once."""
+    def dial(self, host: str, port: int, purpose: str, payload: bytes, then: Then, hand_over: bool = False) -> None:
+        """Connect to another node; `then(socket, bytes read already, "")`, or `then(None, b"", error)`, exactly once.
+
+        With `hand_over` the connection is for another process, which begins TLS itself.
+        """
         try:
             family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         except ValueError:
             then(None, b"", f"{host} is not an IP address")
             return
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        side = Client(self._token, purpose, payload, self._version)
-        pending = Pending(sock, time.monotonic() + HANDSHAKE_S, side, then, f"{host}:{port}")
+        side = Client(self._token, purpose, payload, self._version, self.tls is not None)
+        pending = Pending(sock, side, then, f"{host}:{port}")
+        pending.hand_over = hand_over
         result = sock.connect_ex((host, port))
         if result not in (0, errno.EINPROGRESS):
             sock.close()
@@ -198,19 +219,23 @@ class Gate:
                 self._fail(pending, f"cannot connect to {pending.address}: {os.strerror(error)}")
                 return True
             pending.connected = True
+        side = pending.side
+        if pending.secure is not None or side is None:
+            self._go_on(pending)
+            return True
         try:
             if mask & select.EPOLLIN and pending.connected:
                 data = sock.recv(READ_BYTES)
                 if not data:
-                    self._fail(pending, _CLOSED)
+                    self._fail(pending, t.CLOSED)
                     return True
-                pending.out += pending.side.feed(data)
+                pending.out += side.feed(data)
             if pending.connected:
                 self._write(pending)
         except BlockingIOError:
             return True
         except HandshakeError as error:
-            if isinstance(pending.side, Server):
+            if isinstance(side, Server):
                 self._say_no(pending, str(error))
             self._fail(pending, str(error))
         except OSError as error:
@@ -221,8 +246,14 @@ class Gate:
         if pending.out:
             sent = pending.sock.send(pending.out)
             pending.out = pending.out[sent:]
-        if pending.side.done and not pending.out:
-            self._finish(pending)
+        side = pending.side
+        assert side is not None
+        if side.done and not pending.out:
+            pending.hand_over = pending.hand_over or (pending.then is None and side.purpose in self.handed_over)
+            if not pending.hand_over and t.begins(pending.sock, self.tls):
+                self._begin_tls(pending, side.rest)
+            else:
+                self._finish(pending, side.rest)
             return
         mask = select.EPOLLIN | (select.EPOLLOUT if pending.out else 0)
         self.node.watch(pending.sock.fileno(), lambda mask: self._on_event(pending, mask), mask)
@@ -234,35 +265,74 @@ class Gate:
         except OSError:
             return  # it does not hear why
 
-    def _finish(self, pending: Pending) -> None:
-        side = pending.side
-        self._drop(pending)
-        if pending.then is not None:
-            pending.then(pending.sock, side.rest, "")
+    def secure(self, sock: socket.socket, rest: bytes, address: str, then: Then, dialled: bool = False) -> None:
+        """Begin TLS, if the cluster has it, on a connection that was made with `hand_over`; `then` as of `dial`."""
+        if not t.begins(sock, self.tls):
+            then(sock, rest, "")
             return
+        pending = Pending(sock, None, then, address)
+        pending.dialled = dialled
+        self._pending[sock.fileno()] = pending
+        self._begin_tls(pending, rest)
+
+    def _begin_tls(self, pending: Pending, rest: bytes) -> None:
+        from ..wire.tls_socket import TlsError, wrap
+
+        assert self.tls is not None
+        fd = pending.sock.fileno()
+        self.node.unwatch(fd)  # if it cannot begin, the socket is closed
+        try:
+            pending.sock = pending.secure = wrap(pending.sock, self.tls, rest, not pending.dialled)
+        except TlsError as error:
+            self._fail(pending, str(error), fd)
+            return
+        self._go_on(pending)
+
+    def _go_on(self, pending: Pending) -> None:
+        """With TLS."""
+        assert pending.secure is not None
+        try:
+            events = pending.secure.step()
+            rest = b"" if events else pending.secure.rest()
+        except ConnectionError as error:
+            self._fail(pending, str(error))
+            return
+        if events:
+            self.node.watch(pending.sock.fileno(), lambda mask: self._on_event(pending, mask), events)
+        else:
+            self._finish(pending, rest)
+
+    def _finish(self, pending: Pending, rest: bytes) -> None:
+        side = pending.side
+        self._drop(pending, pending.sock.fileno())
+        if pending.then is not None:
+            pending.then(pending.sock, rest, "")
+            return
+        assert side is not None
         service = self.services.get(side.purpose)
         if service is None:
             pending.sock.close()
-            self._refuse(f"unknown purpose {side.purpose[:20]!r}")
+            self._refuse(f"unknown purpose {side.purpose[:20]!r}", pending.address)
             return
-        service(side.purpose, side.payload, pending.sock, side.rest, pending.address)
+        service(side.purpose, side.payload, pending.sock, rest, pending.address)
 
-    def _drop(self, pending: Pending) -> None:
-        fd = pending.sock.fileno()
+    def _drop(self, pending: Pending, fd: int) -> None:
         self.node.unwatch(fd)
         del self._pending[fd]
 
-    def _fail(self, pending: Pending, reason: str) -> None:
-        self._drop(pending)
+    def _fail(self, pending: Pending, reason: str, fd: int = -1) -> None:
+        """`fd`: of a socket that is closed already."""
+        self._drop(pending, pending.sock.fileno() if fd < 0 else fd)
         pending.sock.close()
         if pending.then is not None:
             pending.then(None, b"", reason)
-        else:
-            self._refuse(reason)
+        if not pending.dialled:
+            self._refuse(reason, pending.address)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, address: str = "") -> None:
         self.refused[reason if len(self.refused) < 100 else "other"] += 1
-        self._log(f"a connection was refused: {reason} ({sum(self.refused.values())} so far)")
+        origin = f" from {address}" if address else ""
+        self._log(f"a connection{origin} was refused: {reason} ({sum(self.refused.values())} so far)")
 
     def _log(self, text: str) -> None:
         now = time.monotonic()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 STARTS_MAX = 30
 STARTS_IN_S = 10.0
 """More starts than this in this time: it cannot live, and so cannot its cluster."""
+STARTING_S = 20.0
+"""How long a head may take until its first answer: on a busy machine an interpreter alone takes seconds."""
 STOP_S = 2.0
 
 
@@ -43,6 +45,8 @@ class HeadHost:
         self._process: subprocess.Popen[bytes] | None = None
         self.failure = ""
         """Why the head will not start."""
+        self.answered = False
+        """The head that runs now has let this node in."""
         self._start()
 
     @property
@@ -57,6 +61,7 @@ class HeadHost:
             self.node.stop(f"the head cannot be kept alive: {self.failure}")
             return
         self._starts.append(now)
+        self.answered = False
         spawned, self._first = self._first or self._spawn(), None
         self._process = spawned.process
         self._channel = Channel(spawned.sock)

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..store.arena import HEADER_BYTES, PAGE, create
 from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
-from .gate import Gate
+from .gate import Gate, is_nobody
 from .moves import ActorMoves
 from .service import Node
 
@@ -74,12 +75,12 @@ class HeadProcess:
         node.node_no = c.HEAD
         node.directory.number = c.HEAD.to_bytes(4, "big")
         node.standalone = True
-        node.gate = Gate(node, settings.token, __version__)
+        node.gate = Gate(node, settings.token, __version__, settings.tls)
         node.head = self
         self.settings = settings
         self.store = store
         self._channel = channel
-        self.members = Head(node, store, self._died, self._changed, self._heard, self._joined)
+        self.members = Head(node, store, self._died, self._changed, self._heard, self._joined, self._knock)
         self.rows = Rows(store)
         self.awaited: dict[str, float] = {}
         """Drivers whose connection has ended, and until when they may be back."""
@@ -136,7 +137,13 @@ class HeadProcess:
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
         serve: Any = self.members.accept if message.purpose == "node" else self.node.abroad.on_client
-        serve(message.purpose, message.payload, sock, message.rest, message.address)
+
+        def secured(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is not None:
+                serve(message.purpose, message.payload, sock, rest, message.address)
+
+        assert self.node.gate is not None
+        self.node.gate.secure(sock, message.rest, message.address, secured)
 
     def _end(self) -> None:
         self.members.close("the cluster was stopped" if self.settings.forget else "")
@@ -167,6 +174,8 @@ class HeadProcess:
             self.node.actors.from_node(no, message)
 
     def _joined(self, no: int, message: c.Join) -> None:
+        for end in message.ends:
+            self.node.actors.from_node(no, end)
         self.node.groups.node_joined(no, message.bundles)
         self.node.actors.node_joined(no, message.actors)
 
@@ -193,6 +202,16 @@ class HeadProcess:
             raise ValueError(f"node {info.no} is not idle")
         self.members.drain(info.no, order)
         return info
+
+    def _knock(self, info: c.NodeInfo, gone: Callable[[], None]) -> None:
+        def answered(sock: socket.socket | None, rest: bytes, error: str) -> None:
+            if sock is not None:
+                sock.close()
+            elif is_nobody(error):
+                gone()
+
+        assert self.node.gate is not None
+        self.node.gate.dial(info.host, info.port, "alive", b"", answered)
 
     def send_to(self, no: int, message: Any) -> None:
         """Tell a node something about an actor."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from ..version import __version__
 from ..wire import cluster as c, heads
+from ..wire.channel import ChannelClosed
 from ..wire.dial import dial
 from .cluster import Cluster
 from .gate import Gate
@@ -19,6 +21,10 @@ from .transfer import Transfers
 
 if TYPE_CHECKING:
     from .service import Node
+
+REJOIN_EVERY_S = 0.25
+NEXT_HEAD_S = 5.0
+"""How long a new node looks for the head that comes after one that has died before it had answered."""
 
 
 def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -> None:
@@ -33,7 +39,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
         OSError: the port cannot be had, or the head does not answer.
         ConnectionError: the head will not have this node; the message says why.
     """
-    gate = node.gate = Gate(node, membership.token, __version__)
+    gate = node.gate = Gate(node, membership.token, __version__, membership.tls)
     port = _listen(gate, membership)
     hostname = socket.gethostname()
     node.labels.update(membership.labels)
@@ -53,13 +59,15 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     cluster = node.cluster = Cluster(node, info, head, membership.patience_s)
     gate.services["client"] = node.abroad.on_client
     gate.services["data"] = node.abroad.on_data
+    gate.services["alive"] = lambda purpose, payload, sock, rest, address: sock.close()
+    gate.handed_over = {"data", "node", "head"}
     node.standalone = membership.daemon
     gate.services["moved"] = cluster.on_moved
     gate.services["heir"] = node.heirs.on_connected
     if membership.is_head:
         store = membership.store or str(node.session_dir / "head.db")
         settings = heads.HeadSettings(
-            str(node.session_dir), store, membership.forget, membership.token, membership.host, port
+            str(node.session_dir), store, membership.forget, membership.token, membership.host, port, membership.tls
         )
         host = cluster.host = HeadHost(node, settings, spawned)
         gate.services["node"] = gate.services["head"] = host.accept
@@ -69,8 +77,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
             host.close()
             raise
     else:
-        to = membership
-        cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head"))
+        _join(cluster, membership)
     node.node_no = info.no
     node.directory.number = info.no.to_bytes(4, "big")
     node.transfers = Transfers(node, gate)
@@ -79,8 +86,23 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     gate.listen_unix(str(node.session_dir / "node.sock"))
 
 
+def _join(cluster: Cluster, membership: Membership) -> None:
+    to = membership
+    began = time.monotonic()
+    patience_s = to.patience_s if to.again else 0.0
+    while True:
+        try:
+            cluster.join(*dial(to.head_host, to.head_port, to.token, "node", __version__, "head", to.tls))
+            return
+        except ConnectionError as error:
+            died = isinstance(error, ChannelClosed)  # the head has, and is started again
+            if time.monotonic() >= began + (max(patience_s, NEXT_HEAD_S) if died else patience_s):
+                raise
+            time.sleep(REJOIN_EVERY_S)
+
+
 def _listen(gate: Gate, membership: Membership) -> int:
-    host, port = membership.host, membership.port
+    host, port = membership.listen or membership.host, membership.port
     try:
         return gate.listen(host, port)
     except OSError as error:
@@ -89,5 +111,8 @@ def _listen(gate: Gate, membership: Membership) -> int:
                 f"port {port} of {host} is in use already: stop what runs there, or choose another"
             ) from None
         if error.errno == errno.EADDRNOTAVAIL:
-            raise ConnectionError(f"this machine has no address {host} to listen on") from None
+            raise ConnectionError(
+                f"this machine has no address {host} to listen on: if others reach this node there all the same, as through a "
+                "published port of a container, add --listen-address 0.0.0.0"
+            ) from None
         raise ConnectionError(f"cannot listen on {host}:{port}: {error.strerror}") from None

@@ -2,6 +2,9 @@
 
 The zygote is forked before the node opens anything, from the same warm interpreter: one start of Python serves both. Garbage is
 not collected before: imports make none. A head is another process, which starts meanwhile.
+
+A node that its cluster has given up ends with all that is on it, and then becomes another: the process executes itself anew, with
+the same settings, folder and port, and joins under a new number. Whoever has its pid can still stop it.
 """
 
 from __future__ import annotations
@@ -66,6 +69,8 @@ def main() -> None:
     arena_fd = create(settings.arena_bytes)
     mine, theirs = pair()
     os.set_inheritable(fd, False)
+    if settings.membership is not None and settings.membership.tls is not None:
+        from ..wire import tls_socket as tls_socket  # once, for all workers
     not_its = [mine] if head is None else [mine, head.sock]
     pid = fork(theirs, not_its, arena_fd, WARM_AFTER_S if settings.membership is None else WARM_LATER_S)
     theirs.close()
@@ -85,7 +90,7 @@ def main() -> None:
         elif not _join(node, settings.membership, driver, head):
             return
         node.run()
-        clean = not node.failed
+        clean = not node.failed and not node.again
     except SystemExit:
         clean = True
     finally:
@@ -94,6 +99,8 @@ def main() -> None:
         os.waitpid(pid, 0)
         if clean:  # otherwise the log stays, for as long as the driver lives
             shutil.rmtree(session, ignore_errors=True)
+    if node.again:
+        _become_another(node, settings)
 
 
 def _spawn_head(membership: Membership | None) -> Spawned | None:
@@ -114,14 +121,42 @@ def _join(node: Node, membership: Membership, starter: socket.socket, head: Spaw
         if head is not None:  # perhaps it has not been told anything yet
             head.process.kill()
             head.process.wait()
+        if membership.again:
+            print(f"this machine could not join anew: {error}", file=sys.stderr, flush=True)
+            return False
         starter.sendall(msgspec.json.encode({"error": str(error)}) + b"\n")
         return False
     assert node.cluster is not None
     info = node.cluster.info
     ready = {"node_id": info.id, "node_no": info.no, "name": info.name, "port": info.port}
-    starter.sendall(msgspec.json.encode(ready) + b"\n")
+    if membership.again:
+        _say_who(node.session_dir, ready)
+    else:
+        starter.sendall(msgspec.json.encode(ready) + b"\n")
     starter.close()
     return True
+
+
+def _become_another(node: Node, settings: Settings) -> None:
+    """Join the cluster anew, as a new node. Does not return."""
+    assert node.cluster is not None and settings.membership is not None
+    membership = settings.membership
+    membership.port, membership.again = node.cluster.info.port, True
+    membership.head_host, membership.head_port = node.cluster.head
+    (node.session_dir / "node.sock").unlink(missing_ok=True)
+    mine, theirs = socket.socketpair()
+    theirs.sendall(msgspec.json.encode(settings) + b"\n")
+    os.set_inheritable(mine.fileno(), True)
+    sys.stderr.flush()
+    os.execv(sys.executable, [*sys.orig_argv[: -len(sys.argv) + 1], str(mine.fileno()), *sys.argv[2:]])
+
+
+def _say_who(session: Path, ready: dict[str, object]) -> None:
+    """Note in the session's folder which node is here now."""
+    path, new = session / "node.json", session / "node.json.new"
+    new.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), **ready}))
+    new.chmod(0o600)
+    new.replace(path)
 
 
 def _leave(node: Node) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from ..wire.tls import Tls
+
 
 class Membership(Struct):
     """What a node is told of its cluster when it starts."""
@@ -24,3 +26,9 @@ class Membership(Struct):
     """When the cluster ends in order, the head's state is removed."""
     patience_s: float = 60.0
     """How long a node goes on without a head."""
+    again: bool = False
+    """It was fenced, and joins anew: the head may be away still."""
+    tls: Tls | None = None
+    """What goes between machines is encrypted, with these files."""
+    listen: str = ""
+    """The address to listen on, if it is another than `host`, where the others find this node."""

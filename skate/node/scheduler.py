@@ -4,8 +4,8 @@ Pure: demands, releases and deaths in; grants and the number of workers to start
 
 A demand is a level: "this client could use N workers for requests of this shape". It is met while resources last, the
 deepest first: a task that waits for its children has lent its CPU, and only its children can give it back, so they go
-before other work; that bounds the number of workers that a recursion needs. Among equals the client with the fewest
-leases is next, which is fair to many drivers.
+before other work; that bounds the number of workers that a recursion needs. Among equals the demand with the fewest
+leases is next, and then the one that was served longest ago: which is fair to many drivers, and to the different tasks of one.
 
 INV-1: the resources of all leases and actors that are not lent, plus what is free, are the total.
 INV-2: a worker is idle, leased, an actor, or unknown here; never two of these.
@@ -17,6 +17,9 @@ from msgspec import Struct, field
 
 from ..wire.labels import in_request, without
 from .resources import Amounts, Pool, cpu_part, gpu_request
+
+SLICE_S = 0.1
+"""The only worker of somebody is asked back for another who has none when it was had for so long."""
 
 
 class Demand(Struct, eq=False):
@@ -30,6 +33,10 @@ class Demand(Struct, eq=False):
     depth: int
     order: int
     held: int = 0
+    lacks_since: float = 0.0
+    """Since when there was no room for the first of them; 0: there was."""
+    short: int = 0
+    """Of those that it lacks: for how many there will be nothing here when all workers that are starting are there."""
 
 
 class Lease(Struct, eq=False):
@@ -42,6 +49,7 @@ class Lease(Struct, eq=False):
     depth: int = 0
     lent: int = 0
     gpus: list[int] = field(default_factory=list)
+    since: float = 0.0
 
 
 class WaitingActor(Struct, eq=False):
@@ -51,6 +59,7 @@ class WaitingActor(Struct, eq=False):
     job: str
     placement: Amounts
     amounts: Amounts
+    lacks_since: float = 0.0
 
 
 class Scheduler:
@@ -68,6 +77,8 @@ class Scheduler:
         self.closed = False
         """The node is drained: nobody gets a worker any more."""
         self._order = 0
+        self.contended = False
+        """Somebody waited for what others have when this was last looked at."""
 
     # ------------------------------------------------------------ events
 
@@ -134,7 +145,7 @@ class Scheduler:
 
     # ------------------------------------------------------------ decisions
 
-    def decide(self) -> tuple[list[Lease], list[tuple[WaitingActor, Lease]], dict[str, int]]:
+    def decide(self, now: float = 0.0) -> tuple[list[Lease], list[tuple[WaitingActor, Lease]], dict[str, int]]:
         """New leases for tasks, new actors with their workers, and how many workers to start for each job."""
         if self.closed:
             return [], [], {}
@@ -142,13 +153,19 @@ class Scheduler:
         placed: list[tuple[WaitingActor, Lease]] = []
         start: dict[str, int] = {}
         reserved: Amounts = {}
-        self._place_actors(placed, start, reserved)
+        self._place_actors(placed, start, reserved, now)
         ranked = sorted(
             (d for d in self.demands.values() if d.count > d.held),
             key=lambda d: (-d.depth, d.held, d.order),
         )
         for demand in ranked:
             wanted = demand.held
+            if (
+                not wanted
+                and not self._fits(demand.amounts, reserved)
+                and self._keeps_room(demand, demand.amounts, now)
+            ):
+                _add(reserved, without(demand.amounts))
             while demand.count > wanted and self._fits(demand.amounts, reserved):
                 wanted += 1
                 idle = self.idle.get(demand.job)
@@ -157,17 +174,32 @@ class Scheduler:
                 else:
                     _add(reserved, demand.amounts)
                     start[demand.job] = start.get(demand.job, 0) + 1
+            demand.short = demand.count - wanted
         return (
             granted,
             placed,
             {job: n - self.starting.get(job, 0) for job, n in start.items() if n > self.starting.get(job, 0)},
         )
 
-    def _place_actors(self, placed: list[tuple[WaitingActor, Lease]], start: dict[str, int], reserved: Amounts) -> None:
+    def _keeps_room(self, waiting: Demand | WaitingActor, amounts: Amounts, now: float) -> bool:
+        """Whether what comes free is kept for somebody who lacks it, and perhaps needs more than ever comes free at once.
+
+        It is, from the second to the fourth second that it waits, from the 8th to the 16th, and so on: long enough in the end
+        for whatever runs, and never for most of the time.
+        """
+        waiting.lacks_since = waiting.lacks_since or now
+        waited = int(now - waiting.lacks_since)
+        return waited > 1 and waited.bit_length() % 2 == 0 and self._feasible(amounts)
+
+    def _place_actors(
+        self, placed: list[tuple[WaitingActor, Lease]], start: dict[str, int], reserved: Amounts, now: float
+    ) -> None:
         waiting = []
         for actor in self.actors:
             if not (self._fits(actor.placement, reserved) and self._fits(actor.amounts, reserved)):
                 waiting.append(actor)
+                if self._keeps_room(actor, actor.placement, now):
+                    _add(reserved, without(actor.placement | actor.amounts))
                 continue
             idle = self.idle.get(actor.job)
             if not idle:
@@ -199,6 +231,9 @@ class Scheduler:
     def _grant(self, worker: int, demand: Demand) -> Lease:
         lease = Lease(worker, demand.client, demand.shape, without(demand.amounts), demand.depth)
         demand.held += 1
+        demand.lacks_since = 0.0
+        self._order += 1
+        demand.order = self._order
         self._take(lease)
         return lease
 
@@ -207,32 +242,78 @@ class Scheduler:
         lease.gpus = self.pool.take_gpus(lease.amounts)
         self.leases[lease.worker] = lease
 
-    def starved(self) -> list[tuple[bytes, int]]:
-        """Clients to ask for workers back, and how many busy ones: somebody waits who could be served by them."""
+    def starved(self, now: float) -> list[tuple[bytes, int, int]]:
+        """Whom to ask for workers back, because somebody waits who could be served by them.
+
+        Returns:
+            (client, shape, how many busy ones). Shape -1: any of that client; otherwise another of its shapes waits.
+        """
         if self.closed:
             holders = [lease.client for lease in self.leases.values() if lease.client]
-            return [(client, holders.count(client)) for client in set(holders)]
+            return [(client, -1, holders.count(client)) for client in set(holders)]
         hungry = [d for d in self.demands.values() if d.count > d.held and self._feasible(d.amounts)]
-        waiting = {d.client for d in hungry}
-        if not hungry and not self.actors:
+        self.contended = bool(hungry or self.actors)
+        if not self.contended:
             return []
-        empty_handed = {d.client for d in hungry if d.held == 0 and not self._holds(d.client)}
+        having: dict[bytes, list[Lease]] = {}
+        for lease in self.leases.values():
+            if lease.client:
+                leases = having.setdefault(lease.client, [])
+                if not lease.lent:
+                    leases.append(lease)
+        waiting = {d.client for d in hungry}
+        empty_handed = {d.client: d.depth for d in hungry if d.held == 0 and not having.get(d.client)}
         too_many = self._too_many(hungry)
+        for actor in self.actors:
+            for client in self._holders(self._short(actor.placement) + self._short(actor.amounts)):
+                too_many.setdefault(client, 1)
+        deepest = max(empty_handed.values(), default=-1)
         out = []
-        for client in {lease.client for lease in self.leases.values() if lease.client}:
-            others = bool(waiting - {client}) or bool(self.actors)
-            busy = 1 if empty_handed - {client} and self._holds(client) > 1 else 0
-            busy = max(busy, too_many.get(client, 0))
+        for client, leases in having.items():
+            others = len(waiting) > (client in waiting) or bool(self.actors)
+            busy = too_many.get(client, 0)
+            if not busy and len(empty_handed) > (client in empty_handed):
+                busy = int(len(leases) > 1 or self._long_had(leases, deepest, now))
             if others or busy:
-                out.append((client, busy))
-        return out
+                out.append((client, -1, busy))
+        return out + self._siblings(hungry, having, now)
+
+    @staticmethod
+    def _long_had(leases: list[Lease], depth: int, now: float) -> bool:
+        """Whether a worker was had for long by one that would not be the next to get it."""
+        return any(lease.depth <= depth and now - lease.since >= SLICE_S for lease in leases)
+
+    def _siblings(
+        self, hungry: list[Demand], having: dict[bytes, list[Lease]], now: float
+    ) -> list[tuple[bytes, int, int]]:
+        """Shapes that have more than another shape of the same client, which lacks what they have: half of the difference."""
+        found: dict[tuple[bytes, int], int] = {}
+        for demand in hungry:
+            mine = [lease for lease in having.get(demand.client, ()) if lease.shape != demand.shape]
+            short = self._short(demand.amounts) if mine else ()
+            shapes: dict[int, list[Lease]] = {}
+            for lease in mine:
+                if any(name in lease.amounts for name in short):
+                    shapes.setdefault(lease.shape, []).append(lease)
+            for shape, leases in shapes.items():
+                more = len(leases) - demand.held
+                busy = max(0, more // 2)
+                if more == 1 and not demand.held:
+                    busy = int(self._long_had(leases, demand.depth, now))
+                if busy > found.get((demand.client, shape), 0):
+                    found[demand.client, shape] = busy
+        return [(client, shape, busy) for (client, shape), busy in found.items()]
+
+    def _short(self, amounts: Amounts) -> tuple[str, ...]:
+        """The resources of which less is free than is needed."""
+        return tuple(n for n, units in without(amounts).items() if self.pool.free.get(n, 0) < units)
 
     def _too_many(self, hungry: list[Demand]) -> dict[bytes, int]:
         """How many workers clients have beyond their share of what somebody lacks: half of what they have more."""
         found: dict[bytes, int] = {}
         seen: dict[tuple[str, ...], dict[bytes, int]] = {}
         for demand in hungry:
-            short = tuple(n for n, units in without(demand.amounts).items() if self.pool.free.get(n, 0) < units)
+            short = self._short(demand.amounts)
             if short not in seen:
                 seen[short] = self._holders(short)
             mine = seen[short].get(demand.client, 0)

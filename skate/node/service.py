@@ -44,7 +44,7 @@ from .output import Output
 from .pool import WorkerPool
 from .queries import answer
 from .resources import Pool, to_units
-from .scheduler import Lease, Scheduler
+from .scheduler import SLICE_S, Lease, Scheduler
 from .spills import SpillShell
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Node:
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
+        self._look_again_at = 0.0
+        """When to see again who has had for long what others lack; 0: nobody lacks anything."""
         self.node_no = 0
         """This node's number in its cluster; 0: it is in none."""
         self.gate: Gate | None = None
@@ -126,6 +128,8 @@ class Node:
         self.running = True
         self.failed = False
         """A driver was given up: the log says why."""
+        self.again = False
+        """It ends because the cluster has given it up: its machine joins anew."""
         self.epoll.register(zygote.fd, select.EPOLLIN)
 
     @property
@@ -165,6 +169,7 @@ class Node:
         now = time.monotonic()
         for part in self.parts:
             part.on_time(now)
+        self._dirty |= 0 < self._look_again_at <= now
         self._end_deaf()
         if self._dirty:
             self._dirty = False
@@ -183,6 +188,8 @@ class Node:
             return 0.0
         now = time.monotonic()
         due = [part.next_due(now) for part in self.parts]
+        if self._look_again_at:
+            due.append(max(0.0, self._look_again_at - now))
         return min((seconds for seconds in due if seconds is not None), default=-1.0)
 
     def _on_event(self, fd: int, mask: int) -> bool:
@@ -322,6 +329,7 @@ class Node:
             client.worker,
             self.node_no,
             self.heirs.all(),
+            self.gate.tls if self.gate is not None else None,
         )
 
     def hello_of(self, job: str) -> m.Hello | None:
@@ -377,7 +385,7 @@ class Node:
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""
         self.scheduler.client_gone(client.id)
-        self.abroad.forget(client.id)
+        self.abroad.forget(client)
         self.memory.forget(client)
         self.actors.forget(client)
         self.groups.forget(client)
@@ -408,8 +416,6 @@ class Node:
         amounts = client.shapes[message.shape]
         count = self.abroad.direct(client, message, amounts)
         self.scheduler.want(client.id, client.job, message.shape, amounts, count, message.depth)
-        if not message.count:
-            self.abroad.demand_met(client.id, message.shape)
         self._dirty = True
 
     def _on_return_worker(self, client: Client, message: m.ReturnWorker) -> None:
@@ -478,10 +484,11 @@ class Node:
             self.send(worker, m.Serve(caller, None, lease.gpus, lease.depth), (fd,))
         os.close(fd)
 
-    def stop(self, reason: str) -> None:
-        """End this node, with all that is on it."""
+    def stop(self, reason: str, again: bool = False) -> None:
+        """End this node, with all that is on it; `again`: for a new one in its place."""
         print(f"this node ends: {reason}", file=sys.stderr, flush=True)
         self.running = False
+        self.again = again and self.standalone
         for client in [client for client in self.clients.values() if not client.worker and not client.far]:
             self.send(client, m.Refused(reason))
 
@@ -493,7 +500,7 @@ class Node:
         self._look_at_labels()
         if self.cluster is None:
             self.groups.look()
-        granted, placed, start = self.scheduler.decide()
+        granted, placed, start = self.scheduler.decide(time.monotonic())
         for lease in granted:
             self._lease(lease)
         for waiting, lease in placed:
@@ -501,11 +508,12 @@ class Node:
         for job, count in start.items():
             self.pool.start(job, count)
         now = time.monotonic()
-        for ident, busy in self.scheduler.starved():
+        for ident, shape, busy in self.scheduler.starved(now):
             client = self.clients.get(ident)
             if client is not None and (busy or now - client.asked_back > ASK_BACK_S):
                 client.asked_back = now
-                self.send(client, m.GiveBack(busy))
+                self.send(client, m.GiveBack(busy, shape))
+        self._look_again_at = now + SLICE_S if self.scheduler.contended else 0.0
         self.abroad.spill()
 
     def _look_at_labels(self) -> None:
@@ -523,7 +531,7 @@ class Node:
 
     def _lease(self, lease: Lease) -> None:
         worker = self.workers[lease.worker]
-        worker.since = time.monotonic()
+        lease.since = worker.since = time.monotonic()
         client = self.clients[lease.client]
         if client.far:
             self.abroad.lease(client, lease)

@@ -25,6 +25,7 @@ from ..exceptions import ObjectLostError, ObjectStoreFullError
 from ..store.arena import HEADER_BYTES, Arena
 from ..wire import messages as m, transfer as t
 from ..wire.cluster import DEAD
+from ..wire.tls import hidden
 from .directory import SENDER, Effects, aligned
 from .lanes import AT_ONCE_BYTES, STALL_S, Copy, Lane, Movers
 from .pulls import SEARCH_S, Chunks, Dial, Queue, Route
@@ -225,11 +226,17 @@ class Transfers:
             self._look(asked)
 
     def _on_answer(self, asked: Asked) -> bool:
+        while self._read_answer(asked) and asked.sock is not None and hidden(asked.sock):
+            continue
+        return True
+
+    def _read_answer(self, asked: Asked) -> bool:
+        """Read once; False when there is nothing to read now."""
         assert asked.sock is not None
         try:
             data = asked.sock.recv((asked.rest or t.FRAME.size) - len(asked.data))
         except BlockingIOError:
-            return True
+            return False
         except OSError as error:
             self._refused(asked, f"has ended the connection: {error}")
             return True
@@ -383,8 +390,9 @@ class Transfers:
         self.serving.arrived(copy)
         directory.hold(SENDER, ident, -1, b"")
         self.node.objects.carry_out(effects)
+        place = self._place(ident)
         for _, done in pulling.waiting:
-            done(self._place(ident))
+            done(place)  # one of them may make it this node's own, and no copy any more
         self._admit()
 
     def _lost(self, pulling: Pulling, reason: str) -> None:

@@ -82,16 +82,6 @@ class HostedActor(Struct, array_like=True):
     error: bytes = b""
 
 
-class Join(Struct, array_like=True, tag=0):
-    """A node wants to be of the cluster; or (its number is not 0) it is, and has lost the head for a moment."""
-
-    info: NodeInfo
-    pid: int
-    actors: list[HostedActor] = field(default_factory=list)
-    bundles: list[tuple[bytes, int]] = field(default_factory=list)
-    """(placement group, number of the bundle) that are reserved there."""
-
-
 class Report(Struct, array_like=True, tag=1):
     """What is free on a node now, and what waits there."""
 
@@ -102,7 +92,10 @@ class Report(Struct, array_like=True, tag=1):
 
 
 class Beat(Struct, array_like=True, tag=2):
-    """The sender lives. Both sides send it."""
+    """The node lives, and has sent this at `at` by its own clock; the head sends it back. So a node knows until when the head
+    cannot have given it up."""
+
+    at: float
 
 
 class Leave(Struct, array_like=True, tag=3):
@@ -173,6 +166,18 @@ class JobEnded(Struct, array_like=True, tag=8):
     job: str
 
 
+class Join(Struct, array_like=True, tag=0):
+    """A node wants to be of the cluster; or (its number is not 0) it is, and has lost the head for a moment."""
+
+    info: NodeInfo
+    pid: int
+    actors: list[HostedActor] = field(default_factory=list)
+    bundles: list[tuple[bytes, int]] = field(default_factory=list)
+    """(placement group, number of the bundle) that are reserved there."""
+    ends: list[ActorDied | CannotPlace | JobEnded] = field(default_factory=list)
+    """What has ended there, and the head has not confirmed to have heard."""
+
+
 # ---------------------------------------------------------------- head -> node
 
 
@@ -189,9 +194,10 @@ class View(Struct, array_like=True, tag=11):
 
 
 class Fenced(Struct, array_like=True, tag=12):
-    """The head has declared the node dead, or will not have it: it must end."""
+    """The head has declared the node dead, or will not have it: it must end. `again`: its machine may join anew."""
 
     reason: str
+    again: bool = False
 
 
 class PlaceActor(Struct, array_like=True, tag=13):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import socket
 
+from .channel import ChannelClosed
 from .handshake import Client, HandshakeError
+from .tls import CLOSED, Tls
 
 DIAL_TIMEOUT_S = 5.0
 
 
-def dial(host: str, port: int, token: str, purpose: str, version: str, what: str) -> tuple[socket.socket, bytes]:
-    """Connect and shake hands.
+def dial(
+    host: str, port: int, token: str, purpose: str, version: str, what: str, tls: Tls | None = None
+) -> tuple[socket.socket, bytes]:
+    """Connect and shake hands. Who is there does not speak first.
 
     Args:
         host, port: where.
@@ -18,19 +22,21 @@ def dial(host: str, port: int, token: str, purpose: str, version: str, what: str
         purpose: what the connection is for.
         version: of this skate.
         what: what should be there, for errors: "head".
+        tls: the files of TLS, if the cluster has it.
 
     Returns:
         The socket, and what came after the handshake already.
 
     Raises:
         ConnectionError: there is nothing, or it refuses; the message says why.
+        ChannelClosed: whoever the connection was for has ended before it had TLS.
     """
     where = f"{host}:{port}"
     try:
         sock = socket.create_connection((host, port), DIAL_TIMEOUT_S)
     except OSError as error:
         raise ConnectionError(f"there is no {what} at {where}: {error}") from None
-    handshake = Client(token, purpose, b"", version)
+    handshake = Client(token, purpose, b"", version, tls is not None)
     try:
         sock.sendall(handshake.feed(b""))
         while not handshake.done:
@@ -48,4 +54,12 @@ def dial(host: str, port: int, token: str, purpose: str, version: str, what: str
     except TimeoutError:
         sock.close()
         raise ConnectionError(f"the {what} at {where} does not answer as one of skate") from None
-    return sock, handshake.rest
+    if tls is None:
+        return sock, handshake.rest
+    from .tls_socket import TlsError, wrap_now
+
+    try:
+        return wrap_now(sock, tls, handshake.rest, DIAL_TIMEOUT_S), b""
+    except TlsError as error:
+        kind = ChannelClosed if str(error).endswith(CLOSED) else ConnectionError
+        raise kind(f"the {what} at {where}: {error}") from None

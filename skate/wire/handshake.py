@@ -3,14 +3,21 @@
 Pure: bytes in, bytes out; no socket and no clock. Both sides know the cluster's token; neither sends it.
 
     client                                            server
-      magic, protocol, version, nonce  ─────────▶
-                                       ◀─────────     magic, protocol, version, nonce, or a refusal
+      magic, protocol, version, nonce, flags ───▶
+                                       ◀─────────     magic, protocol, version, nonce, flags, or a refusal
       proof of the client, purpose, payload ────▶
                                        ◀─────────     proof of the server, or a refusal
+      TLS begins, if both flags say so ─────────▶
 
 Versions are compared before the token is needed: a wrong version is the more useful thing to hear. A proof is an HMAC over who
 speaks, both nonces, and everything that was said; a proof of one side is not one of the other (no reflection), and each
 connection has new nonces (no replay). Nothing is decoded before its proof is right, and every length is bounded.
+
+The handshake itself is in the clear, as the node that listens has to know who the connection is for before TLS begins: TLS ends
+in that process (`tls.py`). What can be read on the way: versions, the purpose, and a payload of ids and of keys that are used
+once. None of these is of use without the token, and nobody can change them. Whether TLS follows is a setting of each end, never
+an
+offer: a difference is refused, and the flag is part of what is proved, so that nobody in between can talk either end out of it.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ import os
 import struct
 
 MAGIC = b"SKATE\n"
-PROTOCOL = 1
+PROTOCOL = 2
 NONCE_BYTES = 32
 PROOF_BYTES = 32
 VERSION_BYTES_MAX = 64
@@ -31,6 +38,9 @@ _HELLO = struct.Struct("<6sHB")
 _ASK = struct.Struct("<BH")
 _YES = 0
 _NO = 1
+_TLS = 1
+"""The only flag."""
+_HOW = "--tls-cert, --tls-key and --tls-ca, or SKATE_TLS_CERT, SKATE_TLS_KEY and SKATE_TLS_CA"
 
 
 class HandshakeError(ConnectionError):
@@ -43,8 +53,9 @@ class _Side:
     role = b""
     other = b""
 
-    def __init__(self, token: str, version: str) -> None:
+    def __init__(self, token: str, version: str, tls: bool = False) -> None:
         self._token = token.encode()
+        self._flags = bytes((_TLS if tls else 0,))
         self._version = version.encode()[:VERSION_BYTES_MAX]
         self._nonce = os.urandom(NONCE_BYTES)
         self._theirs = b""
@@ -59,31 +70,34 @@ class _Side:
         return bytes(self._have)
 
     def _hello(self) -> bytes:
-        return _HELLO.pack(MAGIC, PROTOCOL, len(self._version)) + self._version + self._nonce
+        return _HELLO.pack(MAGIC, PROTOCOL, len(self._version)) + self._version + self._nonce + self._flags
 
-    def _read_hello(self) -> tuple[str, bool] | None:
-        """The other's version, and whether its protocol is ours; None until all of it is there."""
+    def _read_hello(self) -> bool:
+        """Whether all of the other's hello is there, and agrees with ours. Flags come only in this protocol."""
         have = self._have
         known = bytes(have[: len(MAGIC)])
         if not MAGIC.startswith(known):
             raise HandshakeError(f"the other end does not speak skate's protocol (it begins with {known!r})")
         if len(have) < _HELLO.size:
-            return None
+            return False
         _, protocol, size = _HELLO.unpack_from(have)
         if size > VERSION_BYTES_MAX:
             raise HandshakeError("the other end does not speak skate's protocol (its version is too long)")
         end = _HELLO.size + size + NONCE_BYTES
-        if len(have) < end:
-            return None
+        if len(have) < end + (protocol == PROTOCOL):
+            return False
         version = bytes(have[_HELLO.size : _HELLO.size + size]).decode("ascii", "replace")
+        self._same_version(version, protocol == PROTOCOL)
         self._theirs = bytes(have[end - NONCE_BYTES : end])
-        del have[:end]
-        return version, protocol == PROTOCOL
+        self._same_flags(bytes(have[end : end + 1]))
+        del have[: end + 1]
+        return True
 
     def _proof(self, role: bytes, purpose: bytes, payload: bytes) -> bytes:
         first, second = (self._nonce, self._theirs) if self.role == b"client" else (self._theirs, self._nonce)
         said = b"".join(
-            len(part).to_bytes(4, "little") + part for part in (MAGIC, role, first, second, purpose, payload)
+            len(part).to_bytes(4, "little") + part
+            for part in (MAGIC, role, first, second, self._flags, purpose, payload)
         )
         return hmac.digest(self._token, said, "sha256")
 
@@ -94,14 +108,24 @@ class _Side:
                 f"this end has skate {own}, the other {version}: install the same version on all machines"
             )
 
+    def _same_flags(self, flags: bytes) -> None:
+        if flags == self._flags:
+            return
+        listens_with_tls = (self._flags if self.role == b"server" else flags) == bytes((_TLS,))
+        if listens_with_tls:
+            raise HandshakeError(f"this cluster uses TLS, and the end that connects does not: start it with {_HOW}")
+        raise HandshakeError(
+            f"this cluster does not use TLS, and the end that connects does: leave out {_HOW}, or start the head with them"
+        )
+
 
 class Client(_Side):
     """The end that dials."""
 
     role, other = b"client", b"server"
 
-    def __init__(self, token: str, purpose: str, payload: bytes, version: str) -> None:
-        super().__init__(token, version)
+    def __init__(self, token: str, purpose: str, payload: bytes, version: str, tls: bool = False) -> None:
+        super().__init__(token, version, tls)
         if len(payload) > PAYLOAD_BYTES_MAX or len(purpose) > PURPOSE_BYTES_MAX:
             raise ValueError("purpose or payload is too long for a handshake")
         self.purpose = purpose
@@ -121,9 +145,7 @@ class Client(_Side):
             out = self._hello()
         if self._state == 1:
             self._look_for_refusal()
-            hello = self._read_hello()
-            if hello is not None:
-                self._same_version(*hello)
+            if self._read_hello():
                 self._state = 2
                 purpose = self.purpose.encode()
                 out += self._proof(self.role, purpose, self.payload)
@@ -152,8 +174,8 @@ class Server(_Side):
 
     role, other = b"server", b"client"
 
-    def __init__(self, token: str, version: str) -> None:
-        super().__init__(token, version)
+    def __init__(self, token: str, version: str, tls: bool = False) -> None:
+        super().__init__(token, version, tls)
         self._greeted = False
 
     def feed(self, data: bytes) -> bytes:
@@ -165,11 +187,9 @@ class Server(_Side):
         self._have += data
         out = b""
         if not self._greeted:
-            hello = self._read_hello()
-            if hello is None:
+            if not self._read_hello():
                 return b""
             self._greeted = True
-            self._same_version(*hello)
             out = self._hello()
         if not self.done:
             out += self._read_proof()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from .tls import Tls
+
 
 class HeadSettings(Struct, array_like=True, tag=0):
     """The first word to a head's process."""
@@ -17,6 +19,7 @@ class HeadSettings(Struct, array_like=True, tag=0):
     token: str
     host: str
     port: int
+    tls: Tls | None = None
 
 
 class Accept(Struct, array_like=True, tag=1):

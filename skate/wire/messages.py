@@ -21,6 +21,7 @@ from .groups import (
     WatchGroup as WatchGroup,
 )
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
+from .tls import Tls
 from .work import (
     CANCELLED as CANCELLED,
     DONE as DONE,
@@ -75,8 +76,10 @@ class WantWorkers(Struct, array_like=True, tag=1):
     resources: dict[str, float] | None = None
     depth: int = 0
     node_id: str = ""
+    """The node that they must be on, or with `node_soft` should be on; or "SPREAD"."""
     node_soft: bool = False
-    """Another will do when that one is gone, or is being drained."""
+    prefers: int = 0
+    """The node, by number, where the arguments are: for now the workers should be there, and nowhere else."""
 
 
 class ReturnWorker(Struct, array_like=True, tag=2):
@@ -302,6 +305,8 @@ class Welcome(Struct, array_like=True, tag=0):
     """The number of this node in its cluster; 0: it is in none."""
     heirs: dict[int, int] = {}
     """Nodes that are gone, and those that answer for their objects."""
+    tls: Tls | None = None
+    """What it uses towards other machines."""
 
 
 class Refused(Struct, array_like=True, tag=1):
@@ -346,6 +351,8 @@ class GiveBack(Struct, array_like=True, tag=4):
     """Others wait for workers: return those that are idle at once, and when they finish `busy` more (a level)."""
 
     busy: int = 0
+    shape: int = -1
+    """If not negative: `busy` are of this shape, and it is another shape of the same client that waits."""
 
 
 class ActorChanged(Struct, array_like=True, tag=5):
@@ -462,11 +469,19 @@ class CannotStart(Struct, array_like=True, tag=18):
 
 
 class Elsewhere(Struct, array_like=True, tag=19):
-    """Another node has room for so many workers of this shape (a level): ask it for them."""
+    """Another node has room for `count` more workers of this shape; if that is not enough, `share` in all may wait there."""
 
     shape: int
     node: int
     count: int
+    share: int = 0
+
+
+class Unschedulable(Struct, array_like=True, tag=28):
+    """No task of this shape can run any more."""
+
+    shape: int
+    reason: str
 
 
 class Dialed(Struct, array_like=True, tag=20):
@@ -520,6 +535,7 @@ FromNode = (
     | Begin
     | CannotStart
     | Elsewhere
+    | Unschedulable
     | Dialed
     | Pulled
     | NodeDied

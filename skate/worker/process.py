@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import threading
 import time
 import weakref
@@ -25,11 +24,11 @@ from ..client.runtime import ClientRuntime
 from ..client.serialization import deserialize
 from ..client.waist import TaskContext
 from ..wire import messages as m
-from ..wire.channel import Channel, ChannelClosed, packet_buffer, wait_readable, wait_writable
-from ..wire.stream import StreamChannel
+from ..wire.channel import ChannelClosed, packet_buffer, wait_readable, wait_writable
 from . import execute
 from .actor import ActorHost
 from .execute import Caller, ExitActor, Function, Received, Unloadable, forget_frames
+from .serving import serve
 
 INTERRUPT_AGAIN_S = 0.001
 REPLY_AFTER_S = 0.001
@@ -469,17 +468,7 @@ class Worker:
     def _on_message(self, message: Any, fds: list[int]) -> bool:
         kind = type(message)
         if kind is m.Serve:
-            sock = socket.socket(fileno=fds[0])
-            channel = StreamChannel(sock, message.rest) if message.stream else Channel(sock)
-            caller = Caller(message.caller, channel, message.depth)
-            self.callers[caller.channel.fd] = caller
-            if self.actor is None and self.becoming is None:
-                self.runtime.tasks.depth = message.depth + 1
-                self._set_gpus(message.gpus or [])
-            if self.actor is not None and self.actor.takes_over:
-                self.actor.add_caller(caller)
-            else:
-                self.watch(caller)
+            serve(self, message, fds[0])
         elif kind is m.Cancel:
             self.cancelled.add((message.caller, message.seq))
             if message.recursive:
@@ -488,7 +477,7 @@ class Worker:
             if running is not None and self.was_cancelled(running[0], running[1]):
                 self._interrupt_soon()
         elif kind is m.BeActor:
-            self._set_gpus(message.gpus or [])
+            self.set_gpus(message.gpus or [])
             self.becoming = message
         elif kind is m.Stop:
             if message.drain:
@@ -509,7 +498,8 @@ class Worker:
         except FileExistsError:
             return  # it came before this worker became an async actor
 
-    def _set_gpus(self, gpus: list[int]) -> None:
+    def set_gpus(self, gpus: list[int]) -> None:
+        """These GPUs are for this process now."""
         if gpus or self.gpus:
             self.gpus = gpus
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))

@@ -139,6 +139,28 @@ def test_a_head_that_is_frozen_is_replaced(nodes: Nodes) -> None:
     assert skate.get(actor.add.remote(), timeout=1) == (3, pid)
 
 
+def test_a_node_joins_though_the_head_dies_before_it_answers(nodes: Nodes) -> None:
+    head = nodes.add(1)
+    head_process(head).suspend()  # its machine's node sees that, and starts another
+    nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    assert skate.get(later.options(**on("there")).remote(7), timeout=20) == 7
+
+
+def test_a_head_that_starts_slowly_is_not_killed_for_it(nodes: Nodes) -> None:
+    head = nodes.add(1)
+    nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    kill_head(head)
+    new = head_process(head)
+    new.suspend()
+    with pytest.raises(AssertionError):
+        eventually(lambda: _other(head, new.pid), 3, "another is started")
+    new.resume()
+    assert skate.get(Counter.options(**on("there")).remote().add.remote(), timeout=20)[0] == 1
+    assert all(node["Alive"] for node in skate.nodes())
+
+
 def _start(wish: sessions.Wish, cpus: int = 1, **resources: float) -> sessions.Session:
     options = InitOptions(num_cpus=cpus, resources=resources, object_store_memory=STORE_BYTES)
     return sessions.start_node(options, wish)

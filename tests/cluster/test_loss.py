@@ -120,8 +120,46 @@ def test_a_frozen_node_is_fenced(nodes: Nodes) -> None:
         eventually(lambda: [node["Alive"] for node in skate.nodes()].count(False) == 1, 6, "it is declared dead")
     finally:
         os.kill(frozen.pid, signal.SIGCONT)
-    _, alive = psutil.wait_procs([psutil.Process(frozen.pid), *children], timeout=5)
-    assert not alive, "a node that was declared dead ends itself"
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive, "what ran on a node that was declared dead ends"
+    eventually(lambda: [node["Alive"] for node in skate.nodes()].count(True) == 2, 10, "its machine joins anew")
+    assert skate.get(where.options(**on("there")).remote(), timeout=20) != frozen.node_id
+
+
+def test_what_is_pulled_from_a_frozen_node_fails_once(nodes: Nodes) -> None:
+    """Its memory is given back when the node is declared dead, and not once more when the connection ends, too."""
+    import numpy as np
+
+    home = nodes.add(1)
+    frozen = nodes.add(1, there=1)
+    nodes.add(1, third=1)
+    skate.init(address=nodes.address)
+
+    @skate.remote(max_retries=0)
+    def large(number: int) -> Any:
+        return np.full(10_000_000, number, np.uint8)
+
+    lost = large.options(**on("there")).remote(1)
+    others = [large.options(**on("third")).remote(number) for number in (2, 3)]
+    skate.wait([lost, *others], num_returns=3, timeout=20)
+
+    def connected() -> bool:
+        connections = psutil.Process(home.pid).net_connections("tcp")
+        return any(each.raddr and each.raddr.port == frozen.port for each in connections)
+
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ObjectLostError):
+            skate.get(lost, timeout=20)
+        two = skate.get(others[0], timeout=20)  # has the memory that was meant for the first
+        assert connected()
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    eventually(lambda: not connected(), 10, "the connection has ended")
+    three = skate.get(others[1], timeout=20)
+    assert (two == 2).all() and (three == 3).all()
+    del two, three, others
+    assert skate.get(where.remote(), timeout=20) == home.node_id, "the node goes on"
 
 
 def test_a_driver_that_is_killed_leaves_nothing(nodes: Nodes) -> None:
@@ -174,6 +212,23 @@ def test_the_token_is_on_no_command_line_and_in_no_log(nodes: Nodes, home: Path)
         for path in Path(node.folder).rglob("*"):
             if path.is_file():
                 assert secret not in path.read_text(errors="replace"), path
+
+
+def test_f22_another_version_is_refused_at_once_with_both_versions(nodes: Nodes, home: Path) -> None:
+    import socket
+
+    from skate.version import __version__
+    from skate.wire.handshake import Client, HandshakeError
+
+    head = nodes.add(1)
+    other = Client((home / "token").read_text().strip(), "node", b"", "0.0.1")
+    with socket.create_connection((HOST, head.port), 1.0) as sock:
+        sock.sendall(other.feed(b""))
+        with pytest.raises(HandshakeError, match=rf"skate {__version__}, the other 0\.0\.1: install the same version"):
+            other.feed(sock.recv(4096))
+        assert sock.recv(1) == b"", "and that is all"
+    log = Path(head.folder, "logs", "node.log")
+    eventually(lambda: "install the same version" in log.read_text(), 5, "the node says so, too")
 
 
 def test_strangers_disturb_nobody(nodes: Nodes) -> None:
@@ -254,3 +309,25 @@ def test_one_death_of_an_actor_costs_a_call_one_retry(nodes: Nodes) -> None:
         pid = skate.get(keeper.place.remote(), timeout=20)[1]
         os.kill(pid, signal.SIGKILL)
         assert skate.get(keeper.place.remote(), timeout=20)[1] != pid
+
+
+def test_what_was_to_run_on_a_lost_node_runs_elsewhere_or_fails(nodes: Nodes) -> None:
+    """Also what is submitted between the death and the word of it, such as tasks that make lost objects again."""
+    from skate.exceptions import TaskUnschedulableError
+    from skate.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes.add(1)
+    lost = nodes.add(2)
+    skate.init(address=nodes.address)
+    soft = NodeAffinitySchedulingStrategy(lost.node_id, soft=True)
+    hard = NodeAffinitySchedulingStrategy(lost.node_id, soft=False)
+    large = skate.remote(lambda number: bytes([number]) * 200_000).options(scheduling_strategy=soft)
+    refs = [large.remote(number) for number in range(10)]
+    skate.wait(refs, num_returns=len(refs), timeout=20)
+    held = [where.options(scheduling_strategy=hard).remote(60) for _ in range(4)]
+    eventually(lambda: skate.available_resources().get("CPU", 0) == 1, 10, "two of them run")
+    nodes.kill(lost)
+    assert skate.get(refs, timeout=20) == [bytes([number]) * 200_000 for number in range(10)]
+    for ref in held:
+        with pytest.raises(TaskUnschedulableError, match=lost.node_id):
+            skate.get(ref, timeout=20)

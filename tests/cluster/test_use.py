@@ -68,14 +68,22 @@ def test_one_program_keeps_sixty_cpus_on_three_nodes_busy(nodes: Nodes) -> None:
     assert best >= 0.5, f"{best:.0%}: far below what a quiet machine shows"
 
 
-@pytest.mark.parametrize("count", [1, 2], ids=["one node", "two nodes"])
-def test_two_programs_get_half_each(nodes: Nodes, tmp_path: Path, count: int) -> None:
-    for _ in range(count):
+@pytest.mark.parametrize("at", [(0,), (0, 1)], ids=["one node", "a node each"])
+def test_two_programs_get_half_each(nodes: Nodes, tmp_path: Path, at: tuple[int, ...]) -> None:
+    """Also when the second comes while the first has all."""
+    for _ in at:
         nodes.add(4)
     script = tmp_path / "sharer.py"
     script.write_text(SHARER)
-    command = [sys.executable, str(script), nodes.address, "4"]
-    sharers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    sharers = [
+        subprocess.Popen(
+            [sys.executable, str(script), nodes.started[number].address, "4"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in (at[0], at[-1])
+    ]
     try:
         for sharer in sharers:
             assert sharer.stdout is not None and sharer.stdout.readline() == "ready\n"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import skate
-from skate.exceptions import RayTaskError
+from skate.client import asking, waiting
+from skate.exceptions import GetTimeoutError, RayTaskError
 from skate.testing import eventually
 
 from .conftest import Nodes, on
@@ -258,9 +259,18 @@ def test_spread_uses_every_node(three: Nodes) -> None:
     assert {skate.get(counter.place.remote(), timeout=20)[0] for counter in counters} == everywhere
 
 
-def test_a_wait_says_what_the_cluster_lacks() -> None:
+def test_a_wait_says_what_the_cluster_lacks(
+    three: Nodes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     nowhere = where.options(resources={"unheard": 1}).remote()
     assert "no node of the cluster has" in skate.why(nowhere) and "1 unheard" in skate.why(nowhere)
+    status = lambda: asking.ask(three.started[1], "cluster_status")["demand"]  # noqa: E731
+    eventually(lambda: [each["count"] for each in status()] == [1], 5, "it is counted once")
+    assert "no node has that much; the most is 0 unheard" in status()[0]["reason"]
+    monkeypatch.setattr(waiting, "SLOW_GET_S", 0.1)
+    with pytest.raises(GetTimeoutError, match="no node of the cluster has"):
+        skate.get(nowhere, timeout=0.3)
+    assert "no node of the cluster has" in capsys.readouterr().err
     skate.cancel(nowhere)
 
     @skate.remote(resources={"ming": 1})

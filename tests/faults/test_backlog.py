@@ -26,15 +26,15 @@ LIMIT = 200_000
 LIMITED = f"""
 import sys
 sys.path[:] = sys.argv[3].split("\\n")
-import skate.node.main as node
 import skate.wire.channel as channel
+import skate.worker.zygote as zygote
 
-def fork(*arguments, inner=node.fork):
+def fork(*arguments, inner=zygote.fork):
     pid = inner(*arguments)
     channel.BACKLOG_BYTES_MAX = {LIMIT}
     return pid
 
-node.fork = fork
+zygote.fork = fork
 """
 """Goes before the start of a node: the limit of the node alone, not of its workers, which are forked before."""
 VALUES, VALUE_BYTES = 60, 60_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -160,3 +161,19 @@ def test_f16_a_killed_writer_gives_its_memory_back(small: None) -> None:
             skate.get(fills_and_dies.remote(), timeout=GET_S)
         assert caught.value.exit_code == 4
     assert skate.get(total.remote(make.remote(80 * MB)), timeout=GET_S) == 80 * MB
+
+
+def test_what_ran_when_memory_became_short_is_let_go(small: None) -> None:
+    """The client notes which tasks those were. Their results must not live by that, as the end of the fixture shows."""
+
+    @skate.remote
+    def late() -> np.ndarray:
+        time.sleep(0.3)
+        return np.ones(20 * MB, np.uint8)
+
+    runtime: Any = current.runtime
+    refs = [late.remote() for _ in range(2)]
+    eventually(lambda: list(runtime.spilling._in_flight()), 5, "they run")
+    with runtime.lock:
+        runtime.spilling.press()
+    assert [len(array) for array in skate.get(refs, timeout=GET_S)] == [20 * MB] * 2

@@ -89,3 +89,28 @@ def test_recursion_with_get_at_every_level() -> None:
     assert skate.get(ref) == 4**6
     assert time.monotonic() - start < 30
     assert most < 40, f"{most} workers for a recursion 6 deep on 2 CPUs"
+
+
+def test_a_long_queue_holds_no_other_kind_of_task_up() -> None:
+    @skate.remote
+    def common() -> None:
+        time.sleep(0.05)
+
+    @skate.remote(num_cpus=1, resources={"blue": 0.1})
+    def rare() -> float:
+        return time.monotonic()
+
+    @skate.remote
+    class Actor:
+        def now(self) -> float:
+            return time.monotonic()
+
+    many = [common.remote() for _ in range(600)]
+    skate.wait(many, num_returns=4)
+    began = time.monotonic()
+    assert skate.get(rare.remote(), timeout=20) - began < 2
+    assert skate.get(Actor.remote().now.remote(), timeout=20) - began < 4
+    left = skate.wait(many, num_returns=len(many), timeout=0)[1]
+    assert left, "the others have still something to do"
+    for ref in left:
+        skate.cancel(ref)

@@ -249,6 +249,21 @@ def test_what_a_dead_client_was_to_deliver_is_lost_with_an_answer() -> None:
     assert effects.fetched == [(b"b", b"one", LOST)]
 
 
+def test_who_asks_for_what_has_ended_is_told_so() -> None:
+    """A reference came late: its object had ended, and its hold made an entry that nobody will ever fill."""
+    directory = Directory(ARENA)
+    effects = Effects()
+    directory.hold(b"b", b"one", 1, b"")
+    directory.sweep(effects, LOST)
+    assert not effects.fetched
+    directory.fetch(b"b", b"one", effects)
+    directory.sweep(effects, LOST)
+    assert effects.fetched == [(b"b", b"one", LOST)]
+    directory.hold(b"b", b"one", -1, b"")
+    directory.sweep(effects, LOST)
+    assert not directory.entries
+
+
 def test_an_actor_ends_with_its_last_handle_and_lets_go_of_its_arguments() -> None:
     directory = Directory(ARENA)
     effects = Effects()

@@ -113,3 +113,35 @@ def test_lengths_are_bounded():
     client.feed(server.feed(client.feed(b"")))
     with pytest.raises(HandshakeError, match="too long"):
         server.feed(b"p" * hs.PROOF_BYTES + hs._ASK.pack(hs.PURPOSE_BYTES_MAX + 1, 0))
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_difference_in_tls_is_refused_before_the_token_is_looked_at(listens):
+    client, server = Client("x" * 64, "node", b"", "1.0", not listens), Server(TOKEN, "1.0", listens)
+    says = (
+        "uses TLS, and the end that connects does not: start it with --tls-cert" if listens else "leave out --tls-cert"
+    )
+    with pytest.raises(HandshakeError, match=says) as caught:
+        server.feed(client.feed(b""))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value).encode()) < hs.REFUSAL_BYTES_MAX, "the other end hears all of it"
+
+
+def test_nobody_in_between_can_talk_an_end_out_of_tls():
+    client, server = Client(TOKEN, "node", b"", "1.0", True), Server(TOKEN, "1.0", False)
+    hello = bytearray(client.feed(b""))
+    hello[-1] = 0
+    answer = bytearray(server.feed(bytes(hello)))
+    with pytest.raises(HandshakeError, match="TLS"):
+        Client(TOKEN, "node", b"", "1.0", True).feed(bytes(answer))
+    answer[-1] = 1
+    asked = client.feed(bytes(answer))
+    with pytest.raises(HandshakeError, match="token"):
+        server.feed(asked)
+    assert not client.done and not server.done
+
+
+def test_a_peer_of_a_protocol_without_flags_hears_which_version_to_install():
+    hello = hs._HELLO.pack(hs.MAGIC, 1, 3) + b"0.9" + bytes(hs.NONCE_BYTES)
+    with pytest.raises(HandshakeError, match=r"0\.9.*same version"):
+        Server(TOKEN, "1.0").feed(hello)

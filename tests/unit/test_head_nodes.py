@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from skate.head import policy
 from skate.head.nodes import DEAD_AFTER_S, Nodes
 from skate.head.service import Head
+from skate.node.resources import Pool, to_units
 from skate.testing.simulation.stand_ins import MemoryStore
 from skate.wire import cluster as c
 from skate.wire.cluster import ALIVE, DEAD, DRAINING, DrainOrder, NodeInfo, encode
@@ -61,10 +62,11 @@ class NodesMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for number in self.nodes.silent(self.now):
-            assert self.now - self.nodes.heard[number] > DEAD_AFTER_S
+            assert self.now >= self.nodes.heard[number] + DEAD_AFTER_S
             assert self.nodes.lost(number, "silent")
             assert not self.nodes.lost(number, "again")
         assert not self.nodes.silent(self.now)
+        assert self.nodes.silent_from() > self.now
 
     @precondition(lambda self: self.nodes.heard)
     @rule(data=st.data())
@@ -127,16 +129,51 @@ def test_an_actor_goes_where_it_could_ever_run(view, request):
 @given(views(), st.lists(st.tuples(amounts, st.integers(1, 6)), max_size=4))
 def test_what_goes_elsewhere_fits_there(view, wanted):
     taken: dict[int, dict[str, int]] = {}
-    for at, number, count in policy.elsewhere(view, 1, wanted):
+    placed = dict.fromkeys(range(len(wanted)), 0)
+    places = policy.elsewhere(view, 1, wanted)
+    for at, number, count, share in places:
         request, asked = wanted[at]
-        assert number != 1 and 0 < count <= asked
+        assert number != 1 and (count or share)
         assert policy.feasible(view[number], request)
-        own = policy.feasible(view[1], request)
-        if own:  # what could run here only goes where there is room now
-            used = taken.setdefault(number, {})
-            for name, units in request.items():
-                used[name] = used.get(name, 0) + units * count
-                assert units == 0 or used[name] <= view[number].free.get(name, 0)
+        placed[at] += count
+        used = taken.setdefault(number, {})
+        for name, units in request.items():
+            used[name] = used.get(name, 0) + units * count
+            assert units == 0 or used[name] <= view[number].free.get(name, 0)
+    for at, (request, asked) in enumerate(wanted):
+        assert placed[at] <= asked
+        could = {no for no in view if no != 1 and policy.feasible(view[no], request)}
+        shares = {number: share for i, number, _, share in places if i == at and share}
+        assert set(shares) == (could if placed[at] < asked else set()), (
+            "what finds no room waits everywhere, else nowhere"
+        )
+        for number, share in shares.items():
+            most = policy.room(view[number].total, request)
+            assert share <= (most if not policy.feasible(view[1], request) else max(1, most // 2))
+
+
+@given(views(), amounts, st.integers(0, 40), st.integers(0, 9))
+def test_spread_fills_rooms_evenly(view, request, count, turn):
+    shares, rest = policy.spread(view, request, count, turn)
+    rooms = {no: policy.room(info.free, request) for no, info in view.items() if policy.feasible(info, request)}
+    assert sum(shares.values()) + rest == count
+    assert all(0 < share <= rooms[no] for no, share in shares.items())
+    assert not rest or all(shares.get(no, 0) == room for no, room in rooms.items()), "there was room"
+    open_ = [shares.get(no, 0) for no, room in rooms.items() if shares.get(no, 0) < room]
+    assert not open_ or max(shares.values(), default=0) - min(open_) <= 1, "one has two more than another with room"
+
+
+def test_spread_takes_turns():
+    view = {no: info(str(no), no, CPU=4) for no in (1, 2, 3)}
+    assert [next(iter(policy.spread(view, {"CPU": 1}, 1, turn)[0])) for turn in range(4)] == [1, 2, 3, 1]
+
+
+def test_a_ten_thousandth_is_the_smallest_amount():
+    pool, request = Pool({"bob": 5}), to_units({"bob": 0.0001})
+    for fitting in range(50_000, 0, -1):
+        assert policy.room(pool.free, request) == fitting and pool.fits(request)
+        pool.take(request)
+    assert not pool.fits(request) and not policy.room(pool.free, request)
 
 
 def test_a_bundle_in_use_does_not_make_its_node_full():
@@ -154,7 +191,10 @@ def test_work_stays_together_and_then_spreads():
     assert policy.place(view, 1, {"CPU": 1}) == 2, "below half: filled in the order of numbers"
     view[2].free = {"CPU": 1}
     assert policy.place(view, 1, {"CPU": 1}) == 3
-    assert policy.elsewhere(view, 1, [({"CPU": 1}, 10)]) == [(0, 3, 4), (0, 2, 1)]
+    assert policy.elsewhere(view, 1, [({"CPU": 1}, 5)]) == [(0, 3, 4, 0), (0, 2, 1, 0)]
+    assert policy.elsewhere(view, 1, [({"CPU": 1}, 10)]) == [(0, 3, 4, 2), (0, 2, 1, 2)], (
+        "half of each may be waited for"
+    )
     assert policy.elsewhere(view, 1, [({"GPU": 1}, 1)]) == []
 
 
@@ -176,7 +216,7 @@ def test_what_a_node_has_said_while_the_head_was_stopped_counts_as_said_now(monk
     monkeypatch.setattr(time, "monotonic", lambda: now)
     loop = Loop()
     died: list[int] = []
-    head = Head(loop, MemoryStore(), lambda no, _: died.append(no), lambda _: None, lambda *_: None, lambda *_: None)
+    head = Head(loop, MemoryStore(), lambda no, _: died.append(no), lambda _: None, *[lambda *_: None] * 3)
     mine, theirs = socket.socketpair()
     theirs.setblocking(False)
     node = StreamChannel(mine)
@@ -185,7 +225,7 @@ def test_what_a_node_has_said_while_the_head_was_stopped_counts_as_said_now(monk
     (read,) = loop.handlers.values()
     read(select.EPOLLIN)
     head.on_time(now)
-    node.send(c.encode(c.Beat()))
+    node.send(c.encode(c.Beat(1.0)))
     now += 2 * DEAD_AFTER_S  # the process did not run
     read(select.EPOLLIN)
     head.on_time(now)

@@ -133,13 +133,13 @@ def test_who_has_more_of_what_another_lacks_gives_half_of_the_difference_back() 
     scheduler.want(b"b", JOB, 0, one, 20, 0)
     scheduler.decide()
     assert sorted(map(scheduler._holds, (b"a", b"b"))) == [2, 6]
-    assert dict(scheduler.starved())[b"a"] == 2
+    assert (b"a", -1, 2) in scheduler.starved(0.0)
     for lease in [lease for lease in scheduler.leases.values() if lease.client == b"a"][:2]:
         scheduler.release(lease.worker)
         scheduler.worker_idle(lease.worker, JOB)
     scheduler.decide()
     assert [scheduler._holds(client) for client in (b"a", b"b")] == [4, 4]
-    assert not any(busy for _, busy in scheduler.starved()), "nobody has too many"
+    assert not any(busy for *_, busy in scheduler.starved(0.0)), "nobody has too many"
     scheduler.validate()
     scheduler.want(b"b", JOB, 0, one, 4, 0)
     scheduler.release(next(no for no, lease in scheduler.leases.items() if lease.client == b"a"))
@@ -147,7 +147,7 @@ def test_who_has_more_of_what_another_lacks_gives_half_of_the_difference_back() 
     scheduler.want(b"c", JOB, 0, disk, 1, 0)
     scheduler.decide()
     scheduler.want(b"c", JOB, 1, to_units({"disk": 1}), 1, 0)
-    assert not any(busy for _, busy in scheduler.starved()), "others have nothing of what is lacking"
+    assert not any(busy for *_, busy in scheduler.starved(0.0)), "others have nothing of what is lacking"
 
 
 def test_deepest_goes_first() -> None:
@@ -167,7 +167,7 @@ def test_equal_clients_share() -> None:
     scheduler.want(b"a", JOB, 0, SHAPES[0], 9, 0)
     scheduler.want(b"b", JOB, 0, SHAPES[0], 9, 0)
     assert [lease.client for lease in scheduler.decide()[0]] == [b"b"]
-    assert scheduler.starved(), "who holds more is asked to give back"
+    assert scheduler.starved(0.0), "who holds more is asked to give back"
 
 
 def test_a_worker_is_started_only_for_what_fits() -> None:
@@ -220,3 +220,77 @@ def test_gpus_come_back() -> None:
     assert sorted(one + two) == [0, 1, 2]
     pool.give_gpus(two, {"GPU": 2 * UNIT})
     assert sorted(pool.take_gpus({"GPU": 2 * UNIT})) == sorted(two)
+
+
+def give_back(scheduler: Scheduler, now: float) -> None:
+    """The clients do as they are asked."""
+    for client, shape, busy in scheduler.starved(now):
+        leases = [x for x in scheduler.leases.values() if x.client == client and shape in (-1, x.shape)]
+        for lease in leases[:busy]:
+            scheduler.release(lease.worker)
+            scheduler.worker_idle(lease.worker, JOB)
+
+
+def waits(scheduler: Scheduler, shape: int, limit_s: float) -> float:
+    """How long until client a has a worker of a shape, while others always want more."""
+    now = 0.0
+    while now < limit_s:
+        now += 0.1
+        for lease in scheduler.decide(now)[0]:
+            lease.since = now
+        if any(lease.shape == shape for lease in scheduler.leases.values()):
+            return now
+        give_back(scheduler, now)
+    return now
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 8])
+def test_one_kind_of_task_does_not_wait_for_all_of_another(cpus: int) -> None:
+    scheduler = make(CPU=float(cpus), disk=1.0)
+    workers(scheduler, *range(cpus))
+    scheduler.want(b"a", JOB, 0, to_units({"CPU": 1}), 100, 0)
+    scheduler.decide(0.1)
+    scheduler.want(b"a", JOB, 1, to_units({"CPU": 1, "disk": 1}), 1, 0)
+    assert waits(scheduler, 1, 10) < 1
+    scheduler.want(b"b", JOB, 0, to_units({"CPU": 1}), 100, 0)
+    scheduler.want(b"a", JOB, 1, to_units({"CPU": 1, "disk": 1}), 0, 0)
+    give_back(scheduler, 1.0)
+    for _ in range(5):
+        scheduler.decide(2.0)
+        give_back(scheduler, 2.0)
+    assert cpus == 1 or scheduler._holds(b"b") >= cpus // 2
+    scheduler.validate()
+
+
+def test_what_needs_all_is_not_passed_over_for_ever() -> None:
+    scheduler = make(CPU=8.0)
+    workers(scheduler, *range(8))
+    scheduler.want(b"a", JOB, 0, to_units({"CPU": 1}), 100, 0)
+    scheduler.want(b"b", JOB, 0, to_units({"CPU": 1}), 100, 0)
+    scheduler.decide(0.1)
+    scheduler.want(b"a", JOB, 1, to_units({"CPU": 8}), 1, 0)
+    assert 2 <= waits(scheduler, 1, 20) < 4
+    scheduler.want(b"a", JOB, 1, to_units({"CPU": 9}), 1, 0)
+    for lease in list(scheduler.leases.values()):
+        scheduler.release(lease.worker)
+        scheduler.worker_idle(lease.worker, JOB)
+    for now in (10.0, 13.0, 16.0):
+        scheduler.decide(now)
+        assert len(scheduler.leases) == 8, "nothing is kept for what can never be"
+
+
+def test_an_actor_gets_room_among_tasks() -> None:
+    scheduler = make(CPU=4.0)
+    workers(scheduler, *range(4))
+    scheduler.want(b"a", JOB, 0, to_units({"CPU": 1}), 100, 0)
+    scheduler.decide(0.1)
+    scheduler.want_actor(WaitingActor(b"actor", JOB, to_units({"CPU": 3}), to_units({"CPU": 3})))
+    now, placed = 0.1, []
+    while not placed and now < 20:
+        now += 0.1
+        give_back(scheduler, now)
+        for lease in (decided := scheduler.decide(now))[0]:
+            lease.since = now
+        placed = decided[1]
+    assert placed and now < 4
+    scheduler.validate()

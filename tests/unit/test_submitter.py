@@ -18,6 +18,7 @@ from skate.client.submitter import (
     Shape,
     Submitter,
     TaskRecord,
+    far,
 )
 
 
@@ -77,12 +78,24 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.fill(chosen.shape)
 
     @precondition(lambda self: len(self.workers) < 6)
-    @rule(shape=st.integers(0, 1))
-    def leased(self, shape: int) -> None:
+    @rule(shape=st.integers(0, 1), node=st.integers(0, 2))
+    def leased(self, shape: int, node: int) -> None:
         self.next_worker += 1
-        self.workers[self.next_worker] = Simulated()
-        self.submitter.add_worker(self.next_worker, shape, None, 1, self.now)
+        number = far(node, self.next_worker)
+        self.workers[number] = Simulated()
+        self.submitter.add_worker(number, shape, None, 1, self.now)
         self.fill(self.shapes[shape])
+
+    @rule(shape=st.integers(0, 1), node=st.integers(1, 2), room=st.integers(0, 5), share=st.integers(0, 5))
+    def offered(self, shape: int, node: int, room: int, share: int) -> None:
+        chosen = self.shapes[shape]
+        level = self.submitter.offered(chosen, node, room, share)
+        if level is None:
+            return
+        have, waiting = chosen.has_on(node), len(chosen.queue)
+        assert have <= level <= max(have + room, share) and level - have <= waiting, "more is asked than can be used"
+        chosen.told[node] = level
+        assert self.submitter.offered(chosen, node, room, share) is None, "it is asked for once"
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
@@ -162,6 +175,7 @@ class SubmitterMachine(RuleBasedStateMachine):
         assert asked is None or asked == chosen.wants() == chosen.asked
         assert bool(chosen.wants()) or not chosen.asked, "nothing is asked for when there is nothing to do"
         assert chosen.wants() <= max(2 * chosen.asked, len(chosen.workers)), "what was asked for is not much too little"
+        assert sum(chosen.wants_of(node) - len(chosen.queue) for node in range(3)) == chosen.wants() - len(chosen.queue)
 
     @invariant()
     def consistent(self) -> None:

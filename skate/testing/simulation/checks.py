@@ -136,11 +136,7 @@ def _of_driver(driver: DriverRun) -> Iterator[str]:
     tasks = runtime.tasks
     if tasks.submitter.workers or tasks.dialled or tasks.retries.waiting:
         yield f"workers {list(tasks.submitter.workers)}, {tasks.dialled} being dialled, {len(tasks.retries.waiting)} tasks"
-    asked = {
-        shape.no: (shape.asked, shape.elsewhere)
-        for shape in tasks.submitter.by_no
-        if shape.asked or any(shape.elsewhere.values())
-    }
+    asked = {shape.no: (shape.asked, shape.told) for shape in tasks.submitter.by_no if shape.asked or shape.told}
     if asked:
         yield f"asked for {asked}"
     link = runtime.links._peers.get(HEAD)

@@ -94,7 +94,7 @@ class World:
     def last(self, count: int) -> list[str]:
         """The last events, in words; without the beats of hearts."""
         lines = [self._line(at, what) for at, what in self._last]
-        return [line for line in lines if not line.endswith("  Beat()")][-count:]
+        return [line for line in lines if "  Beat(" not in line][-count:]
 
     @staticmethod
     def _line(at: float, what: Say) -> str:

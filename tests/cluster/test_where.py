@@ -1,0 +1,111 @@
+"""Where tasks run: on the own node while there is room, then where it is; and never are more workers taken than are used."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import skate
+from skate.client import asking
+from skate.client.tasks import Tasks
+from skate.exceptions import TaskUnschedulableError
+from skate.testing import eventually
+from skate.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from .conftest import Nodes
+
+
+@skate.remote
+def nap(seconds: float) -> str:
+    time.sleep(seconds)
+    return skate.get_runtime_context().get_node_id()
+
+
+@skate.remote
+def linger(marks: str) -> None:
+    open(os.path.join(marks, str(os.getpid())), "w").close()
+    time.sleep(60)
+
+
+def places(nodes: Nodes, count: int, **options: Any) -> list[int]:
+    """How many of `count` tasks, all at once, ran on each node."""
+    ran = Counter(skate.get([nap.options(**options).remote(0.4) for _ in range(count)], timeout=20))
+    return [ran[node.node_id] for node in nodes.started]
+
+
+def all_free() -> bool:
+    return skate.available_resources() == skate.cluster_resources()
+
+
+def test_work_stays_together_and_then_spreads(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    granted = []
+    leased = Tasks.leased_far
+    monkeypatch.setattr(Tasks, "leased_far", lambda *args: (granted.append(args[2]), leased(*args))[1])
+    for cpus in (2, 4, 4):
+        nodes.add(cpus)
+    skate.init(address=nodes.address)
+    assert places(nodes, 2) == [2, 0, 0], "there is room here, though no worker has started yet"
+    assert not granted
+    for count, wanted in [(3, [2, 1, 0]), (4, [2, 2, 0]), (10, [2, 4, 4])]:
+        eventually(all_free, 5)
+        assert places(nodes, count) == wanted, "a node is half filled before the next is begun"
+    assert len(granted) <= 1 + 2 + 8, "nobody takes a worker that nothing waits for"
+    spread = {"scheduling_strategy": "SPREAD"}
+    for count, wanted in [(3, [1, 1, 1]), (6, [2, 2, 2]), (9, [2, 4, 3])]:
+        eventually(all_free, 5)
+        assert sorted(places(nodes, count, **spread)) == sorted(wanted)
+
+
+def test_spread_leaves_out_a_node_that_is_full(nodes: Nodes, tmp_path: Any) -> None:
+    for _ in range(3):
+        nodes.add(2)
+    skate.init(address=nodes.address)
+    there = NodeAffinitySchedulingStrategy(nodes.started[1].node_id, soft=False)
+    busy = [linger.options(scheduling_strategy=there).remote(str(tmp_path)) for _ in range(2)]
+    eventually(lambda: len(os.listdir(tmp_path)) == 2, 10)
+    eventually(lambda: skate.available_resources().get("CPU") == 4, 5)
+    assert places(nodes, 4, scheduling_strategy="SPREAD") == [2, 0, 2]
+    for ref in busy:
+        skate.cancel(ref, force=True)
+
+
+def test_tasks_that_must_be_on_a_node_fail_when_it_is_lost(nodes: Nodes, tmp_path: Any) -> None:
+    nodes.add(1)
+    lost = nodes.add(1)
+    skate.init(address=nodes.address)
+    hard, soft = (NodeAffinitySchedulingStrategy(lost.node_id, soft=soft) for soft in (False, True))
+    running = linger.options(scheduling_strategy=hard).remote(str(tmp_path))
+    eventually(lambda: len(os.listdir(tmp_path)) == 1, 10)
+    waits = nap.options(scheduling_strategy=hard).remote(0)
+    may_move = nap.options(scheduling_strategy=soft).remote(0)
+    assert skate.wait([waits, may_move], timeout=0.3)[0] == [], "the node is full, and both wait for it"
+    nodes.kill(lost)
+    for ref in (running, waits):
+        with pytest.raises(TaskUnschedulableError, match=lost.node_id):
+            skate.get(ref, timeout=10)
+    assert skate.get(may_move, timeout=10) == nodes.started[0].node_id
+    again = nap.options(scheduling_strategy=hard)
+    with pytest.raises(TaskUnschedulableError, match=lost.node_id):
+        skate.get(again.remote(0), timeout=10)
+
+
+def test_what_finds_no_room_waits_for_whichever_node_is_free_first(nodes: Nodes, tmp_path: Any) -> None:
+    for _ in range(3):
+        nodes.add(1)
+    skate.init(address=nodes.address)
+    busy = [linger.remote(str(tmp_path)) for _ in range(3)]
+    eventually(lambda: len(os.listdir(tmp_path)) == 3, 10)
+    waits = nap.remote(0)
+    eventually(lambda: skate.why(waits).count("0 of 1 CPU free") == 3, 5, "it says which nodes it waits for")
+    demand = lambda: asking.ask(nodes.started[2], "cluster_status")["demand"]  # noqa: E731
+    eventually(lambda: [(each["node"], each["count"]) for each in demand()] == [(1, 1)], 5, "it is counted once")
+    skate.cancel(busy[2], force=True)
+    began = time.monotonic()
+    assert skate.get(waits, timeout=10) != nodes.started[0].node_id
+    assert time.monotonic() - began < 2
+    for ref in busy[:2]:
+        skate.cancel(ref, force=True)
