@@ -62,6 +62,7 @@ UNAVAILABLE: dict[str, str] = {
 
 WITHOUT_RAY: dict[str, str] = {
     "restart of the head": "without a Redis server Ray keeps its head's state in memory, and nothing starts the head again",
+    "128 MiB over links of 1 Gbit/s": "they show how skate passes an object on; the lines without links compare the systems",
     "memory with 1,000 actors": "each of them is a process of 60 MB in Ray: more than this machine has",
 }
 """Lines about clusters that are not measured on Ray, and why."""

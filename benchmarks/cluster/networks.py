@@ -1,7 +1,7 @@
 """Network namespaces: nodes on one host that meet over a link, each with an address of its own.
 
 A namespace has no name: a process holds it, and it goes with the last process in it. So nothing is left behind, whatever is
-killed. Needs root and the commands `unshare`, `nsenter` and `ip`.
+killed. Needs root and the commands `unshare`, `nsenter`, `ip` and `tc`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-COMMANDS = ("unshare", "nsenter", "ip")
+COMMANDS = ("unshare", "nsenter", "ip", "tc")
 CLONE_NEWNET = 0x40000000
 HOLD_S = "3600"
 LIMIT_S = 10.0
@@ -91,6 +91,32 @@ def linked() -> Iterator[tuple[Network, Network]]:
             network.run("ip", "link", "set", "lo", "up")
             network.run("ip", "route", "add", "default", "dev", "eth0")
         yield near, far
+    finally:
+        for network in networks:
+            network.close()
+
+
+@contextmanager
+def switched(count: int, megabits: int) -> Iterator[list[Network]]:
+    """Namespaces on one switch; what each sends leaves it at so many megabits per second."""
+    networks: list[Network] = []
+    try:
+        switch = Network("")
+        networks.append(switch)
+        switch.run("ip", "link", "add", "switch", "type", "bridge")
+        switch.run("ip", "link", "set", "switch", "up")
+        for number in range(1, count + 1):
+            network = Network(f"10.78.0.{number}")
+            networks.append(network)
+            port = f"port{number}"
+            switch.run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(network.pid))
+            switch.run("ip", "link", "set", port, "master", "switch", "up")
+            network.run("ip", "address", "add", f"{network.address}/24", "dev", "eth0")
+            network.run("ip", "link", "set", "eth0", "up")
+            network.run("ip", "link", "set", "lo", "up")
+            limit = ["rate", f"{megabits}mbit", "burst", "256k", "latency", "50ms"]
+            network.run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", *limit)
+        yield networks[1:]
     finally:
         for network in networks:
             network.close()

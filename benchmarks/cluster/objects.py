@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from ..framework import NAME, ray
 from ..lines import MACHINE, SKATE, Bench, at_least, at_most, line
+from . import networks
 from .nodes import Cluster, close_shared, shared
 from .yardsticks import COPY_FIRST, COPY_LARGE, COPY_SMALL, LARGE_BYTES, QUICK_BYTES, SMALL_BYTES
 
 RECEIVERS, RECEIVERS_QUICK = 8, 2
 ONE, ALL = "cluster: 1 GiB to one node", "cluster: 1 GiB to eight nodes"
 FIRST = ", into fresh memory"
+LINK_MEGABITS = 1000
+LINK_BYTES = 128 << 20
+ONE_LINK, ALL_LINK = "cluster: 128 MiB to one node over 1 Gbit/s", "cluster: 128 MiB to eight nodes over 1 Gbit/s"
+"""All nodes of a host share its processors, so eight copies cost eight times as much there; machines have links of their own."""
 
 
 def two_nodes(quick: bool) -> Cluster:
@@ -31,6 +37,22 @@ def many_nodes(quick: bool) -> Cluster:
     for number in range(_receivers(quick) + 1):
         cluster.add(1, _store(quick), resources=f'{{"receiver{number}": 1}}')
     return cluster
+
+
+class _Switched(Cluster):
+    """As `many_nodes`, every node on a link of its own."""
+
+    def __init__(self, quick: bool) -> None:
+        super().__init__()
+        self._networks = ExitStack()
+        found = self._networks.enter_context(networks.switched(_receivers(quick) + 2, LINK_MEGABITS))
+        self.add(1, _store(quick), network=found[0])
+        for number, network in enumerate(found[1:]):
+            self.add(1, _store(quick), network=network, resources=f'{{"receiver{number}": 1}}')
+
+    def close(self) -> None:
+        super().close()
+        self._networks.close()
 
 
 def _receivers(quick: bool) -> int:
@@ -144,3 +166,37 @@ def one_later(bench: Bench) -> list[float]:
 def all_later(bench: Bench) -> list[float]:
     _Broadcast.run(bench)
     return _Broadcast.later[ALL]
+
+
+class _OverLinks:
+    """As `_Broadcast`, over links."""
+
+    times: dict[str, list[float]] = {}
+
+    @classmethod
+    def run(cls, bench: Bench) -> None:
+        if cls.times:
+            return
+        shared(_Switched, bench.quick)
+        eight = list(range(_receivers(bench.quick)))
+        _to([*eight, len(eight)], 1)
+        size = size_of(bench, LINK_BYTES)
+        cls.times = {ONE_LINK: [], ALL_LINK: []}
+        for _ in range(bench.size(3, 1)):
+            cls.times[ONE_LINK].append(_to([len(eight)], size))
+            cls.times[ALL_LINK].append(_to(eight, size))
+
+
+def one_over_links(bench: Bench) -> list[float]:
+    _OverLinks.run(bench)
+    return _OverLinks.times[ONE_LINK]
+
+
+def all_over_links(bench: Bench) -> list[float]:
+    _OverLinks.run(bench)
+    return _OverLinks.times[ALL_LINK]
+
+
+if networks.possible():
+    line(ONE_LINK, "cluster broadcast", "s", systems=(SKATE,))(one_over_links)
+    line(ALL_LINK, "cluster broadcast", "s", systems=(SKATE,), goal=at_most(3, (SKATE, ONE_LINK)))(all_over_links)
