@@ -26,13 +26,28 @@ def connect(session: Session) -> socket.socket:
     Raises:
         ConnectionError: it does not answer.
     """
+    return _connect(session.folder, f"node {session.node_id[:8]} of {session.address}")
+
+
+def _connect(folder: str, who: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        sock.connect(os.path.join(session.folder, "node.sock"))
+        sock.connect(os.path.join(folder, "node.sock"))
     except OSError as error:
         sock.close()
-        raise ConnectionError(f"node {session.node_id[:8]} of {session.address} does not answer: {error}") from None
+        raise ConnectionError(f"{who} does not answer: {error}") from None
     return sock
+
+
+def ask_in(folder: str, what: str, argument: Any = None) -> Any:
+    """Ask the node whose session has this folder.
+
+    Raises:
+        ConnectionError: it does not answer.
+        ValueError: it knows the question, and says that it cannot be done.
+    """
+    who = f"the node of process {os.path.basename(folder).split('-')[1]}"
+    return _ask(Channel(_connect(folder, who)), who, what, argument)
 
 
 def ask(session: Session, what: str) -> Any:

@@ -83,6 +83,8 @@ class Pump:
         self._closed = False
         self._spin_misses = 0
         self.on_tick: Callable[[], None] | None = None
+        self.on_thread: Callable[[], None] | None = None
+        """Called when the I/O thread starts: from then on messages are read whatever the program does."""
 
     # ------------------------------------------------------------ registration
 
@@ -269,6 +271,8 @@ class Pump:
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._io, name="skate-io", daemon=True)
             self._thread.start()
+            if self.on_thread is not None:
+                self.on_thread()
 
     def _io(self) -> None:
         seen = -1

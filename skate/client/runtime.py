@@ -45,6 +45,7 @@ from .stream import Stream
 from .streams import Streams
 from .submitter import TaskRecord
 from .tasks import Tasks
+from .telling import Telling
 from .waist import TaskContext
 from .waiting import Waits
 
@@ -74,6 +75,7 @@ class ClientRuntime:
         """The task that this thread runs; a worker sets it."""
         self.pump = Pump(self.lock, self._between)
         self.pump.on_tick = self._tick
+        self.pump.on_thread = None if is_driver else self._talks
         self.closed = False
         self.lost: str = ""
         self.link = Link(self, channel)
@@ -94,6 +96,7 @@ class ClientRuntime:
         self.streams = Streams(self)
         self.waits = Waits(self)
         self.spilling = Spilling(self)
+        self.telling = Telling(self)
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
         self._reserved = 1 << 64
@@ -126,6 +129,7 @@ class ClientRuntime:
             m.Refused: self.link.farewell,
             m.Rebuild: self.rebuild.asked,
             m.GroupChanged: self.groups.changed,
+            m.Question: self.telling.asked,
         }
 
     # ------------------------------------------------------------ ids
@@ -216,6 +220,11 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
+
+    def _talks(self) -> None:
+        """Messages of the node are read from now on, whatever this worker runs."""
+        with self.lock:
+            self.send(m.Talks())
 
     # ------------------------------------------------------------ Runtime: work
 

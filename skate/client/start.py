@@ -1,6 +1,6 @@
 """Start of skate on this machine: one node process, and a channel to it.
 
-Nothing listens anywhere: the channel is a socket pair that the node inherits. The node ends when the channel does, so a
+Nothing listens on a port: the channel is a socket pair that the node inherits. The node ends when the channel does, so a
 killed driver leaves nothing behind.
 """
 

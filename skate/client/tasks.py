@@ -51,6 +51,8 @@ class Tasks:
         self._functions = 0
         self._since_fill = 0
         self._exported: weakref.WeakKeyDictionary[Any, Exported] = weakref.WeakKeyDictionary()
+        self.awaiting: dict[int, TaskRecord] = {}
+        """Tasks that wait for arguments."""
         self.depth = 0
         self.capture = ""
         """The placement group that what the running task starts belongs to."""
@@ -154,12 +156,15 @@ class Tasks:
     def wait_for(self, task: TaskRecord, ref: ObjectRef[Any]) -> None:
         """The task is queued when this argument, and others that it waits for, are there. Needs the lock."""
         task.missing += 1
+        self.awaiting[task.seq] = task
         self.runtime.when_done(ref, partial(self._dependency_done, task))
 
     def _dependency_done(self, task: TaskRecord, _: ObjectRef[Any]) -> None:
         task.missing -= 1
-        if not task.missing and not task.cancelled:
-            self.enqueue(task)
+        if not task.missing:
+            self.awaiting.pop(task.seq, None)
+            if not task.cancelled:
+                self.enqueue(task)
 
     def _has_arguments(self, task: TaskRecord) -> bool:
         """Whether all arguments are there; if not, the task waits for them, or has failed with one of them."""

@@ -27,6 +27,8 @@ class Client:
         "serving",
         "shapes",
         "since",
+        "talks",
+        "waits",
         "worker",
     )  # fmt: skip
 
@@ -47,6 +49,10 @@ class Client:
         self.asked_for_memory = False
         self.asked_back = -1.0
         """When it was last asked for its idle workers."""
+        self.talks = False
+        """A worker that reads messages while it works."""
+        self.waits = False
+        """A worker that waits for something."""
         self.began = False
         """A worker has said that it is ready."""
         self.far = False

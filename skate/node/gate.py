@@ -1,4 +1,4 @@
-"""Everything that a standalone node listens on and dials: one TCP port, one Unix socket, and handshakes on both sides.
+"""What a standalone node lets in by its TCP port, and what it dials, with handshakes on both sides.
 
 Nothing of a TCP peer is decoded before its handshake is done; what then becomes of the connection, `services` says by its
 purpose. Handshakes have a deadline, and there are only so many at a time, so that strangers cost nothing but a refusal.
@@ -16,7 +16,6 @@ import ipaddress
 import os
 import select
 import socket
-import struct
 import sys
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from ..wire import tls as t
 from ..wire.handshake import Client, HandshakeError, Server, refusal
+from .listening import Listening
 
 if TYPE_CHECKING:
     from ..wire.tls_socket import TlsSocket
@@ -37,8 +37,6 @@ PENDING_MAX = 256
 SILENT_S = 5.0
 """A peer whose machine does not acknowledge what was sent for so long is gone."""
 LOG_EVERY_S = 1.0
-ACCEPT_PAUSE_S = 0.2
-"""After running out of descriptors."""
 READ_BYTES = 8192
 
 Service = Callable[[str, bytes, socket.socket, bytes, str], None]
@@ -89,11 +87,9 @@ class Gate:
         self.services: dict[str, Service] = {}
         self.handed_over: set[str] = set()
         """Purposes of connections that are for other processes."""
-        self.on_local: Callable[[socket.socket], object] | None = None
         self.refused: Counter[str] = Counter()
         """Strangers, by the reason why they were refused."""
-        self._listeners: dict[int, socket.socket] = {}
-        self._paused: dict[int, tuple[float, Callable[[int], bool]]] = {}
+        self._listening = Listening(node)
         self._pending: dict[int, Pending] = {}
         self._log_after = 0.0
         node.parts.append(self)
@@ -106,64 +102,7 @@ class Gate:
         Raises:
             OSError: the address cannot be had.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen(512)
-        except OSError:
-            listener.close()
-            raise
-        self._watch_listener(listener, self._on_stranger)
-        found: int = listener.getsockname()[1]
-        return found
-
-    def listen_unix(self, path: str) -> None:
-        """Listen for drivers of this user on this machine."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        old = os.umask(0o177)
-        try:
-            listener.bind(path)
-        finally:
-            os.umask(old)
-        listener.listen(64)
-        self._watch_listener(listener, self._on_driver)
-
-    def _watch_listener(self, listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:
-        fd = listener.fileno()
-        self._listeners[fd] = listener
-
-        def on_event(mask: int) -> bool:
-            for _ in range(64):
-                try:
-                    sock, address = listener.accept()
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                        self._pause(fd, on_event, error)
-                        break
-                    continue  # the peer was gone before it was accepted
-                accepted(sock, str(address[0]) if isinstance(address, tuple) else "")
-            return True
-
-        self.node.watch(fd, on_event)
-
-    def _pause(self, fd: int, handler: Callable[[int], bool], error: OSError) -> None:
-        """Nobody can be let in now; a listener that is readable all the time would keep the loop busy."""
-        self.node.unwatch(fd)
-        self._paused[fd] = (time.monotonic() + ACCEPT_PAUSE_S, handler)
-        self._log(f"connections wait: {error}")
-
-    def _on_driver(self, sock: socket.socket, _: str) -> None:
-        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        uid = struct.unpack("3i", peer)[1]
-        if uid != os.getuid() or self.on_local is None:
-            sock.close()
-            self._refuse("a local process of another user")
-            return
-        self.on_local(sock)
+        return self._listening.tcp(host, port, self._on_stranger)
 
     def _on_stranger(self, sock: socket.socket, address: str) -> None:
         if len(self._pending) >= PENDING_MAX:
@@ -343,25 +282,16 @@ class Gate:
     # ------------------------------------------------------------ time and end
 
     def on_time(self, now: float) -> None:
-        """Give up handshakes that take too long, and listen again after a pause."""
+        """Give up handshakes that take too long."""
         for pending in [pending for pending in self._pending.values() if now >= pending.until]:
             self._fail(pending, f"no handshake in {HANDSHAKE_S:g} s")
-        for fd, (at, handler) in list(self._paused.items()):
-            if now >= at:
-                del self._paused[fd]
-                self.node.watch(fd, handler)
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
-        due = [pending.until for pending in self._pending.values()]
-        due.extend(at for at, _ in self._paused.values())
-        return max(0.0, min(due) - now) if due else None
+        return max(0.0, min(pending.until for pending in self._pending.values()) - now) if self._pending else None
 
     def close(self) -> None:
-        """Close the listeners, and what is not made yet."""
-        for fd, listener in self._listeners.items():
-            self.node.unwatch(fd)
-            listener.close()
-        self._listeners.clear()
+        """Close the listener, and what is not made yet."""
+        self._listening.close()
         for pending in list(self._pending.values()):
             self._fail(pending, "this node ends")

@@ -15,6 +15,7 @@ from .cluster import Cluster
 from .gate import Gate
 from .head_host import HeadHost
 from .head_spawn import Spawned
+from .listening import open_door
 from .membership import Membership
 from .resources import to_units
 from .transfer import Transfers
@@ -82,8 +83,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     node.directory.number = info.no.to_bytes(4, "big")
     node.transfers = Transfers(node, gate)
     node.parts.append(cluster)
-    gate.on_local = node.add_client
-    gate.listen_unix(str(node.session_dir / "node.sock"))
+    open_door(node)
 
 
 def _join(cluster: Cluster, membership: Membership) -> None:

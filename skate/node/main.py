@@ -75,6 +75,7 @@ def main() -> None:
     pid = fork(theirs, not_its, arena_fd, WARM_AFTER_S if settings.membership is None else WARM_LATER_S)
     theirs.close()
     _allow_files()
+    from .listening import open_door
     from .service import Node
 
     gc.freeze()
@@ -87,6 +88,7 @@ def main() -> None:
     try:
         if settings.membership is None:
             node.add_client(driver)
+            open_door(node)
         elif not _join(node, settings.membership, driver, head):
             return
         node.run()

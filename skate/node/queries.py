@@ -13,7 +13,7 @@ from ..wire.cluster import DEAD, DrainOrder, NodeInfo
 from ..wire.groups import is_own
 from ..wire.labels import describe, without
 from .resources import UNIT, from_units, to_units
-from .status import cluster_status, node_info
+from .status import cluster_status, head_address, node_info
 
 if TYPE_CHECKING:
     from .service import Node
@@ -175,7 +175,13 @@ def _drain(node: Node, argument: Any) -> dict[str, Any]:
     return {"node": info.no, "name": info.name, "id": info.id, "state": info.state}
 
 
+def _head(node: Node, _: Any) -> str:
+    """Where the head of the cluster is."""
+    return head_address(node)
+
+
 _QUESTIONS: dict[str, Any] = {
+    "head": _head,
     "nodes": _nodes,
     "cluster_status": _cluster_status,
     "total": _total,

@@ -33,9 +33,11 @@ from .actors import ActorShell, Parked
 from .claims import Claims
 from .client import Client
 from .directory import Directory
+from .dispatch import WITH_FDS, handlers
 from .drain import Drain
 from .groups import GroupShell
 from .heirs import Heirs
+from .inquiries import Inquiries
 from .logs import Logs
 from .memory import MemoryQueue
 from .memory_monitor import MemoryMonitor
@@ -105,6 +107,7 @@ class Node:
         """What has something to do at times."""
         self.spills = SpillShell(self, (system or SystemConfig()).spill)
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
+        self.inquiries = Inquiries(self)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -124,7 +127,7 @@ class Node:
         self.heirs = Heirs(self)
         self.standalone = False
         """It outlives its drivers."""
-        self._handlers = _handlers(self)
+        self._handlers = handlers(self)
         self.running = True
         self.failed = False
         """A driver was given up: the log says why."""
@@ -296,7 +299,8 @@ class Node:
             self.workers[worker] = client
         return client
 
-    def _on_hello(self, client: Client, hello: m.Hello) -> None:
+    def on_hello(self, client: Client, hello: m.Hello) -> None:
+        """A driver says who it is."""
         if client.far:
             self.abroad.hello(client, hello)
             return
@@ -385,6 +389,7 @@ class Node:
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""
         self.scheduler.client_gone(client.id)
+        self.inquiries.gone(client)
         self.abroad.forget(client)
         self.memory.forget(client)
         self.actors.forget(client)
@@ -401,7 +406,7 @@ class Node:
         """Carry out one message; its handler takes over the descriptors that belong to it."""
         try:
             message = m.decode_to_node(data)
-            if type(message) in _WITH_FDS:
+            if type(message) in WITH_FDS:
                 mine, fds = fds, []
                 self._handlers[type(message)](client, message, mine)
             else:
@@ -410,7 +415,8 @@ class Node:
             for fd in fds:
                 os.close(fd)
 
-    def _on_want_workers(self, client: Client, message: m.WantWorkers) -> None:
+    def on_want_workers(self, client: Client, message: m.WantWorkers) -> None:
+        """How many workers it could use."""
         if message.resources is not None:
             client.shapes[message.shape] = to_units(message.resources)
         amounts = client.shapes[message.shape]
@@ -418,7 +424,8 @@ class Node:
         self.scheduler.want(client.id, client.job, message.shape, amounts, count, message.depth)
         self._dirty = True
 
-    def _on_return_worker(self, client: Client, message: m.ReturnWorker) -> None:
+    def on_return_worker(self, client: Client, message: m.ReturnWorker) -> None:
+        """A lease has ended."""
         lease = self.scheduler.leases.get(message.worker)
         if lease is None or lease.client != client.id:
             return
@@ -431,11 +438,14 @@ class Node:
             self.scheduler.worker_idle(message.worker, worker.job)
         self._dirty = True
 
-    def _on_blocked(self, client: Client, message: m.Blocked) -> None:
+    def on_blocked(self, client: Client, message: m.Blocked) -> None:
+        """It waits, and lends its CPU."""
+        client.waits = message.blocked
         self.scheduler.blocked(client.worker, message.blocked)
         self._dirty = True
 
-    def _on_interrupt(self, client: Client, message: m.Interrupt) -> None:
+    def on_interrupt(self, client: Client, message: m.Interrupt) -> None:
+        """A task is to be cancelled."""
         lease = self.scheduler.leases.get(message.worker)
         worker = self.workers.get(message.worker)
         if lease is None or lease.client != client.id or worker is None:
@@ -446,19 +456,24 @@ class Node:
         self.send(worker, m.Cancel(client.id, message.seq, message.recursive))
         self.pool.kill(message.worker, signal.SIGINT)
 
-    def _on_ask(self, client: Client, message: m.Ask) -> None:
+    def on_ask(self, client: Client, message: m.Ask) -> None:
+        """A question about state."""
+        if self.inquiries.on_ask(client, message):
+            return
         try:
             self.send(client, m.Answer(message.request, answer(self, message.what, message.argument)))
         except ValueError as error:
             self.send(client, m.Answer(message.request, None, str(error)))
 
-    def _on_leaving(self, client: Client, message: m.Leaving) -> None:
+    def on_leaving(self, client: Client, message: m.Leaving) -> None:
+        """It ends on purpose."""
         if not client.deaf:
             client.leaving = message
         if message.intended:
             self.actors.leaving(client.worker)
 
-    def _on_ready(self, client: Client, message: m.Ready) -> None:
+    def on_ready(self, client: Client, message: m.Ready) -> None:
+        """A worker has started."""
         client.began = True
         self.pool.failures.pop(client.job, None)
 
@@ -470,7 +485,8 @@ class Node:
                 self.scheduler.client_gone(client.id)
                 self.send(client, m.CannotStart(reason))
 
-    def _on_flushed(self, client: Client, message: m.Flushed) -> None:
+    def on_flushed(self, client: Client, message: m.Flushed) -> None:
+        """Answer when all that was printed before has been passed on."""
         self.output.flush(client, message.request)
 
     # ------------------------------------------------------------ effects
@@ -559,42 +575,3 @@ def _lost_error() -> bytes:
         "", "the process that was to make it, or that alone knew of it, has died; submit its task again"
     )
     return pack_error(error, function_name="", pid=0, task_id="")
-
-
-def _handlers(node: Node) -> dict[type, Callable[..., None]]:
-    """Who carries out which message."""
-    return {
-        m.Hello: node._on_hello,
-        m.WantWorkers: node._on_want_workers,
-        m.ReturnWorker: node._on_return_worker,
-        m.Blocked: node._on_blocked,
-        m.CreateActor: node.actors.on_create,
-        m.ConnectActor: node.actors.on_connect,
-        m.KillActor: node.actors.on_kill,
-        m.FindActor: node.actors.on_find,
-        m.ActorReady: node.actors.on_ready,
-        m.Interrupt: node._on_interrupt,
-        m.WantMemory: node.memory.on_want,
-        m.ReturnMemory: node.memory.on_return,
-        m.Register: node.objects.on_register,
-        m.Deliver: node.objects.on_deliver,
-        m.Hold: node.objects.on_hold,
-        m.Fetch: node.objects.on_fetch,
-        m.Lost: node.objects.on_lost,
-        m.Ask: node._on_ask,
-        m.CallerGone: node.objects.on_caller_gone,
-        m.Leaving: node._on_leaving,
-        m.Flushed: node._on_flushed,
-        m.Ready: node._on_ready,
-        m.Dial: node.abroad.on_dial,
-        m.Pull: node.heirs.on_pull,
-        m.Hurry: node.heirs.on_hurry,
-        m.CreateGroup: node.groups.on_create,
-        m.RemoveGroup: node.groups.on_remove,
-        m.WatchGroup: node.groups.on_watch,
-        m.Evicted: node.spills.on_evicted,
-        m.Offered: node.spills.on_offered,
-    }
-
-
-_WITH_FDS = {m.CreateActor, m.ConnectActor}

@@ -26,7 +26,7 @@ def cluster_status(node: Node) -> dict[str, Any]:
     view = node.view
     loads = head.members.nodes.loads if head is not None else {node.node_no: load_of(node)}
     return {
-        "head": _head(node),
+        "head": head_address(node),
         "nodes": [_node(info, loads.get(info.no)) for info in view.values()],
         "demand": _demand(node),
         "groups": [_group(group) for group in node.groups.show() if group["state"] != CREATED],
@@ -41,7 +41,8 @@ def load_of(node: Node) -> Load:
     return Load(used, capacity, node.spills.logic.disk_bytes, node.drain.waits)
 
 
-def _head(node: Node) -> str:
+def head_address(node: Node) -> str:
+    """Where the head of its cluster is, as host:port."""
     if node.head is not None:
         return f"{node.head.settings.host}:{node.head.settings.port}"
     return "{}:{}".format(*node.cluster.head) if node.cluster is not None else ""
@@ -50,6 +51,7 @@ def _head(node: Node) -> str:
 def node_info(info: NodeInfo) -> dict[str, Any]:
     """A node, in the words of `nodes()`."""
     return {
+        "No": info.no,
         "NodeID": info.id,
         "Alive": info.state != DEAD,
         "NodeManagerAddress": info.host,
@@ -66,7 +68,6 @@ def node_info(info: NodeInfo) -> dict[str, Any]:
 def _node(info: NodeInfo, load: Load | None) -> dict[str, Any]:
     return {
         **node_info(info),
-        "No": info.no,
         "Free": own(info.free),
         "Store": None
         if load is None

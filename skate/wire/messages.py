@@ -20,6 +20,7 @@ from .groups import (
     RemoveGroup as RemoveGroup,
     WatchGroup as WatchGroup,
 )
+from .inquiry import Question as Question, Talks as Talks, Told as Told
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
 from .tls import Tls
 from .work import (
@@ -285,6 +286,8 @@ ToNode = (
     | WatchGroup
     | Evicted
     | Offered
+    | Told
+    | Talks
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -543,6 +546,7 @@ FromNode = (
     | GroupChanged
     | Evict
     | Offer
+    | Question
 )
 
 encode = msgspec.msgpack.Encoder().encode

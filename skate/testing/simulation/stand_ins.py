@@ -40,14 +40,10 @@ class Gate:
         self.node = node
         self.services: dict[str, Callable[..., None]] = {}
         self.handed_over: set[str] = set()
-        self.on_local: Any = None
 
     def listen(self, host: str, port: int) -> int:
         """The port."""
         return port
-
-    def listen_unix(self, path: str) -> None:
-        """Drivers come by `on_local`."""
 
     def dial(self, host: str, port: int, purpose: str, payload: bytes, then: Any, hand_over: bool = False) -> None:
         """See `Cluster.dial`."""
@@ -234,6 +230,7 @@ def installed(cluster: Cluster) -> Iterator[None]:
             (service, "Output", Output),
             (service, "Logs", _no_logs),
             (join, "Gate", Gate),
+            (join, "open_door", lambda node: None),  # drivers of a machine are given to its node
             (join, "HeadHost", Host),
             (join, "dial", lambda *to: cluster.reach_head()),
             (head_process, "Gate", Gate),

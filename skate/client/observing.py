@@ -1,0 +1,239 @@
+"""Looking at a cluster: its nodes, and questions to any of them, from a driver, or from a process that is part of nothing.
+
+Whoever looks asks each node itself, many at a time. A node that does not answer makes the answer incomplete, and is named in it;
+it does not make it fail.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..exceptions import GetTimeoutError, NotRunningError, RaySystemError
+from . import asking, current, sessions
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+ANSWER_S = 5.0
+AT_ONCE = 16
+"""So many nodes are asked at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that may be asked."""
+
+    no: int
+    """Its number in the cluster; 0: there is no cluster."""
+    id: str
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What one node has answered."""
+
+    member: Member
+    value: Any
+    error: str = ""
+    """Why there is no answer."""
+
+
+class Observer(Protocol):
+    """A way to ask the nodes of one cluster."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """All nodes, dead ones too, in the words of `skate.nodes()`."""
+
+    def ask(self, member: Member, what: str, argument: Any = None) -> Any:
+        """Ask one node.
+
+        Raises:
+            ConnectionError: it does not answer.
+            ValueError: it says that it cannot.
+        """
+
+    def ask_head(self, what: str, argument: Any = None) -> Any:
+        """Ask the node that knows actors, placement groups and jobs. Raises as `ask` does."""
+
+
+def members(observer: Observer) -> list[Member]:
+    """The nodes that live."""
+    return [
+        Member(
+            node.get("No", 0),
+            node["NodeID"],
+            node["NodeName"],
+            node["NodeManagerAddress"],
+            node.get("NodeManagerPort", 0),
+        )
+        for node in observer.nodes()
+        if node["Alive"]
+    ]
+
+
+def ask_all(observer: Observer, what: str, argument: Any = None, nodes: Iterable[Member] | None = None) -> list[Word]:
+    """Ask all nodes that live, or these."""
+    asked = list(members(observer) if nodes is None else nodes)
+
+    def one(member: Member) -> Word:
+        try:
+            return Word(member, observer.ask(member, what, argument))
+        except (ConnectionError, ValueError, RaySystemError) as error:
+            return Word(member, None, str(error))
+
+    if len(asked) <= 1:
+        return [one(member) for member in asked]
+    with ThreadPoolExecutor(min(AT_ONCE, len(asked)), thread_name_prefix="skate-ask") as pool:
+        return list(pool.map(one, asked))
+
+
+def tell_all(
+    observer: Observer, what: str, argument: Any = None, nodes: Iterable[Member] | None = None
+) -> tuple[list[tuple[Member, dict[str, Any]]], list[str]]:
+    """Ask the drivers and workers of all nodes; what each has said, with its node, and why some have not."""
+    said: list[tuple[Member, dict[str, Any]]] = []
+    silent: list[str] = []
+    for word in ask_all(observer, "tell", {"what": what, "argument": argument}, nodes):
+        if word.error:
+            silent.append(f"node {word.member.no} ({word.member.name}): {word.error}")
+            continue
+        for telling in word.value:
+            if telling["error"]:
+                silent.append(f"process {telling['pid']} on node {word.member.no}: {telling['error']}")
+            else:
+                said.append((word.member, telling))
+    return said, silent
+
+
+# ------------------------------------------------------------ ways to ask
+
+
+class _Own:
+    """From a driver or a worker, over its links."""
+
+    def __init__(self, runtime: ClientRuntime) -> None:
+        self.runtime = runtime
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return self.runtime.nodes()
+
+    def ask(self, member: Member, what: str, argument: Any = None) -> Any:
+        with self.runtime.lock:
+            link = self.runtime.links.to(member.no)
+        try:
+            return link.ask(what, argument, ANSWER_S)
+        except GetTimeoutError as error:
+            raise ConnectionError(str(error)) from None
+
+    def ask_head(self, what: str, argument: Any = None) -> Any:
+        with self.runtime.lock:
+            link = self.runtime.links.head
+        try:
+            return link.ask(what, argument, ANSWER_S)
+        except GetTimeoutError as error:
+            raise ConnectionError(f"the head has not answered: {error}") from None
+
+
+class _Remote:
+    """By TCP, with the token."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        where, _, number = str(asking.ask_at(host, port, "head")).rpartition(":")
+        self.head = (where, int(number))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        try:
+            found = self.ask_head("nodes")
+        except ConnectionError:
+            found = asking.ask_at(self.host, self.port, "nodes")
+        return list(found)
+
+    def ask(self, member: Member, what: str, argument: Any = None) -> Any:
+        return asking.ask_at(member.host, member.port, what, argument)
+
+    def ask_head(self, what: str, argument: Any = None) -> Any:
+        return asking.ask_at(*self.head, what, argument, of_head=True)
+
+
+class _Folder:
+    """By the socket in a session's folder: a program that has started a node of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return list(asking.ask_in(str(self.folder), "nodes"))
+
+    def ask(self, member: Member, what: str, argument: Any = None) -> Any:
+        return asking.ask_in(str(self.folder), what, argument)
+
+    def ask_head(self, what: str, argument: Any = None) -> Any:
+        return asking.ask_in(str(self.folder), what, argument)
+
+
+def observe(address: str | None = None, temp_dir: str | None = None) -> Observer:
+    """What there is to look at: the cluster of this process, or at an address, or on this machine.
+
+    Args:
+        address: "host:port" of any node, or the process id of a program that has called `init()` without a cluster; by default
+            the cluster that this process is part of, else SKATE_ADDRESS or RAY_ADDRESS, else a node that was started here, else
+            the program that was started last.
+        temp_dir: where sessions are looked for, if not in the default place.
+
+    Raises:
+        ConnectionError: there is nothing, or it does not answer.
+    """
+    address = None if address == "auto" else address
+    runtime = current.runtime
+    if address is None and runtime is not None and hasattr(runtime, "links"):
+        return _Own(runtime)  # type: ignore[arg-type]
+    address = address or os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or None
+    if address is not None and address.isdigit():
+        found = [folder for folder in programs(temp_dir) if folder.name.split("-")[1] == address]
+        if not found:
+            raise ConnectionError(f"process {address} is no skate program of yours that runs here")
+        return _Folder(found[0])
+    if address is not None and address not in ("auto", "local"):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"{address!r} is not HOST:PORT, nor a process id")
+        return _Remote(host.strip("[]"), int(port))
+    standing = sessions.running(temp_dir)
+    if standing:
+        return _Remote(standing[0].host, standing[0].port)
+    folders = programs(temp_dir)
+    if not folders:
+        raise ConnectionError("no skate program and no node of yours runs here: start one, or say --address HOST:PORT")
+    return _Folder(folders[0])
+
+
+def programs(temp_dir: str | None = None) -> list[Path]:
+    """The session folders of programs of this user that have started nodes of their own, the newest first."""
+    base = Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
+    found = [
+        path.parent
+        for path in base.glob("session-*/node.sock")
+        if not (path.parent / "pid").exists() and os.path.exists(f"/proc/{path.parent.name.split('-')[1]}")
+    ]
+    return sorted(found, key=lambda folder: -folder.stat().st_ctime)
+
+
+def require() -> Observer:
+    """The cluster of this process.
+
+    Raises:
+        NotRunningError: skate does not run here.
+    """
+    if current.runtime is None:
+        raise NotRunningError("skate is not running here: call skate.init()")
+    return observe()

@@ -1,0 +1,41 @@
+"""Questions of a node to its clients: what they run, hold and wait for. Only they know, as their work does not pass the node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Question(Struct, array_like=True, tag=70):
+    """To a client: answer with `Told`."""
+
+    request: int
+    what: str
+    argument: Any = None
+
+
+class Told(Struct, array_like=True, tag=70):
+    """To the node: the answer to a `Question`; `error` if there is none."""
+
+    request: int
+    value: Any = None
+    error: str = ""
+
+
+class Talks(Struct, array_like=True, tag=71):
+    """To the node: this worker reads messages while it works, from now on. Before, it has nothing to tell."""
+
+
+class Telling(Struct):
+    """What one client said, for whoever asked."""
+
+    client: str
+    """Its id in hexadecimal."""
+    pid: int
+    worker: int
+    """The number of the worker that it is; 0: a driver."""
+    job: str
+    value: Any = None
+    error: str = ""
+    """Why there is no answer."""

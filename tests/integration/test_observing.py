@@ -1,0 +1,107 @@
+"""Looking at a program from inside and from outside: what its node and its processes say of themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skate
+from skate.client import observing
+from skate.testing import eventually
+
+OUTSIDE = """
+import sys
+from skate.client import observing
+observer = observing.observe(sys.argv[1])
+said, silent = observing.tell_all(observer, "tasks", {"limit": 10})
+print(sorted((task["name"], task["state"]) for _, told in said for task in told["value"]["tasks"]), silent)
+"""
+
+
+@skate.remote
+def waits(path: str) -> str:
+    """Until a file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return path
+
+
+@skate.remote
+def use(value: str) -> str:
+    """What it is given."""
+    return value
+
+
+@skate.remote
+class Holds:
+    """An actor."""
+
+    def wait(self, path: str) -> None:
+        """Until a file is there."""
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+
+def tasks() -> dict[str, str]:
+    """The unfinished tasks, by name."""
+    said, silent = observing.tell_all(observing.require(), "tasks", {"limit": 100})
+    assert not silent
+    return {task["name"]: task["state"] for _, told in said for task in told["value"]["tasks"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Any:
+    """One node, with few CPUs."""
+    skate.init(num_cpus=1)
+    yield
+    skate.shutdown()
+
+
+def test_unfinished_tasks_are_told_with_their_states(tmp_path: Path) -> None:
+    mark = tmp_path / "go"
+    first = waits.remote(str(mark))
+    last = use.remote(first)
+    other = waits.options(name="queued").remote(str(mark))
+    eventually(lambda: tasks().get("waits") == "RUNNING")
+    assert tasks() == {"waits": "RUNNING", "use": "PENDING_ARGS_AVAIL", "queued": "PENDING_NODE_ASSIGNMENT"}
+    mark.touch()
+    assert skate.get([last, other]) == [str(mark)] * 2
+    assert tasks() == {}
+
+
+def test_calls_of_actors_are_told(tmp_path: Path) -> None:
+    actor = Holds.remote()
+    refs = [actor.wait.remote(str(tmp_path / "go")) for _ in range(3)]
+    eventually(lambda: tasks().get("Holds.wait") is not None)
+    said, _ = observing.tell_all(observing.require(), "tasks", {"limit": 2})
+    (value,) = [told["value"] for _, told in said if told["value"]["count"]]
+    assert value["count"] == 3 and len(value["tasks"]) == 2
+    assert value["tasks"][0]["actor_id"] == actor._actor_id.hex()  # type: ignore[attr-defined]
+    (tmp_path / "go").touch()
+    skate.get(refs)
+
+
+def test_a_program_is_seen_from_outside(tmp_path: Path) -> None:
+    ref = waits.remote(str(tmp_path / "go"))
+    eventually(lambda: tasks().get("waits") == "RUNNING")
+    run = subprocess.run(
+        [sys.executable, "-c", OUTSIDE, str(os.getpid())], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert run.stdout.strip() == "[('waits', 'RUNNING')] []"
+    (tmp_path / "go").touch()
+    skate.get(ref)
+
+
+def test_what_is_not_there_is_said() -> None:
+    with pytest.raises(ConnectionError, match="process 1 is no skate program"):
+        observing.observe("1")
+    with pytest.raises(ValueError, match="not HOST:PORT"):
+        observing.observe("nonsense")
+    said, silent = observing.tell_all(observing.require(), "no such question")
+    assert not said and "does not know the question 'no such question'" in silent[0]
