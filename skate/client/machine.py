@@ -63,6 +63,15 @@ def make_session_dir(temp_dir: str | None) -> str:
     return session
 
 
+def began(pid: int) -> str:
+    """When a process began, in the kernel's ticks, or "" if there is none, or only what its parent has not collected."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
 def _remove_stale(base: str) -> None:
     """Sessions whose driver and node are both gone were killed: nobody else removes their folders."""
     for name in os.listdir(base):
@@ -75,7 +84,7 @@ def _remove_stale(base: str) -> None:
                 pid = file.read().strip() or pid
         except OSError:
             pass  # it is a driver's
-        if not os.path.exists(f"/proc/{pid}"):
+        if not pid.isdigit() or not began(int(pid)):
             shutil.rmtree(os.path.join(base, name), ignore_errors=True)
 
 

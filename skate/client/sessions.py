@@ -27,6 +27,7 @@ from .machine import (
     BOOT,
     START_TIMEOUT_S,
     allow_files,
+    began as began,
     make_session_dir,
     open_log,
     own_labels,
@@ -98,15 +99,6 @@ def running(temp_dir: str | None = None) -> list[Session]:
         if session.began and began(session.pid) == session.began:
             found.append((not session.is_head, -path.stat().st_mtime, session))
     return [session for _, _, session in sorted(found, key=lambda entry: entry[:2])]
-
-
-def began(pid: int) -> str:
-    """When a process began, or "" if there is none, or only what its parent has not collected."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> Session:

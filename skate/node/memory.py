@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .service import Node
 
 HOLDERS_TOLD = 3
+HOPE_S = 60.0
+"""How long a request goes on waiting, beyond its patience, while memory is on its way."""
 RETRY_S = 0.05
 """How often clients are asked again for memory that somebody waits for."""
 
@@ -90,7 +92,8 @@ class MemoryQueue:
         """Refuse those whose time is over, and ask again for the others, but not in every round of the node's loop."""
         if not self._queue:
             return
-        for wanted in [wanted for wanted in self._queue if now >= wanted.until]:
+        patience = HOPE_S if any(now >= wanted.until for wanted in self._queue) and self._is_coming() else 0.0
+        for wanted in [wanted for wanted in self._queue if now >= wanted.until + patience]:
             self._queue.remove(wanted)
             self._refuse(wanted)
         if now >= self._ask_again_at:
@@ -98,6 +101,10 @@ class MemoryQueue:
             for client in self.node.clients.values():
                 client.asked_for_memory = False
         self.serve()
+
+    def _is_coming(self) -> bool:
+        """Whether memory comes free without anybody doing anything: objects are being written, or end when nobody claims them."""
+        return self.node.objects.ending or self.node.spills.logic.writing()
 
     def _refuse(self, wanted: Wanted) -> None:
         room, free = self.node.arena_bytes - HEADER_BYTES, self.node.directory.free.total

@@ -103,6 +103,11 @@ class ObjectShell:
         del self._grace[ident]
         return False
 
+    @property
+    def ending(self) -> bool:
+        """Whether there are objects that end if nobody claims them."""
+        return bool(self._grace)
+
     def on_time(self, now: float) -> None:
         """End what nobody has claimed in time."""
         if self._grace:

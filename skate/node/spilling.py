@@ -142,6 +142,10 @@ class Spilling:
         self._file = 0
         directory.spilling = self
 
+    def writing(self) -> bool:
+        """Whether objects are being written: their memory comes free then."""
+        return any(not file.done for file in self.files.values())
+
     # ------------------------------------------------------------ what the directory tells
 
     def touch(self, ident: bytes) -> None:

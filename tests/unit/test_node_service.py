@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from skate import __version__
+from skate.node import memory
 from skate.node.directory import Directory, Effects
 from skate.node.service import Node
+from skate.node.spilling import File
 from skate.store.arena import HEADER_BYTES, create
 from skate.wire import channel as wire, messages as m
 from skate.wire.channel import Channel, pair
@@ -112,6 +115,25 @@ def test_memory_is_refused_when_patience_ends(node: Node, driver: Driver) -> Non
     assert "holds 1048576 bytes in all" in answers[1].reason
     assert answers[2].size == ROOM
     assert "of 1048576 bytes is full (0 are free)" in answers[3].reason
+
+
+@pytest.mark.parametrize("where", ["disk", "grace"])
+def test_memory_that_is_on_its_way_is_waited_for(
+    node: Node, driver: Driver, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    coming = File(0, ROOM, {b"x" * 16})
+    if where == "disk":
+        node.spills.logic.files[1] = coming
+    else:
+        node.objects._grace[b"x" * 16] = time.monotonic() + 60.0
+    driver.send(m.WantMemory(1, ROOM, 60.0))
+    driver.send(m.WantMemory(2, 64, 0.0))
+    node.round()
+    node.round()
+    assert [message.request for message in driver.received() if isinstance(message, m.Memory)] == [1]
+    monkeypatch.setattr(memory, "HOPE_S", 0.0)
+    node.round()
+    assert [message.request for message in driver.received() if isinstance(message, m.Memory)] == [2], "not for ever"
 
 
 def test_a_driver_that_does_not_read_is_given_up(
