@@ -52,6 +52,7 @@ class Observer(Protocol):
 
     def nodes(self) -> list[dict[str, Any]]:
         """All nodes, dead ones too, in the words of `skate.nodes()`."""
+        ...
 
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
         """Ask one node.

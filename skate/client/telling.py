@@ -76,7 +76,7 @@ class Telling:
             name = f"{actor.class_name or 'actor'}.{name}"
         else:
             state = PENDING_ARGS if task.missing else PENDING_NODE if worker is None else SUBMITTED
-        if state == SUBMITTED and next(iter(worker.inflight)) == task.seq:
+        if state == SUBMITTED and worker is not None and next(iter(worker.inflight)) == task.seq:
             state = RUNNING  # a worker begins with what was sent to it first
         return {
             "task_id": self.runtime.task_id_of_seq(task.seq),
