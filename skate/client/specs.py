@@ -37,6 +37,9 @@ SPREAD = "SPREAD"
 STREAMING = -1
 """`num_returns` of a generator whose items are handed out one reference at a time."""
 
+CHECKED = (None, None)
+"""`exported`, when no runtime has prepared anything, but it is known that the function or class can be pickled."""
+
 DYNAMIC = -2
 """`num_returns="dynamic"`: one reference, to an `ObjectRefGenerator` over all items."""
 

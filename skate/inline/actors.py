@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.refs import PENDING, ObjectRef, ObjectRefGenerator
 from ..client.serialization import serialize
-from ..client.specs import STREAMING, ActorOptions, ActorSpec, MethodOptions
+from ..client.specs import CHECKED, STREAMING, ActorOptions, ActorSpec, MethodOptions
 from ..client.waist import TaskContext
 from ..exceptions import (
     ActorAlreadyExistsError,
@@ -110,7 +110,7 @@ class InlineActors:
             )
         if spec.exported is None:
             serialize(spec.cls)
-            spec.exported = True
+            spec.exported = CHECKED
         try:
             runtime._check_room(f"Actor {options.class_name}", options.placement)
         except TaskUnschedulableError as error:

@@ -15,6 +15,7 @@ from ..client import current
 from ..client.refs import ERROR, PENDING, ObjectRef, ObjectRefGenerator
 from ..client.serialization import serialize
 from ..client.specs import (
+    CHECKED,
     DYNAMIC,
     STREAMING,
     ActorSpec,
@@ -129,7 +130,7 @@ class InlineRuntime:
         options = function.options
         if function.exported is None:
             serialize(function.function)  # fails here as it would where functions travel
-            function.exported = True
+            function.exported = CHECKED
         self._check_room(f"Task {options.name}", options.resources)
         name = str(getattr(function.function, "__name__", options.name))
         attempt_copy = copy_arguments(args, kwargs)
@@ -418,6 +419,12 @@ class InlineRuntime:
     def cluster_resources(self) -> dict[str, float]:
         """See `Runtime.cluster_resources`."""
         return dict(self.total)
+
+    def status(self) -> dict[str, Any]:
+        """See `Runtime.status`."""
+        of_all = {"No": 0, "NodeManagerPort": 0, "State": "alive", "Free": self.available_resources(), "Store": None}
+        nodes = [{**node, **of_all, "Drain": None, "DeathReasonMessage": ""} for node in self.nodes()]
+        return {"head": "", "nodes": nodes, "demand": [], "groups": [], "failures": []}
 
     def available_resources(self) -> dict[str, float]:
         """See `Runtime.available_resources`."""
