@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import skate
 from skate.client import current
 from skate.testing import Snapshot, assert_quiescent, eventually
+from skate.testing.leaks import let_go
 
 STORE_BYTES = 400 << 20
 
@@ -109,5 +109,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """What a failed test had in its variables is let go: its failure must not be reported again as a leak."""
     report = yield
     if call.excinfo is not None and call.when == "call":
-        traceback.clear_frames(call.excinfo.tb)
+        let_go(call.excinfo.tb)
     return report

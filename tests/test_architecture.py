@@ -66,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
     "wire": set(),
     "util": {"api", "client", "exceptions"},
     "data": {"api", "client", "exceptions"},
-    "testing": {"client", "head", "node", "wire", "exceptions", "version"},
+    "testing": {"api", "client", "head", "node", "wire", "exceptions", "version"},
     "cli": {"api", "client", "exceptions", "version"},
 }
 """What each folder may import, besides itself: other folders, and modules at the top."""

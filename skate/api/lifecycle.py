@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
@@ -200,6 +201,25 @@ def shutdown(*, wait_for_processes: bool = True) -> None:
         current.set_runtime(None)
         _state["context"] = None
         runtime.shutdown()
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Go on as if skate did not run in this process; afterwards what ran is there again, and what was started meanwhile is ended.
+
+    For tests that need a cluster of their own for a while. References of what was set aside may be kept, but not used meanwhile.
+    """
+    with _lock:
+        runtime, context = current.runtime, _state["context"]
+        current.set_runtime(None)
+        _state["context"] = None
+    try:
+        yield
+    finally:
+        shutdown()
+        with _lock:
+            current.set_runtime(runtime)
+            _state["context"] = context
 
 
 def is_initialized() -> bool:

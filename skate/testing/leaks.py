@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from traceback import clear_frames
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -136,13 +138,27 @@ class Snapshot:
         """
 
         def left() -> list[str]:
-            out = self.left()
-            if session_dir:
-                out += [f"process {pid} of the session" for pid in session_processes(session_dir)]
-                out += [f"folder {session_dir}"] if os.path.exists(session_dir) else []
-            return out
+            return self.left() + (_left_of(session_dir) if session_dir else [])
 
         _wait_empty(left, timeout_s)
+
+
+def assert_ended(session_dir: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Wait until nothing is left of a session that was shut down.
+
+    Args:
+        session_dir: its folder, as `skate.init()` has returned it.
+        timeout_s: seconds to wait.
+
+    Raises:
+        AssertionError: a process or the folder is left.
+    """
+    _wait_empty(lambda: _left_of(session_dir), timeout_s)
+
+
+def _left_of(session_dir: str) -> list[str]:
+    out = [f"process {pid} of the session" for pid in session_processes(session_dir)]
+    return out + ([f"folder {session_dir}"] if os.path.exists(session_dir) else [])
 
 
 def _wait_empty(left: Callable[[], list[str]], timeout_s: float) -> None:
@@ -153,36 +169,75 @@ def _wait_empty(left: Callable[[], list[str]], timeout_s: float) -> None:
         time.sleep(POLL_S)
 
 
-def _busy(runtime: ClientRuntime, objects: int | None) -> list[str]:
+def let_go(traceback: TracebackType | None) -> None:
+    """Forget the variables of a failed test, which its traceback keeps: the failure must not be reported again as a leak."""
+    clear_frames(traceback)
+    while traceback is not None:
+        # Whoever has shown the variables has left a copy of them in the frame. To look again removes from it what is cleared.
+        traceback.tb_frame.f_locals  # noqa: B018
+        traceback = traceback.tb_next
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is in use in the cluster of this process at a moment, which a test may find and leave."""
+
+    available: dict[str, float]
+    actors: frozenset[str]
+    objects: int
+
+    @classmethod
+    def now(cls) -> Held:
+        """Look now.
+
+        Raises:
+            AssertionError: skate does not run in this process.
+        """
+        runtime = _runtime()
+        actors = frozenset(actor["actor_id"] for actor in runtime.ask("actors"))
+        return cls(runtime.available_resources(), actors, runtime.ask("store")["objects"])
+
+
+def _runtime() -> Any:
+    from ..client import current
+
+    if current.runtime is None:
+        raise AssertionError("skate does not run in this process")
+    return current.runtime
+
+
+def _busy(runtime: ClientRuntime, objects: int | None, before: Held | None) -> list[str]:
     gc.collect()
     out = []
-    total, available = runtime.cluster_resources(), runtime.available_resources()
-    if available != total:
-        out.append(f"resources in use: available {available} of {total}")
-    out += [f"actor {actor}" for actor in runtime.ask("actors")]
-    out += [f"worker in use: {worker}" for worker in runtime.ask("workers") if worker["state"] != "idle"]
+    free = runtime.cluster_resources() if before is None else before.available
+    stay = frozenset() if before is None else before.actors
+    available = runtime.available_resources()
+    if any(available.get(name, 0.0) < amount for name, amount in free.items()):
+        out.append(f"resources in use: available {available} of {free}")
+    actors = runtime.ask("actors")
+    own = {actor["pid"] for actor in actors if actor["actor_id"] in stay}
+    out += [f"actor {actor}" for actor in actors if actor["actor_id"] not in stay]
+    workers = [worker for worker in runtime.ask("workers") if worker["state"] != "idle" and worker["pid"] not in own]
+    out += [f"worker in use: {worker}" for worker in workers]
     store = runtime.ask("store")
     if objects is not None and store["objects"] > objects:
         out.append(f"{store['objects']} objects in the store, {objects} before")
     return out
 
 
-def assert_quiescent(objects: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+def assert_quiescent(objects: int | None = None, timeout_s: float = TIMEOUT_S, before: Held | None = None) -> None:
     """Wait until nothing runs and nothing is held, and let every state machine check itself.
 
     Args:
         objects: how many objects the store may hold; None is any number.
         timeout_s: seconds to wait.
+        before: actors and resources in use that may stay; None: there are none.
 
     Raises:
         AssertionError: something is in use still, or a state machine contradicts itself.
     """
-    from ..client import current
-
-    runtime: Any = current.runtime
-    if runtime is None:
-        raise AssertionError("skate does not run in this process")
-    _wait_empty(lambda: _busy(runtime, objects), timeout_s)
+    runtime = _runtime()
+    _wait_empty(lambda: _busy(runtime, objects, before), timeout_s)
     assert runtime.ask("validate") is True
     with runtime.lock:
         runtime.tasks.submitter.validate()

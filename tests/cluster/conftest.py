@@ -8,73 +8,41 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import skate
+from skate import testing
 from skate.client import sessions
-from skate.client.init_options import InitOptions
 from skate.testing import eventually
+from skate.testing.nodes import HOST as HOST, private
 
-HOST = "127.0.0.1"
 STORE_BYTES = 200 << 20
 
 
-class Nodes:
+class Nodes(testing.Nodes):
     """The nodes of one test."""
-
-    def __init__(self) -> None:
-        self.started: list[sessions.Session] = []
 
     def add(self, cpus: int, **resources: float) -> sessions.Session:
         """Start the head first, then nodes that join it."""
-        head = self.started[0] if self.started else None
-        wish = sessions.Wish(True, HOST) if head is None else sessions.Wish(False, HOST, 0, head.host, head.port)
-        options = InitOptions(num_cpus=cpus, resources=resources, object_store_memory=STORE_BYTES)
-        self.started.append(sessions.start_node(options, wish))
-        return self.started[-1]
-
-    @property
-    def address(self) -> str:
-        return self.started[0].address
+        return self.add_node(cpus, resources=resources, object_store_memory=STORE_BYTES)
 
     def kill(self, node: sessions.Session) -> None:
         """End a node's process alone, at once: its zygote and workers have to notice."""
         os.kill(node.pid, signal.SIGKILL)
 
-    def processes(self) -> list[psutil.Process]:
-        """All processes of all nodes that live."""
-        found = []
-        for node in self.started:
-            if sessions.began(node.pid) == node.began:
-                process = psutil.Process(node.pid)
-                found += [process, *process.children(recursive=True)]
-        return found
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A temp folder and a token of this file's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("nodes")
-        patch.setenv("SKATE_TEMP_DIR", str(folder))
-        patch.setenv("SKATE_TOKEN_PATH", str(folder / "token"))
-        patch.delenv("SKATE_TOKEN", raising=False)
-        patch.delenv("RAY_AUTH_TOKEN", raising=False)
-        patch.delenv("SKATE_ADDRESS", raising=False)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        yield folder
+    with private(str(tmp_path_factory.mktemp("nodes"))) as folder:
+        yield Path(folder)
 
 
 def _run(nodes: Nodes) -> Iterator[Nodes]:
     yield nodes
     skate.shutdown()
-    processes = nodes.processes()
-    sessions.stop(nodes.started)
-    _, alive = psutil.wait_procs(processes, timeout=5)
-    assert not alive, f"left over: {alive}"
+    nodes.end()
     assert sessions.running() == []
-    assert not [node.folder for node in nodes.started if os.path.exists(node.folder)]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import skate
 from skate.client import sessions
 from skate.client.init_options import InitOptions
 from skate.exceptions import RayActorError, RayError, RaySystemError
-from skate.testing import eventually
+from skate.testing import eventually, nodes as nodes_of_tests
 
 from .conftest import HOST, STORE_BYTES, Nodes, on
 
@@ -39,11 +39,9 @@ def later(value: int, seconds: float = 0.01) -> int:
 
 def head_process(head: sessions.Session) -> psutil.Process:
     """The head's own process."""
-    return next(
-        child
-        for child in psutil.Process(head.pid).children()
-        if any("head_process" in word for word in child.cmdline())
-    )
+    found = nodes_of_tests.head_process(head)
+    assert found is not None
+    return found
 
 
 def kill_head(head: sessions.Session) -> None:
@@ -54,10 +52,8 @@ def kill_head(head: sessions.Session) -> None:
 
 
 def _other(head: sessions.Session, pid: int) -> bool:
-    try:
-        return head_process(head).pid != pid
-    except (StopIteration, psutil.NoSuchProcess):
-        return False
+    found = nodes_of_tests.head_process(head)
+    return found is not None and found.pid != pid
 
 
 def test_f6_actors_and_tasks_go_on_while_the_head_is_killed(nodes: Nodes) -> None:

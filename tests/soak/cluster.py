@@ -16,6 +16,7 @@ import psutil
 
 from skate.client import sessions
 from skate.client.init_options import InitOptions
+from skate.testing import nodes as testing
 
 HOST = "127.0.0.1"
 CPUS = 2
@@ -60,7 +61,7 @@ class Nodes:
 
     def lives(self, node: sessions.Session) -> bool:
         """Whether its process runs."""
-        return sessions.began(node.pid) == node.began
+        return testing.is_alive(node)
 
     def renewed(self, node: sessions.Session) -> sessions.Session | None:
         """The node that a machine is now that was declared dead as another; None while it is none."""
@@ -70,32 +71,17 @@ class Nodes:
         self.living[self.living.index(node)] = now
         return now
 
-    def head_process(self) -> psutil.Process:
-        """The head's own process.
-
-        Raises:
-            StopIteration, psutil.NoSuchProcess: there is none at the moment.
-        """
-        children = psutil.Process(self.head.pid).children()
-        return next(child for child in children if any("head_process" in word for word in child.cmdline()))
+    def head_process(self) -> psutil.Process | None:
+        """The head's own process; None while there is none."""
+        return testing.head_process(self.head)
 
     def workers(self, node: sessions.Session) -> list[psutil.Process]:
-        """The workers of a node: children of its zygote."""
-        try:
-            children = psutil.Process(node.pid).children()
-            zygotes = [child for child in children if not any("head_process" in word for word in child.cmdline())]
-            return [worker for zygote in zygotes for worker in zygote.children()]
-        except psutil.NoSuchProcess:
-            return []
+        """The workers of a node."""
+        return testing.workers_of(node)
 
     def processes(self) -> list[psutil.Process]:
         """All processes of all living nodes."""
-        found = []
-        for node in self.living:
-            if self.lives(node):
-                process = psutil.Process(node.pid)
-                found += [process, *process.children(recursive=True)]
-        return found
+        return [process for node in self.living for process in testing.processes_of(node)]
 
 
 class Driver:

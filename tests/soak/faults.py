@@ -166,10 +166,8 @@ class Injector:
 
 
 def _pid_of_head(nodes: Nodes) -> int:
-    try:
-        return int(nodes.head_process().pid)
-    except (StopIteration, psutil.NoSuchProcess):
-        return 0
+    process = nodes.head_process()
+    return 0 if process is None else int(process.pid)
 
 
 def _signal(pid: int, signo: int) -> None:

@@ -199,7 +199,7 @@ class Soak:
     def _sample(self) -> None:
         try:
             found = verdict.sizes(self.nodes)
-        except (psutil.NoSuchProcess, StopIteration):
+        except psutil.NoSuchProcess:
             return  # one of them is being replaced
         for name, (memory, _) in found.items():
             kind = name.split()[0]

@@ -68,7 +68,9 @@ def at_rest(nodes: Nodes) -> list[str]:
 def sizes(nodes: Nodes) -> dict[str, tuple[int, int]]:
     """Memory of its own in bytes, and descriptors, of each node and of the head."""
     processes = {f"node {node.node_no}": psutil.Process(node.pid) for node in nodes.living if nodes.lives(node)}
-    processes["head"] = nodes.head_process()
+    head = nodes.head_process()
+    if head is not None:
+        processes["head"] = head
     return {name: (_own_memory(process.pid), process.num_fds()) for name, process in processes.items()}
 
 

@@ -1,0 +1,166 @@
+"""Break a running cluster on purpose: kill, freeze, cut. Each fault has happened when its method returns.
+
+The cluster is that of this process, on this machine: which processes it has, its nodes are asked (`client/observing.py`).
+What was frozen is woken by `thaw`, which the fixture `skate_faults` calls at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from ..client import observing, sessions
+from .cuts import cut_connections
+from .leaks import TIMEOUT_S, eventually
+from .nodes import Nodes, head_process, processes_of
+
+HEAD_BACK_S = 8.0
+"""When a head that was killed must run again."""
+
+
+class Faults:
+    """Faults for the cluster that this process is a driver of.
+
+    A target is a process id, an actor's handle, or a node of `Nodes`.
+    """
+
+    def __init__(self, nodes: Nodes | None = None) -> None:
+        """`nodes`: the cluster, if its nodes and its head are to be hit, too."""
+        self._nodes = nodes
+        self._frozen: list[tuple[int, str]] = []
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers that run tasks, or are about to."""
+        return [worker["pid"] for worker in _ask("workers") if worker["state"] == "leased"]
+
+    def pid_of(self, target: Any) -> int:
+        """The process id of a target.
+
+        Raises:
+            ValueError: it has no process now.
+        """
+        if isinstance(target, int):
+            return target
+        if isinstance(target, sessions.Session):
+            return target.pid
+        ident = getattr(target, "_actor_id", None)
+        if not isinstance(ident, bytes):
+            raise TypeError(f"a fault needs a process id, an actor's handle or a node, not {target!r}")
+        pid = next((actor["pid"] for actor in _ask("actors") if actor["actor_id"] == ident.hex()), 0)
+        if not pid:
+            raise ValueError(f"{target!r} has no process now: wait until it has answered a call")
+        return int(pid)
+
+    # ------------------------------------------------------------ kill
+
+    def kill_worker(self, target: Any = None) -> int:
+        """Kill the process of a worker or an actor; None is a worker that runs tasks, as soon as there is one.
+
+        A task that had not begun there runs elsewhere, and that is no retry: wait first for something that the task does.
+
+        Returns:
+            Its process id.
+
+        Raises:
+            AssertionError: no task runs within five seconds, or it does not die.
+        """
+        if target is None:
+            target = eventually(self.workers, what="a worker that runs tasks")[0]
+        return _kill(self.pid_of(target))
+
+    def kill_node(self, node: sessions.Session) -> None:
+        """Kill a node's own process; what runs on it ends by itself."""
+        self._cluster().kill_node(node)
+
+    def kill_head(self) -> None:
+        """Kill the process of the head; returns when it was started again.
+
+        Raises:
+            AssertionError: it was not.
+        """
+        first = self._cluster().started[0]
+        process = eventually(lambda: head_process(first), what="the head runs")
+        _kill(process.pid)
+
+        def is_back() -> bool:
+            now = head_process(first)
+            return now is not None and now.pid != process.pid
+
+        eventually(is_back, HEAD_BACK_S, "the head was started again")
+
+    # ------------------------------------------------------------ freeze
+
+    def freeze(self, target: Any) -> None:
+        """Stop a process where it is; of a node also its workers, as when a machine sleeps. Until `thaw`."""
+        node = isinstance(target, sessions.Session)
+        for pid in [each.pid for each in processes_of(target)] if node else [self.pid_of(target)]:
+            began = sessions.began(pid)
+            os.kill(pid, signal.SIGSTOP)
+            self._frozen.append((pid, began))
+            eventually(partial(_is_stopped, pid, began), what=f"process {pid} is stopped")
+
+    def thaw(self) -> None:
+        """Wake all that is frozen."""
+        while self._frozen:
+            pid, began = self._frozen.pop()
+            if sessions.began(pid) == began:
+                os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self, target: Any) -> Iterator[None]:
+        """Freeze a target for the length of a `with` block."""
+        self.freeze(target)
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    # ------------------------------------------------------------ cut
+
+    def cut(self, target: Any) -> int:
+        """Cut all TCP connections of a process, as a network does that forgets them; both ends see an end.
+
+        Returns:
+            How many. On one node there are none: its processes use sockets of the machine.
+
+        Raises:
+            PermissionError: this machine does not let one process do that to another.
+        """
+        return cut_connections(self.pid_of(target))[0]
+
+    def _cluster(self) -> Nodes:
+        if self._nodes is None:
+            raise ValueError("this cluster has one node, which ends with this process: use the fixture skate_cluster")
+        return self._nodes
+
+
+def _ask(what: str) -> list[dict[str, Any]]:
+    """What all nodes answer, as one list.
+
+    Raises:
+        ConnectionError: a node does not answer.
+    """
+    words = observing.ask_all(observing.require(), what)
+    silent = [word.error for word in words if word.error]
+    if silent:
+        raise ConnectionError("; ".join(silent))
+    return [each for word in words for each in word.value]
+
+
+def _kill(pid: int) -> int:
+    began = sessions.began(pid)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: sessions.began(pid) != began, TIMEOUT_S, f"process {pid} is gone")
+    return pid
+
+
+def _is_stopped(pid: int, began: str) -> bool:
+    """Whether a process stands still, or has ended."""
+    if sessions.began(pid) != began:
+        return True
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0] in "Tt"
