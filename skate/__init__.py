@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .api.alias import install_as_ray
     from .api.cluster import (
         available_resources,
+        cluster,
         cluster_resources,
         get_gpu_ids,
         nodes,
@@ -53,6 +54,7 @@ _LAZY = {
     "as_completed": "api.objects",
     "available_resources": "api.cluster",
     "cancel": "api.objects",
+    "cluster": "api.cluster",
     "cluster_resources": "api.cluster",
     "exit_actor": "api.actors",
     "get": "api.objects",
@@ -110,6 +112,7 @@ __all__ = [
     "as_completed",
     "available_resources",
     "cancel",
+    "cluster",
     "cluster_resources",
     "exceptions",
     "exit_actor",

@@ -27,6 +27,8 @@ C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
 K_co = TypeVar("K_co", covariant=True)
 """The type of a class object, `type[Counter]`: from it type checkers know the arguments and the instance."""
+_OF_DISPLAYS = ("_repr_", "_ipython_")
+"""How names begin that notebooks look for in whatever they show: they are for instances of a class, and are not called on it."""
 
 
 class Constructor(Protocol[P, C_co]):
@@ -229,6 +231,15 @@ class ActorHandle(Generic[C]):
     def __repr__(self) -> str:
         return f"Actor({self.__dict__['_skate_info'].class_name}, {self._skate_ref.hex()})"
 
+    def _repr_html_(self) -> str:
+        from ..client.display import facts
+
+        info: ActorInfo = self.__dict__["_skate_info"]
+        ref = self._skate_ref
+        state = ref._runtime.why(ref).removeprefix("it is an actor, which is ")
+        rows = {"Id": ref.hex(), "State": state, "Methods": _public(info)}
+        return facts(f"Actor {info.class_name}", rows)
+
     def __copy__(self) -> ActorHandle[C]:
         return self
 
@@ -245,10 +256,13 @@ def _no_method(info: ActorInfo, name: str) -> str:
             f"{name} is an attribute of {info.class_name} and not a method: add a method that returns it, or use "
             f"handle.__ray_call__.remote(lambda self: self.{name})."
         )
-    public = [each for each in info.methods if not each.startswith("__")]
-    close = closest(name, public)
+    close = closest(name, [each for each in info.methods if not each.startswith("__")])
     hint = f" Did you mean {close!r}?" if close else ""
-    return f"{info.class_name} has no method {name!r}.{hint} Its methods: {', '.join(public) or 'none'}."
+    return f"{info.class_name} has no method {name!r}.{hint} Its methods: {_public(info)}."
+
+
+def _public(info: ActorInfo) -> str:
+    return ", ".join(each for each in info.methods if not each.startswith("__")) or "none"
 
 
 def actor_ref(handle: ActorHandle[Any]) -> ObjectRef[Any]:
@@ -358,7 +372,7 @@ class ActorClass(Generic[K_co]):
             return self.__dict__[name]
         # Constants, static and class methods of the class stay within reach.
         wrapped = self.__dict__.get("__wrapped__")
-        if wrapped is None or (name.startswith("__") and name.endswith("__")):
+        if wrapped is None or (name.startswith("__") and name.endswith("__")) or name.startswith(_OF_DISPLAYS):
             raise AttributeError(name)
         return getattr(wrapped, name)
 
@@ -368,6 +382,16 @@ class ActorClass(Generic[K_co]):
 
     def __repr__(self) -> str:
         return f"ActorClass({self.__qualname__})"
+
+    def _repr_html_(self) -> str:
+        from ..client.display import facts, options_text
+
+        rows = {
+            "Start with": f"{self.__name__}.remote(...)",
+            "Methods": _public(unpack_info(self._meta)),
+            "Options": options_text(self._user_options),
+        }
+        return facts(f"Actor class {self.__name__}", rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore_class, (self.__wrapped__, self._user_options)

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..exceptions import UnsupportedError
 from .lifecycle import get_runtime
+
+if TYPE_CHECKING:
+    from .overview import Overview
+
+
+def cluster() -> Overview:
+    """The cluster at this moment, for people: its nodes, what is in use there, what waits and why.
+
+    A notebook shows it as a table.
+
+    Example:
+        >>> import skate
+        >>> context = skate.init(mode="inline", num_cpus=3)
+        >>> print(skate.cluster())
+        cluster of 1 node
+          0  ... alive  0/3 CPU...
+        >>> skate.shutdown()
+    """
+    from .overview import Overview
+
+    return Overview(get_runtime().status())
 
 
 def nodes() -> list[dict[str, Any]]:

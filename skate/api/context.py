@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import platform
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -72,6 +71,8 @@ class RayContext(Mapping[str, Any]):
         return f"SkateContext(version={self.skate_version!r}, node_id={self['node_id']!r})"
 
     def _repr_html_(self) -> str:
+        from ..client.display import facts
+
         rows = {
             "Python version": self.python_version,
             "skate version": self.skate_version,
@@ -79,8 +80,7 @@ class RayContext(Mapping[str, Any]):
             "Session": self["session_dir"],
             "Dashboard": self.dashboard_url or "off",
         }
-        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
-        return f"<table>{cells}</table>"
+        return facts("skate", rows)
 
 
 SkateContext = RayContext

@@ -209,5 +209,13 @@ class RemoteFunction(Generic[P, R]):
     def __repr__(self) -> str:
         return f"RemoteFunction({getattr(self, '__qualname__', self.__name__)})"
 
+    def _repr_html_(self) -> str:
+        from ..client.display import facts, options_text
+
+        doc = (getattr(self.__wrapped__, "__doc__", None) or "").strip().partition("\n")[0]
+        about = {"Does": doc} if doc else {}
+        rows = {"Call with": f"{self.__name__}.remote(...)", **about, "Options": options_text(self._user_options)}
+        return facts(f"Remote function {self.__name__}", rows)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteFunction, (self._spec.function, self._user_options)

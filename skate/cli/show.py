@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-MEGABYTE = 1e6
+from ..api.overview import stored as _store, use as _use, uses as _uses
+
 BAR = 10
-_IN_BYTES = ("memory", "object_store_memory")
 
 
 def show_plain(state: dict[str, Any], verbose: bool) -> None:
@@ -41,26 +41,6 @@ def _plain_nodes(state: dict[str, Any], verbose: bool) -> list[str]:
 
 def _where(node: dict[str, Any]) -> str:
     return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-
-
-def _uses(node: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(name, in use, in total) of what users ask for."""
-    return [
-        (name, max(0.0, total - node["Free"].get(name, 0.0)), total)
-        for name, total in sorted(node["Resources"].items())
-        if not name.startswith("node:") and name != "object_store_memory"
-    ]
-
-
-def _use(name: str, used: float, total: float) -> str:
-    if name in _IN_BYTES:
-        return f"{used / MEGABYTE:.0f}/{total / MEGABYTE:.0f} MB {name}"
-    return f"{used:g}/{total:g} {name}"
-
-
-def _store(store: dict[str, int]) -> str:
-    spilled = f", {store['spilled'] / MEGABYTE:.0f} MB on disk" if store["spilled"] else ""
-    return f"{store['used'] / MEGABYTE:.0f}/{store['total'] / MEGABYTE:.0f} MB objects{spilled}"
 
 
 def _more(node: dict[str, Any], verbose: bool) -> list[str]:

@@ -2,6 +2,8 @@
 
 A `KeyboardInterrupt` may strike between any two bytecodes of the main thread. While that thread holds the runtime's lock it
 is put off for a millisecond at a time; it arrives as soon as the lock is free, within microseconds of work.
+
+The kernel of a notebook puts Python's own handler back before each cell, so there the guard is installed again in each.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .display import notebook
 from .pump import Pump
 
 if TYPE_CHECKING:
@@ -64,9 +67,18 @@ def install(runtime: ClientRuntime) -> Callable[[], None]:
             return
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handler)
+    def guard(*_: object) -> None:
+        if signal.getsignal(signal.SIGINT) is old:
+            signal.signal(signal.SIGINT, handler)
+
+    guard()
+    shell = notebook()
+    if shell is not None:
+        shell.events.register("pre_run_cell", guard)
 
     def restore() -> None:
+        if shell is not None:
+            shell.events.unregister("pre_run_cell", guard)
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is handler:
             signal.signal(signal.SIGINT, old)
 

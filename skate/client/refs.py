@@ -40,6 +40,17 @@ ERROR = 5
 FAR = 6
 """`_value` says on which other node the bytes are: they come when somebody reads them."""
 
+IN_WORDS = {
+    PENDING: "pending",
+    REMOTE: "known to the node, not fetched",
+    VALUE: "done",
+    PLAIN: "done",
+    SHARED: "done, in shared memory",
+    ERROR: "failed: get() raises the error",
+    FAR: "done, on another node",
+}
+"""The states, for people."""
+
 
 def home_of(ident: bytes) -> int:
     """The number of the node that answers for an object or client; 0 outside of any cluster."""
@@ -104,6 +115,13 @@ class ObjectRef(Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"
+
+    def _repr_html_(self) -> str:
+        from .display import facts
+
+        state = self._state
+        waits = {"Waits for": self._runtime.why(self)} if state == PENDING else {}
+        return facts("ObjectRef", {"Id": self.hex(), "State": IN_WORDS[state], **waits})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._runtime.reduce_ref(self)

@@ -447,6 +447,13 @@ class ClientRuntime:
         available: dict[str, float] = self.ask("available")
         return available
 
+    def status(self) -> dict[str, Any]:
+        """See `Runtime.status`."""
+        with self.lock:
+            self.tasks.return_idle(-1.0)
+        state: dict[str, Any] = self.links.head.ask("cluster_status")
+        return state
+
     def check_feasible(self, what: str, resources: Mapping[str, float], node_id: str = "") -> None:
         """See `Runtime.check_feasible`."""
         if self.node_no:  # a node that has it may join: the node says what is waited for

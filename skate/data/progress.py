@@ -1,4 +1,4 @@
-"""How far an execution is: a line for each operator on a terminal.
+"""How far an execution is: a line for each operator on a terminal, and a table in a notebook.
 
 The counters of the operators are read while another thread may change them: each is one number, so what is shown is at most a
 moment old.
@@ -7,9 +7,11 @@ moment old.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..client.display import Bar, Shown, grid, notebook
 from .context import DataContext
 from .execution.executor import Execution
 from .execution.inline import InlineRunner
@@ -28,9 +30,11 @@ WIDTHS = {"": BAR, "tasks": 5, "rows": 9, "bytes": 9, "left": 5}
 
 def watched(execution: Execution, context: DataContext, name: str | None = None) -> Iterator[Bundle]:
     """The bundles of an execution; meanwhile a terminal shows how far it is. What runs here is over too soon for that."""
-    if not context.enable_progress_bars or isinstance(execution.runner, InlineRunner) or not sys.stderr.isatty():
+    if not context.enable_progress_bars or isinstance(execution.runner, InlineRunner):
         return iter(execution)
-    return _shown(execution, name)
+    if notebook() is not None:
+        return _shown_in_notebook(execution, name)
+    return _shown(execution, name) if sys.stderr.isatty() else iter(execution)
 
 
 def _shown(execution: Execution, name: str | None) -> Iterator[Bundle]:
@@ -45,6 +49,34 @@ def _shown(execution: Execution, name: str | None) -> Iterator[Bundle]:
     )
     with live:
         yield from execution
+
+
+def _shown_in_notebook(execution: Execution, name: str | None) -> Iterator[Bundle]:
+    """A table below the cell, which a thread renews; it is taken away at the end, as on a terminal."""
+    over = threading.Event()
+    shown = Shown(_html(execution, name))
+
+    def renew() -> None:
+        while not over.wait(1 / REFRESH_PER_SECOND):
+            shown.change(_html(execution, name))
+
+    thread = threading.Thread(target=renew, name="skate-progress", daemon=True)
+    thread.start()
+    try:
+        yield from execution
+    finally:
+        over.set()
+        thread.join()
+        shown.change("")
+
+
+def _html(execution: Execution, name: str | None) -> str:
+    rows = []
+    for operator in execution.operators:
+        if not isinstance(operator, InputOperator):
+            title, _, *rest = _row(operator, execution.stats().seconds)
+            rows.append((title, Bar(fraction(operator)), *rest))
+    return grid(name or "Dataset", ("Operator", "Done", "Tasks", "Rows", "Bytes", "Left"), rows)
 
 
 def _table(execution: Execution, name: str | None) -> Table:

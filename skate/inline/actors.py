@@ -425,7 +425,7 @@ class InlineActors:
         """What a pending reference waits for."""
         for actor in list(self._actors.values()):
             if ref.binary() == actor.id:
-                return f"Actor {actor.options.class_name} lives; its reference is never done"
+                return "it is an actor, which is alive"
             for result in list(actor.pending):
                 if result is ref or (isinstance(result, tuple) and ref in result):
                     return f"{ref!r} waits for a call of the async actor {actor.options.class_name} to end"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def cluster_status(node: Node) -> dict[str, Any]:
     """The state of the cluster, as plain data."""
     head = node.head
-    view = node.view
+    view = node.view or {node.node_no: node.described()}
     loads = head.members.nodes.loads if head is not None else {node.node_no: load_of(node)}
     return {
         "head": head_address(node),

@@ -85,6 +85,15 @@ class PlacementGroup:
     def __repr__(self) -> str:
         return f"PlacementGroup({self._id})"
 
+    def _repr_html_(self) -> str:
+        from ..client import current
+        from ..client.display import facts
+
+        row = placement_group_table(self) if current.runtime is not None else {}
+        state = {"State": row["state"], "Strategy": row["strategy"], "Name": row["name"] or "none"} if row else {}
+        bundles = "\n".join(str(bundle) for bundle in self._bundles)
+        return facts("Placement group", {"Id": self._id, **state, "Bundles": bundles})
+
 
 def placement_group(
     bundles: Sequence[Mapping[str, float]],
