@@ -6,7 +6,6 @@ is escaped here, and only here.
 
 from __future__ import annotations
 
-import html
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
@@ -67,7 +66,9 @@ def _caption(title: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return html.escape(str(value))
+    from html import escape  # every driver imports this file, and few show anything
+
+    return escape(str(value))
 
 
 class Shown:
