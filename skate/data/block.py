@@ -360,6 +360,11 @@ def compact(block: Block) -> Block:
     """The block without what it was cut from; see INV-1."""
     if block.get_total_buffer_size() <= block.nbytes + block.nbytes // 8 + SLACK_BYTES:
         return block
+    return copied(block)
+
+
+def copied(block: Block) -> Block:
+    """The block in memory of its own."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, block.schema) as writer:
         writer.write_table(block)
