@@ -308,6 +308,37 @@ def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
+def unify_blocks(metas: Sequence[BlockMeta]) -> pa.Schema:
+    """One schema for blocks.
+
+    Raises:
+        TypeError: columns do not go together; it says in which files.
+    """
+    try:
+        return unify([meta.schema for meta in metas])
+    except TypeError:
+        seen: dict[pa.Schema, BlockMeta] = {}
+        for meta in metas:
+            seen.setdefault(meta.schema, meta)
+            for other in seen.values():
+                unify_files(other.schema, other.files, meta.schema, meta.files)
+        raise
+
+
+def unify_files(one: pa.Schema, files: Sequence[str], other: pa.Schema, others: Sequence[str]) -> pa.Schema:
+    """One schema for two, that are of some files and of others.
+
+    Raises:
+        TypeError: they do not go together; it names the first file of each.
+    """
+    try:
+        return unify([one, other])
+    except TypeError as error:
+        if not files or not others:
+            raise
+        raise TypeError(f"{files[0]} and {others[0]} do not go together: {error}") from None
+
+
 def _common(one: pa.Field, other: pa.Field) -> pa.Field:
     if one.type.equals(other.type):
         return one
