@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..block import BlockMeta
+from ..block import BlockMeta, unify_blocks
 from .stats import OperatorStats
 
 
@@ -216,7 +216,7 @@ class MapOperator(Operator):
 
     Args:
         work: what the tasks do.
-        min_rows: so many rows go into a task, if there are as many.
+        min_rows: so many rows go into a task, if there are as many. What does not know its rows (-1) is a task of its own.
     """
 
     def __init__(self, name: str, source: Operator, work: Work, min_rows: int = 0) -> None:
@@ -240,7 +240,7 @@ class MapOperator(Operator):
             return None
         inputs = [self._pop()]
         rows = inputs[0].meta.rows
-        while self.queue and rows + self.queue[0].meta.rows <= self.min_rows:
+        while rows >= 0 and self.queue and 0 <= self.queue[0].meta.rows <= self.min_rows - rows:
             inputs.append(self._pop())
             rows += inputs[-1].meta.rows
         self._number += 1
@@ -452,6 +452,9 @@ class ExchangeOperator(Operator):
             self._begin_merging()
 
     def _begin(self) -> None:
+        for bundles in self._bundles:
+            if bundles:
+                unify_blocks([bundle.meta for bundle in bundles])  # or the error names the files
         count, extras = self._prepare(self._bundles, self._samples)
         self._samples = []
         self._parts = [[] for _ in range(count)]
