@@ -16,6 +16,7 @@ from .block import Block
 from .context import DataContext
 from .iterator import DatasetIterator
 from .knowledge import columns_like, files_of, known_count, known_schema
+from .run import table
 from .schema import Schema, short
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ class Consumption(Base):
 
     def _first(self, rows: int) -> Iterable[Block]:
         return self._tables(plan.Limit(self._node, rows))
+
+    def _as_one(self, limit: int | None) -> Block:
+        """All rows as one block; not more than `limit`."""
+        if limit is not None:
+            return blocks.concat(self._at_most(limit))
+        found = list(self._bundles(self._node))
+        if found:
+            blocks.unify_blocks([bundle.meta for bundle in found])  # or the error names the files
+        return blocks.concat([table(bundle) for bundle in found])
 
     def _at_most(self, limit: int | None) -> list[Block]:
         """All blocks; not more than so many rows."""
@@ -158,11 +168,11 @@ class Consumption(Base):
         Raises:
             ValueError: there are more than `limit`.
         """
-        return to_batch(blocks.concat(self._at_most(limit)), "pandas")
+        return to_batch(self._as_one(limit), "pandas")
 
     def to_arrow(self) -> pa.Table:
         """All rows as one Arrow table."""
-        return blocks.concat(self._at_most(None))
+        return self._as_one(None)
 
     def to_polars(self) -> Any:
         """All rows as one Polars DataFrame."""
