@@ -41,6 +41,9 @@ class TensorType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no type
         storage = pa.struct([("data", pa.large_list(value_type)), ("shape", pa.list_(pa.int64()))])
         super().__init__(storage, "skate.tensor")
 
+    def __hash__(self) -> int:  # Arrow's own takes it away
+        return hash((self.extension_name, self.storage_type))
+
     def __arrow_ext_serialize__(self) -> bytes:
         return b""
 
@@ -54,6 +57,9 @@ class ObjectType(pa.ExtensionType):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(pa.large_binary(), "skate.object")
+
+    def __hash__(self) -> int:  # Arrow's own takes it away
+        return hash((self.extension_name, self.storage_type))
 
     def __arrow_ext_serialize__(self) -> bytes:
         return b""

@@ -116,8 +116,8 @@ def boundaries(samples: Block, keys: Sequence[str], descending: Sequence[bool], 
 def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..., list[Block]]:
     """Each row goes to the part whose keys it has; the pieces are in order.
 
-    Keys that very many rows have are the limits of several parts. The rows of the first splits go to the first of these parts, and
-    so on: they are divided, and stay in their order.
+    Keys that very many rows have are the limits of several parts. The rows of the first splits go to the first of these parts,
+    and so on: they are divided, and stay in their order.
     """
 
     def split(extra: tuple[Block, int, int], block: Block) -> list[Block]:

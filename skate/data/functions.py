@@ -108,8 +108,8 @@ HERE = Here()
 
 
 def explain(error: BaseException, what: str, first: int, block: Block) -> None:
-    """Say in the error where it happened: at these rows, which begin with `first`. The innermost operator says it; those around it
-    do not. If the error is about a key that is no column, it says which there are."""
+    """Say in the error where it happened: at these rows, which begin with `first`. The innermost operator says it; those around
+    it do not. If the error is about a key that is no column, it says which there are."""
     if getattr(error, "__skate_data__", False):
         return
     count = block.num_rows

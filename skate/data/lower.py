@@ -268,9 +268,7 @@ class Lowering:
                 work = self._work("Join(broadcast)", exchange.join_broadcast(run, small))
                 return GatherOperator(node.label, sources, partial(_broadcast, work, small))
         divided = 0 if node.how in BROADCAST_RIGHT else 1 if node.how in ("right_semi", "right_anti") else None
-        return self._by_key(
-            node, sources, [node.left_keys, node.right_keys], exchange.merge_join(run), divided=divided
-        )
+        return self._by_key(node, sources, [node.left_keys, node.right_keys], exchange.merge_join(run), divided=divided)
 
     def _by_key(
         self,

@@ -482,7 +482,9 @@ def test_a_dataset_that_is_sent_keeps_all_of_its_files(tmp_path: Path) -> None:
         assert sent.input_files() == ds.input_files() and sent.count() == len(ds.input_files()) == 5
         assert [row["a"] for row in sent.take_all()] == list(range(5))
         task = pickle.dumps(ds._node.source.tasks(5)[3])
-        assert str(tmp_path / "3.").encode() in task and str(tmp_path / "2.").encode() not in task, "has a list of all files"
+        assert str(tmp_path / "3.").encode() in task and str(tmp_path / "2.").encode() not in task, (
+            "has a list of all files"
+        )
 
 
 def test_files_that_do_not_go_together_are_named(tmp_path: Path) -> None:
@@ -491,7 +493,9 @@ def test_files_that_do_not_go_together_are_named(tmp_path: Path) -> None:
         (tmp_path / f"{number}.json").write_text(f'{{"a": {value}}}\n')
     for ds in (data.read_json(tmp_path, override_num_blocks=3), data.read_json(tmp_path, override_num_blocks=1)):
         for use in (ds.to_pandas, ds.sort("a").take_all, ds.groupby("a").map_groups(lambda group: group).count):
-            with pytest.raises(TypeError, match=r"0\.json and .*2\.json do not go together: column 'a' is int64 .* string"):
+            with pytest.raises(
+                TypeError, match=r"0\.json and .*2\.json do not go together: column 'a' is int64 .* string"
+            ):
                 use()
 
 

@@ -402,8 +402,8 @@ class ExchangeOperator(Operator):
             of the split, how many splits there are).
         merge: makes the blocks of one part of its pieces, those of each input one after the other; its extra argument is
             (the number of the task, how many pieces are of each input).
-        divided: an input whose rows are merged each on its own: when very many of them have one key, several tasks share them, each
-            with all that the other inputs have in this part.
+        divided: an input whose rows are merged each on its own: when very many of them have one key, several tasks share them,
+            each with all that the other inputs have in this part.
     """
 
     def __init__(

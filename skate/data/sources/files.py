@@ -225,7 +225,9 @@ class FileSource(Source):
     def for_task(self, paths: Sequence[str]) -> Self:
         """What a task needs that reads these files: not the list of all, of which there may be very many."""
         source = copy.copy(self)
-        known = {path: self.where.known[path] for path in (self.where.found[0].path, *paths) if path in self.where.known}
+        known = {
+            path: self.where.known[path] for path in (self.where.found[0].path, *paths) if path in self.where.known
+        }
         source.where = replace(self.where, found=self.where.found[:1], known=known)
         return source
 
