@@ -7,6 +7,8 @@ import gzip
 import itertools
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -504,3 +506,16 @@ def test_what_cannot_be_unpacked_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         data.read_csv(tmp_path).take_all()
     assert "a.csv.gz" in str(caught.value) or "a.csv.gz" in caught.value.__notes__[0]
+
+
+def test_the_count_of_a_small_file_imports_little(tmp_path: Path) -> None:
+    """Pandas and Arrow's dataset reader take longer to import than the count takes."""
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
+    program = f"""
+import sys
+import skate.data
+assert skate.data.read_csv({str(tmp_path)!r}).count() == 2
+print(sorted({{"pandas", "pyarrow.dataset", "pyarrow.acero", "fsspec"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
