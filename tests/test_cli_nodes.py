@@ -202,6 +202,12 @@ def test_a_second_head_on_a_port_is_one_line(shell: Shell, head: dict[str, Any],
     assert "has no address 203.0.113.7" in one_line(shell("start", "--head", "--node-ip-address", "203.0.113.7"), 1)
 
 
+def test_a_head_that_listens_on_another_address_is_named(shell: Shell, head: dict[str, Any]) -> None:
+    done = shell("start", "--address", f"127.0.0.2:{head['port']}", "--node-ip-address", HERE)
+    assert "there is no head at 127.0.0.2" in one_line(done, 1)
+    assert done.stderr.rstrip().endswith(f"; a head of yours listens on {head['address']}")
+
+
 def test_what_cannot_be_drained_is_one_line(shell: Shell, head: dict[str, Any], tmp_path: Path) -> None:
     assert "node 1 has the head and cannot be drained" in one_line(shell("drain-node", "1"), 1)
     assert "there is no node 'x' that lives" in one_line(shell("drain-node", "--node-id", "x"), 1)

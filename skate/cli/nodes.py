@@ -124,7 +124,16 @@ def _start(options: InitOptions, wish: sessions.Wish, notes: list[str], tls: tup
         wish.tls = tls_files.find(*tls)
         return sessions.start_node(options, wish)
     except (RayError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(f"{error}{_head_here(wish, options.temp_dir)}") from None
+
+
+def _head_here(wish: sessions.Wish, temp_dir: str | None) -> str:
+    """Where the head of this machine is, for who looked for it under another of its addresses."""
+    if wish.is_head:
+        return ""
+    heads = [s.address for s in sessions.running(temp_dir) if s.is_head and s.head_port == wish.head_port]
+    wanted = f"{wish.head_host}:{wish.head_port}"
+    return f"; a head of yours listens on {heads[0]}" if heads and wanted not in heads else ""
 
 
 def _refuse_second_head(wish: sessions.Wish, temp_dir: str | None) -> None:

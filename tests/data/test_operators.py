@@ -125,6 +125,17 @@ def test_maps_keep_the_order_whatever_ends_first(sizes: list[int], run: tuple[in
     assert runner.most <= slots and not runner.running and runner.closed
 
 
+def test_what_does_not_know_its_rows_is_a_task_of_its_own() -> None:
+    """As files whose rows nobody has counted: they are read side by side."""
+    unknown = [Bundle((at,), BlockMeta(-1, 1, NO_SCHEMA)) for at in range(5)]
+    for min_rows in (0, 10):
+        operator = MapOperator("read", InputOperator("files", []), each_plus(0), min_rows)
+        for each in unknown:
+            operator.add(0, each)
+        operator.input_ended(0)
+        assert [len(task.inputs) for task in iter(operator.next_task, None)] == [1] * 5
+
+
 @given(SIZES, RUNS, st.integers(0, 30))
 def test_a_limit_takes_the_first_rows_and_stops_what_comes_before(
     sizes: list[int], run: tuple[int, int, int], rows: int

@@ -93,9 +93,10 @@ class CSV(FileSource):
         starts = self._starts.get(file.path)
         if starts is None:  # a plan asks more than once
             starts = self._starts[file.path] = row_starts(storage_of(file.path)[1], file.size, parts)
+        source = self.for_task([file.path])
         for first, last in itertools.pairwise([*starts, file.size]):
             known = BlockMeta(-1, int((last - first) * self.growth), NO_SCHEMA, (file.path,))
-            yield ReadTask(partial(self._read_part, file.path, first, last), known)
+            yield ReadTask(partial(source._read_part, file.path, first, last), known)
 
     def _read_part(self, path: str, first: int, last: int) -> Iterator[Block]:
         from ..functions import HERE
