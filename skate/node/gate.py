@@ -1,7 +1,8 @@
 """What a standalone node lets in by its TCP port, and what it dials, with handshakes on both sides.
 
-Who speaks HTTP wants the metrics (`exporter.py`). Nothing of any other TCP peer is decoded before its handshake is done; what then
-becomes of the connection, `services` says by its purpose. Handshakes have a deadline, and there are only so many at a time, so that strangers cost nothing but a refusal.
+Who speaks HTTP wants the metrics (`exporter.py`). Nothing of any other TCP peer is decoded before its handshake is done; what
+then becomes of the connection, `services` says by its purpose. Handshakes have a deadline, and there are only so many at a time,
+so that strangers cost nothing but a refusal.
 
 If the cluster has TLS, it begins after the handshake: here, for connections that this process uses itself; in the process that it
 is handed to, for any other (`handed_over`, and `dial` with `hand_over`).
