@@ -85,7 +85,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "percentunit",
             (
                 (
-                    "1 - sum by (resource) (skate_resource_free{OF}) / sum by (resource) (skate_resource_total{OF})",
+                    "1 - sum by (resource) (skate_resource_free{OF}) / sum by (resource) (skate_resource_limit{OF})",
                     "{{resource}}",
                 ),
             ),

@@ -216,7 +216,7 @@ SYSTEM: dict[str, tuple[str, str, Callable[[Node], Iterable[Sample]]]] = {
     "skate_machine_memory_bytes": (GAUGE, "Memory of the machine, or its container: used, and its limit.", _memory),
     "skate_node_memory_bytes": (GAUGE, "Memory of the node's own process.", _own_memory),
     "skate_workers_memory_bytes": (GAUGE, "Memory of all workers that they share with nobody.", _workers_memory),
-    "skate_resource_total": (GAUGE, "What tasks and actors may ask for.", _resources("total")),
+    "skate_resource_limit": (GAUGE, "What tasks and actors may ask for.", _resources("total")),
     "skate_resource_free": (GAUGE, "What of it nobody has.", _resources("free")),
     "skate_workers": (GAUGE, "Worker processes: idle, leased for tasks, or actors.", _workers),
     "skate_leases": (GAUGE, "Workers that were given to somebody.", _leases),
