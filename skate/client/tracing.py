@@ -4,7 +4,7 @@ A function of the user's sets OpenTelemetry up. It is called once in the driver,
 span: its name travels with the task, beside the context in which the task was submitted. So nothing of this is there, and nothing
 is sent, unless it was asked for.
 
-Retries and reruns run in the context in which the task was submitted once.
+A retry runs in the context in which the task was submitted once. What is made again because its bytes were lost has no span.
 """
 
 from __future__ import annotations
