@@ -20,6 +20,7 @@ from skate.util.metrics import Counter, Gauge, Histogram
 from . import scrape
 from .scrape import fetch, value
 
+
 def session_dir() -> str:
     assert current.runtime is not None
     return current.runtime.context().session_dir

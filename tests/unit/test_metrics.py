@@ -218,7 +218,7 @@ def test_the_text_says_what_was_told(value: str, help: str, number: float, bound
     node.add("p", told(HISTOGRAM, "h", Series([], 1.0, counts), bounds=tuple(bounds)))
     found = read(node)
     (seen,) = [seen for (name, labels), seen in found.items() if name == "ray_g" and dict(labels)["k"] == value]
-    assert seen == number or seen != seen and number != number
+    assert seen == number or (seen != seen and number != number)
     upper = sorted(
         (float(dict(labels)["le"]), count) for (name, labels), count in found.items() if name == "ray_h_bucket"
     )
