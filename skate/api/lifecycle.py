@@ -167,9 +167,12 @@ def _start(
         return _state["context"] or RayContext(current.runtime)
     runtime: Runtime
     tracing: Tracing | None = None
+    if mode == "inline" and (options.tracing or options.metrics_port):
+        raise UnsupportedError(
+            "mode='inline' makes no spans and serves no metrics: leave _tracing_startup_hook, SKATE_TRACING and "
+            "_metrics_export_port out."
+        )
     if options.tracing:
-        if mode == "inline":
-            raise UnsupportedError("mode='inline' makes no spans: leave _tracing_startup_hook and SKATE_TRACING out.")
         from ..client.tracing import Tracing
 
         tracing = Tracing(options.tracing)

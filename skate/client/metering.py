@@ -226,7 +226,8 @@ class Reporting:
 
     def _wake(self) -> None:
         if not self.runtime.is_driver:
-            self.runtime.pump.start_thread()  # or nothing would be told while a task runs
+            with self.runtime.lock:  # two threads of the user's may be here
+                self.runtime.pump.start_thread()  # or nothing would be told while a task runs
         self.runtime.pump.wake()
 
     def next_due(self) -> float | None:

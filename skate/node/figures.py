@@ -133,8 +133,9 @@ def _store(node: Node) -> Iterator[Sample]:
     return _by("state", (("used", capacity - free), ("free", free)))
 
 
-def _spills(*names: tuple[str, str]) -> Callable[[Node], Iterator[Sample]]:
-    return lambda node: _by("direction", ((label, node.spills.counts[name]) for label, name in names))
+def _spills(node: Node) -> Iterator[Sample]:
+    counts = node.spills.counts
+    return _by("direction", (("spilled", counts["spilled_bytes"]), ("restored", counts["restored_bytes"])))
 
 
 def _transfers(node: Node) -> Iterator[Sample]:
@@ -236,7 +237,7 @@ SYSTEM: dict[str, tuple[str, str, Callable[[Node], Iterable[Sample]]]] = {
     "skate_spill_bytes_total": (
         COUNTER,
         "Bytes of objects that left memory for the disk, or came back.",
-        _spills(("spilled", "spilled_bytes"), ("restored", "restored_bytes")),
+        _spills,
     ),
     "skate_transfer_bytes_total": (COUNTER, "Bytes of objects from and to other nodes.", _transfers),
     "skate_transfers_failed_total": (COUNTER, "Objects that could not be fetched.", _transfers_failed),

@@ -212,6 +212,7 @@ class Worker:
             self.pending.extend((caller, task) for task in tasks)
         if self.pending:
             self._run_pending()
+        PROCESS.changed = True
         self.flush(caller)
 
     def _run_pending(self) -> None:
@@ -251,7 +252,6 @@ class Worker:
             caller.spent += spent
             caller.ran += 1
             function.tally[reply.kind] += 1
-        PROCESS.changed = True
         if function.max_calls:
             function.calls += 1
             if function.calls >= function.max_calls:
@@ -404,6 +404,7 @@ class Worker:
         if running == self._seen and self.running is not None:
             self.give_back_pending()
             self._refuse_far()
+            PROCESS.changed = True  # of what ran before it in the same packet
         self._seen = running
         self.runtime._tick()
 

@@ -171,8 +171,9 @@ def test_a_wrong_hook_is_an_error_at_once() -> None:
         with pytest.raises(error):
             skate.init(num_cpus=1, _tracing_startup_hook=hook)
         assert not skate.is_initialized()
-    with pytest.raises(skate.exceptions.UnsupportedError, match="no spans"):
-        skate.init(mode="inline", _tracing_startup_hook=HOOK)
+    for asked in ({"_tracing_startup_hook": HOOK}, {"_metrics_export_port": 9100}):
+        with pytest.raises(skate.exceptions.UnsupportedError, match="no spans and serves no metrics"):
+            skate.init(mode="inline", **asked)
 
 
 def test_without_a_hook_there_are_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,12 @@ def test_wrong_values_are_refused() -> None:
         Gauge("unit_wrong")
 
 
+def test_they_are_where_they_are_in_ray() -> None:
+    import skate
+
+    assert skate.util.metrics.Counter is Counter
+
+
 def test_metrics_say_what_they_are_and_can_be_sent() -> None:
     histogram = Histogram("unit_sent", "How long.", [0.5, 2], ("a", "b")).set_default_tags({"a": "x"})
     copy = pickle.loads(pickle.dumps(histogram))
