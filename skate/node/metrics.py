@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from ..wire import heads, messages as m
 from ..wire.heads import LoopTimes
-from . import figures
 from .exposition import pieces
 from .sums import Sums
 
@@ -98,4 +97,6 @@ class Metrics:
 
     def text(self) -> Iterator[str]:
         """All metrics, as Prometheus reads them, in pieces."""
+        from . import figures  # a node that nobody asks needs none of it
+
         return pieces(chain(figures.families(self.node), self.sums.families()))

@@ -114,6 +114,8 @@ class Metric:
         return tuple([tags[key] for key in self._keys])
 
     def _number(self, value: Any) -> float:
+        if type(value) is float or type(value) is int:  # to ask whether it is a Real takes a microsecond
+            return value
         if not isinstance(value, Real):
             raise TypeError(f"the value for metric {self._name!r} must be a number, not {value!r}")
         return float(value)

@@ -6,8 +6,6 @@ node only adds, and a process that ends takes nothing back but its gauges.
 
 from __future__ import annotations
 
-import hmac
-
 from msgspec import Struct
 
 COUNTER = "counter"
@@ -51,4 +49,6 @@ class Counted(Struct, array_like=True, tag=80):
 def reading_token(token: str) -> str:
     """The secret with which the metrics of a cluster may be read, and nothing else can be done: the cluster's token cannot be
     found out from it."""
+    import hmac  # most processes need none of it
+
     return hmac.digest(token.encode(), b"skate: read metrics", "sha256").hex()
