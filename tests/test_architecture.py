@@ -25,6 +25,8 @@ PURE = (
     "node/seeds.py",
     "node/spilling.py",
     "node/memory_policy.py",
+    "node/sums.py",
+    "node/exposition.py",
     "data/execution/executor.py",
     "data/execution/operators.py",
     "data/execution/stats.py",

@@ -248,6 +248,34 @@ def test_a_misspelt_setting_names_the_one_that_is_meant(shell: Shell) -> None:
     assert "did you mean object_spilling_config?" in one_line(done, 2)
 
 
+# ------------------------------------------------------------ metrics
+
+
+def test_metrics_are_shown_with_where_they_are(shell: Shell, head: dict[str, Any]) -> None:
+    address = f"{head['host']}:{head['port']}"
+    for words in ((), ("--address", address)):
+        shown = shell("metrics", "show", *words)
+        assert shown.returncode == 0, shown.stderr
+        assert f'node_id="{head["node_id"]}"' in shown.stdout and shown.stdout.endswith("\n")
+        found = json.loads(shell("metrics", "targets", *words).stdout)
+        assert address in [target for group in found for target in group["targets"]]
+
+
+def test_the_reading_token_is_printed_and_reads(shell: Shell, head: dict[str, Any], tmp_path: Path) -> None:
+    done = shell("metrics", "token")
+    assert re.fullmatch(r"[0-9a-f]{64}\n", done.stdout), done.stderr
+    secret = (shell.folder / ".skate" / "token").read_text().strip()
+    assert secret not in done.stdout
+    assert shell("metrics", "token", "--token-file", str(shell.folder / ".skate" / "token")).stdout == done.stdout
+    assert "no cluster's token" in one_line(shell("metrics", "token", "--token-file", str(tmp_path / "none")), 1)
+    assert "no cluster's token" in one_line(Shell(tmp_path)("metrics", "token"), 1)
+    assert "no skate program and no node" in one_line(Shell(tmp_path)("metrics", "show"), 1)
+
+
+def test_the_dashboard_for_grafana_is_json(shell: Shell) -> None:
+    assert json.loads(shell("metrics", "dashboard").stdout)["title"] == "skate"
+
+
 # ------------------------------------------------------------ completion and documentation
 
 
@@ -275,7 +303,8 @@ def test_every_command_and_option_is_documented() -> None:
     )
     assert list(parts) == list(cli.commands), "one part for each command, in this order"
     for name, command in cli.commands.items():
-        for parameter in command.params:
+        of_parts = command.commands.values() if isinstance(command, click.Group) else ()
+        for parameter in [*command.params, *(each for part in of_parts for each in part.params)]:
             if isinstance(parameter, click.Option):
                 for option in parameter.opts:
                     assert f"`{option}" in parts[name], f"docs/cli.md says nothing of skate {name} {option}"

@@ -23,6 +23,7 @@ from .options import check_options
 
 if TYPE_CHECKING:
     from ..client.sessions import Session
+    from ..client.tracing import Tracing
     from ..client.waist import Runtime
     from .context import RayContext
 
@@ -41,9 +42,9 @@ _HIDDEN = {
     "_node_ip_address": False,
     "_redis_username": False,
     "_redis_password": False,
-    "_metrics_export_port": False,
+    "_metrics_export_port": True,
     "_system_config": True,
-    "_tracing_startup_hook": False,
+    "_tracing_startup_hook": True,
     "_driver_object_store_memory": False,
     "_cluster_id": False,
 }
@@ -98,6 +99,8 @@ def init(
         object_spilling_directory: the folder or fsspec URL for objects that do not fit into memory; None is the session's folder.
         _system_config: settings of spilling and of the memory monitor, by name: see docs/objects.md. They count for a node that
             this call starts.
+        _metrics_export_port: a port on loopback for the metrics of a node that this call starts: see docs/metrics.md.
+        _tracing_startup_hook: "module:function" that sets OpenTelemetry up, called here and in workers; None is SKATE_TRACING.
         _temp_dir, _node_name: where the session's files go, and the name of this node.
         local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
             runtime_env, enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
@@ -144,6 +147,7 @@ def init(
             num_gpus,
             object_store_memory,
             hidden.get("_system_config"),
+            hidden.get("_metrics_export_port"),
             hidden.get("object_spilling_directory"),
         )
         asks = bool(resources) or bool(labels) or any(value is not None for value in given)
@@ -162,6 +166,16 @@ def _start(
             )
         return _state["context"] or RayContext(current.runtime)
     runtime: Runtime
+    tracing: Tracing | None = None
+    if mode == "inline" and (options.tracing or options.metrics_port):
+        raise UnsupportedError(
+            "mode='inline' makes no spans and serves no metrics: leave _tracing_startup_hook, SKATE_TRACING and "
+            "_metrics_export_port out."
+        )
+    if options.tracing:
+        from ..client.tracing import Tracing
+
+        tracing = Tracing(options.tracing)
     if mode == "inline":
         from ..inline import InlineRuntime
 
@@ -171,12 +185,13 @@ def _start(
         if session is None:
             from ..client.start import start
 
-            runtime = start(options)
+            runtime = started = start(options)
         else:
             from ..client.asking import connect
             from ..client.start import attach
 
-            runtime = attach(connect(session), options)
+            runtime = started = attach(connect(session), options)
+        started.tracing = tracing
     current.set_runtime(runtime)
     if not _state["atexit"]:
         import atexit
@@ -301,7 +316,22 @@ def _init_options(
         node_name=hidden.get("_node_name") or "",
         system=read_system_config(hidden.get("_system_config"), hidden.get("object_spilling_directory")),
         labels=labels,
+        metrics_port=_metrics_port(hidden.get("_metrics_export_port")),
+        tracing=_tracing(hidden.get("_tracing_startup_hook")),
     )
+
+
+def _metrics_port(port: Any) -> int:
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 1 << 16):
+        raise ValueError(f"_metrics_export_port must be the number of a port, not {port!r}.")
+    return port or 0
+
+
+def _tracing(hook: Any) -> str:
+    hook = hook or os.environ.get("SKATE_TRACING") or ""
+    if not isinstance(hook, str) or (hook and not all(hook.partition(":"))):
+        raise ValueError(f'_tracing_startup_hook and SKATE_TRACING must be "module:function", not {hook!r}.')
+    return hook
 
 
 def _find_session(address: str | None, options: InitOptions, asks_for_resources: bool) -> Session | None:
@@ -330,7 +360,7 @@ def _find_session(address: str | None, options: InitOptions, asks_for_resources:
     if asks_for_resources:
         raise ValueError(
             f"{origin}={address!r} names a cluster that has its own resources: leave num_cpus, num_gpus, resources, "
-            "labels, object_store_memory, object_spilling_directory and _system_config out."
+            "labels, object_store_memory, object_spilling_directory, _metrics_export_port and _system_config out."
         )
     if address == "auto":
         if not found:

@@ -101,6 +101,12 @@ def _with_ray_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--object-spilling-directory", default=None, metavar="DIR", help="Where objects go that do not fit in memory."
 )
+@click.option(
+    "--metrics-export-port",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="Also serve metrics on a port of their own.",
+)
 @click.option("--disable-usage-stats", is_flag=True, help="Without effect: there are none.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_with_ray_flags
@@ -176,6 +182,56 @@ def drain_command(**options: Any) -> None:
     from .status import drain_node
 
     drain_node(**options)
+
+
+@cli.group("metrics")
+def metrics_group() -> None:
+    """Metrics for Prometheus and Grafana: what they are now, where they are, who may read them."""
+
+
+_cluster = click.option(
+    "--address",
+    default=None,
+    metavar="HOST:PORT",
+    help="Of which node, or the process id of a program. [this machine's]",
+)
+
+
+@metrics_group.command("show")
+@_cluster
+@click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
+def metrics_show_command(address: str | None, temp_dir: str | None) -> None:
+    """Print the metrics of one node, as Prometheus reads them."""
+    from .metrics import show
+
+    show(address, temp_dir)
+
+
+@metrics_group.command("targets")
+@_cluster
+@click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
+def metrics_targets_command(address: str | None, temp_dir: str | None) -> None:
+    """Print where all nodes serve their metrics, for Prometheus's service discovery."""
+    from .metrics import targets
+
+    targets(address, temp_dir)
+
+
+@metrics_group.command("token")
+@click.option("--token-file", default="", metavar="FILE", help="The cluster's token. [SKATE_TOKEN, ~/.skate/token]")
+def metrics_token_command(token_file: str) -> None:
+    """Print the token that reads metrics from other machines, and can do nothing else."""
+    from .metrics import print_token
+
+    print_token(token_file)
+
+
+@metrics_group.command("dashboard")
+def metrics_dashboard_command() -> None:
+    """Print a dashboard for Grafana, to be imported there."""
+    from .metrics import dashboard
+
+    dashboard()
 
 
 @cli.command("completion")

@@ -49,6 +49,7 @@ def start(
     include_dashboard: bool | None,
     dashboard_host: str | None,
     dashboard_port: int | None,
+    metrics_export_port: int | None,
     system_config: str,
     object_spilling_directory: str | None,
     as_json: bool,
@@ -84,6 +85,7 @@ def start(
         store=storage,
         listen=listen_address,
         token_file=token_file,
+        metrics_port=metrics_export_port or 0,
     )
     session = _start(options, wish, notes, (tls_cert, tls_key, tls_ca))
     if as_json:

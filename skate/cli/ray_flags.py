@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any
 
 ONE_PORT = "skate needs one port, --port"
-NO_METRICS = "there is no metrics endpoint yet"
 NO_ISOLATION = "skate does not isolate resources with cgroups"
 
 
@@ -36,7 +35,6 @@ RAY_FLAGS: dict[str, RayFlag] = {
     "--dashboard-agent-grpc-port": RayFlag("there is no agent"),
     "--dashboard-grpc-port": RayFlag("there is no agent"),
     "--runtime-env-agent-port": RayFlag("there is no agent"),
-    "--metrics-export-port": RayFlag(NO_METRICS),
     "--plasma-directory": RayFlag("objects lie in memory that needs no folder; see --object-spilling-directory"),
     "--no-monitor": RayFlag("there is no monitor", is_flag=True),
     "--log-style": RayFlag("what is printed is plain"),
@@ -44,7 +42,7 @@ RAY_FLAGS: dict[str, RayFlag] = {
     "--redis-password": RayFlag("others could see it here: set SKATE_STORAGE=redis://:PASSWORD@HOST:PORT", True),
     "--redis-username": RayFlag("set SKATE_STORAGE=redis://USER:PASSWORD@HOST:PORT", True),
     "--autoscaling-config": RayFlag("there is no autoscaler", True),
-    "--tracing-startup-hook": RayFlag("there is no tracing", True),
+    "--tracing-startup-hook": RayFlag("each program says it: set SKATE_TRACING=module:function for it", True),
     "--include-log-monitor": RayFlag("what workers print always goes to their driver", True),
     "--ray-debugger-external": RayFlag("there is no remote debugger", True, is_flag=True),
     "--enable-resource-isolation": RayFlag(NO_ISOLATION, True, is_flag=True),

@@ -135,6 +135,7 @@ class Actors:
         record = TaskRecord(0, None, EMPTY_BODY, None)
         if args or kwargs:
             pack_arguments(runtime, record, args, kwargs)
+        trace = None if runtime.tracing is None else runtime.tracing.submitted(self._name_of(ref, options))
         with runtime.lock:
             if runtime.dropped:
                 runtime.settle()
@@ -146,6 +147,8 @@ class Actors:
                 raise PendingCallsLimitExceeded(
                     f"actor {actor.class_name} has {limit} unfinished calls, which is its max_pending_calls"
                 )
+            if trace is not None:
+                record.trace = trace
             method = actor.methods.get(options)
             if method is None:
                 method = actor.method(options)
@@ -179,6 +182,11 @@ class Actors:
             runtime.pump.nudge_turn = False
             runtime.pump.try_turn()
         return result
+
+    @staticmethod
+    def _name_of(ref: ObjectRef[Any], options: MethodOptions) -> str:
+        actor: ActorClient | None = ref._task
+        return f"{actor.class_name}.{options.name}" if actor is not None and actor.class_name else options.name
 
     def _many(self, record: TaskRecord, num_returns: int) -> Any:
         return self.runtime.tasks._many(record, num_returns)
@@ -232,7 +240,8 @@ class Actors:
                         options.concurrency_group,
                     )
                 )
-            if task.dependencies is None and task.shared is None and task.refs is None and not task.attempt:
+            plain = task.dependencies is None and task.shared is None and task.refs is None
+            if plain and not task.attempt and task.trace is None:
                 out.append(m.Task(task.seq, no, task.body))
             else:
                 out.append(wire_task(self.runtime, task, no))

@@ -111,7 +111,7 @@ def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
     if task.shared is not None:
         block = task.shared
         shared = runtime.grants.value(block)
-    return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt)
+    return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt, 0, task.trace)
 
 
 def define(defined: dict[int, None], no: int) -> None:

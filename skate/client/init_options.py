@@ -22,6 +22,8 @@ class InitOptions(Struct, frozen=True, eq=False):
         temp_dir: where the session's folder is made; None means the system's place.
         system: about spilling and memory.
         labels: of the node, name to value.
+        metrics_port: on loopback, for the metrics of the node that is started; 0 means none.
+        tracing: "module:function" that sets up OpenTelemetry; "" means no spans.
         node_name: shown in the list of nodes; "" means the host's name.
     """
 
@@ -36,3 +38,5 @@ class InitOptions(Struct, frozen=True, eq=False):
     node_name: str = ""
     system: SystemConfig = field(default_factory=SystemConfig)
     labels: Mapping[str, str] = field(default_factory=dict)
+    metrics_port: int = 0
+    tracing: str = ""

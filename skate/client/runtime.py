@@ -33,6 +33,7 @@ from .groups import Groups, GroupWait
 from .link import Link
 from .links import Links
 from .memory import Memory
+from .metering import PROCESS, Reporting
 from .objects import Objects
 from .pins import Pins
 from .pump import Pump, Waiter
@@ -51,6 +52,7 @@ from .waiting import Waits
 
 if TYPE_CHECKING:
     from .specs import ActorSpec, FunctionSpec, MethodOptions
+    from .tracing import Tracing
 
 
 class ClientRuntime:
@@ -97,6 +99,9 @@ class ClientRuntime:
         self.waits = Waits(self)
         self.spilling = Spilling(self)
         self.telling = Telling(self)
+        self.reporting = Reporting(self)
+        self.tracing: Tracing | None = None
+        """What makes spans of tasks and calls, if that is wanted."""
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
         self._reserved = 1 << 64
@@ -200,8 +205,23 @@ class ClientRuntime:
         self.actors.disconnect(actor)
         return False
 
+    def next_due(self) -> float | None:
+        """Seconds until something is due; None: nothing is."""
+        due = self.tasks.next_due()
+        if PROCESS.changed:
+            telling = self.reporting.next_due()
+            due = telling if due is None or (telling is not None and telling < due) else due
+        return due
+
     def _between(self) -> float | None:
         """What is due between two polls; the seconds until something will be."""
+        due = self._upkeep()
+        if PROCESS.changed:
+            telling = self.reporting.run_due()
+            due = telling if due is None or (telling is not None and telling < due) else due
+        return due
+
+    def _upkeep(self) -> float | None:
         if self.actors.dirty or self.dropped or self.memory.ended or self.dropped_streams:
             with self.lock:
                 self.actors.flush_dirty()
@@ -220,6 +240,13 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
+        if PROCESS.changed:
+            self.reporting.run_due()
+
+    def last_words(self) -> None:
+        """Tell the node what it does not know yet, as this process is about to end. Needs the lock."""
+        self.settle()
+        self.reporting.tell()
 
     def _talks(self) -> None:
         """Messages of the node are read from now on, whatever this worker runs."""
@@ -486,6 +513,7 @@ class ClientRuntime:
         """In a forked child: close the parent's sockets here, without a word on them, and be unusable."""
         self.closed = True
         self.lost = reason
+        PROCESS.forget()
         self.control.sock.close()
         self.links.leave_to_parent()
         self.securing.close()
@@ -501,6 +529,7 @@ class ClientRuntime:
             slot = None
             with self.lock:
                 self.actors.flush_dirty()
+                self.reporting.tell()
                 slot = self.link.open_request()
                 self.send(m.Flushed(slot.number))
             try:
@@ -510,6 +539,7 @@ class ClientRuntime:
         with self.lock:
             self.closed = True
             self.lost = self.lost or "skate was shut down; call skate.init() to start again"
+            self.reporting.close()
             if self.is_driver:
                 self.link.fail_everything(self.lost)
         self.links.close()

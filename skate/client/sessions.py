@@ -83,6 +83,8 @@ class Wish(msgspec.Struct):
     """The address to listen on, if it is another than `host`, where the others find this node."""
     tls: Tls | None = None
     """The files of TLS, if the cluster has it; None: what the environment says."""
+    metrics_port: int = 0
+    """A port for the metrics alone; 0: they are only served on the node's own port."""
     token_file: str = ""
     """Where the secret of the cluster is, or, of a head, is to be; "": what the environment says, or the user's own."""
 

@@ -55,6 +55,7 @@ def start(options: InitOptions) -> ClientRuntime:
             "session_dir": session_dir,
             "system": options.system,
             "labels": {**own_labels(options), **options.labels},
+            "metrics_port": options.metrics_port,
         }
     ).decode()
     path = "\n".join(entry or os.getcwd() for entry in sys.path)

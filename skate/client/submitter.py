@@ -77,6 +77,7 @@ class TaskRecord:
         "seq",
         "shared",
         "stream",
+        "trace",
         "worker",
     )
 
@@ -99,6 +100,8 @@ class TaskRecord:
         """How often its worker was killed because memory had run out."""
         self.pins: Any = None
         self.parent: tuple[bytes, int] | None = None
+        self.trace: dict[str, str] | None = None
+        """Where its spans belong, if there are any."""
 
 
 class LeasedWorker:

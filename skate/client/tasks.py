@@ -104,6 +104,8 @@ class Tasks:
             pack_arguments(runtime, task, args, kwargs)
         options = function.options
         num_returns = options.num_returns
+        if runtime.tracing is not None:
+            task.trace = runtime.tracing.submitted(options.name)
         task.retries_left = options.max_retries
         if not runtime.is_driver:
             runtime.pump.start_thread()
@@ -268,7 +270,8 @@ class Tasks:
                 if definitions is None:
                     definitions = []
                 definitions.append(self.definition(function))
-            if task.dependencies is None and task.shared is None and task.refs is None and not task.attempt:
+            plain = task.dependencies is None and task.shared is None and task.refs is None
+            if plain and not task.attempt and task.trace is None:
                 out.append(m.Task(task.seq, function.spec_id, task.body))
             else:
                 out.append(wire_task(self.runtime, task, function.spec_id))

@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 
 from ..exceptions import AuthenticationError
+from ..wire.metrics import reading_token as reading_token
 
 TOKEN_BYTES = 32
 

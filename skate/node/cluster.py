@@ -34,6 +34,7 @@ from .head_host import STARTING_S, HeadHost
 from .status import load_of
 
 if TYPE_CHECKING:
+    from .discovery import Discovery
     from .service import Node
 
 RETRY_S = 0.1
@@ -59,6 +60,8 @@ class Cluster:
         """How long this node goes on without a head."""
         self.host: HeadHost | None = None
         """The head's process, on the machine that has it."""
+        self.discovery: Discovery | None = None
+        """On that machine: the file that says where the nodes are."""
         self.view: dict[int, c.NodeInfo] = {}
         self._channel: StreamChannel | None = None
         self._confirmed_at = 0.0
@@ -276,6 +279,8 @@ class Cluster:
                 self._died(info.no, info.reason)
             elif info.no == self.info.no and info.drain is not None:
                 self.node.drain.ordered(info.drain)
+        if self.discovery is not None:
+            self.discovery.update(self.view.values())
         self.node.decide_again()
 
     def _died(self, no: int, reason: str) -> None:

@@ -34,7 +34,7 @@ def handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Ask: node.on_ask,
         m.CallerGone: node.objects.on_caller_gone,
         m.Leaving: node.on_leaving,
-        m.Flushed: node.on_flushed,
+        m.Flushed: node.metrics.on_flushed,
         m.Ready: node.on_ready,
         m.Dial: node.abroad.on_dial,
         m.Pull: node.heirs.on_pull,
@@ -46,6 +46,7 @@ def handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Offered: node.spills.on_offered,
         m.Told: node.inquiries.on_told,
         m.Talks: node.inquiries.on_talks,
+        m.Counted: node.metrics.on_counted,
     }
 
 

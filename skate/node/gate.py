@@ -1,7 +1,8 @@
 """What a standalone node lets in by its TCP port, and what it dials, with handshakes on both sides.
 
-Nothing of a TCP peer is decoded before its handshake is done; what then becomes of the connection, `services` says by its
-purpose. Handshakes have a deadline, and there are only so many at a time, so that strangers cost nothing but a refusal.
+Who speaks HTTP wants the metrics (`exporter.py`). Nothing of any other TCP peer is decoded before its handshake is done; what
+then becomes of the connection, `services` says by its purpose. Handshakes have a deadline, and there are only so many at a time,
+so that strangers cost nothing but a refusal.
 
 If the cluster has TLS, it begins after the handshake: here, for connections that this process uses itself; in the process that it
 is handed to, for any other (`handed_over`, and `dial` with `hand_over`).
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from ..wire import tls as t
 from ..wire.handshake import Client, HandshakeError, Server, refusal
+from .exporter import begins as is_request
 from .listening import Listening
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ class Gate:
         """Purposes of connections that are for other processes."""
         self.refused: Counter[str] = Counter()
         """Strangers, by the reason why they were refused."""
+        self.http: Callable[[socket.socket, str, bytes], None] | None = None
+        """Takes over a connection that begins with a request of HTTP."""
         self._listening = Listening(node)
         self._pending: dict[int, Pending] = {}
         self._log_after = 0.0
@@ -168,6 +172,8 @@ class Gate:
                 if not data:
                     self._fail(pending, t.CLOSED)
                     return True
+                if self._is_http(pending, data):
+                    return True
                 pending.out += side.feed(data)
             if pending.connected:
                 self._write(pending)
@@ -179,6 +185,15 @@ class Gate:
             self._fail(pending, str(error))
         except OSError as error:
             self._fail(pending, str(error))
+        return True
+
+    def _is_http(self, pending: Pending, data: bytes) -> bool:
+        """Whether a stranger's first words are those of HTTP; then the connection is for others, if there are such."""
+        side = pending.side
+        if self.http is None or not isinstance(side, Server) or side.heard or not is_request(data):
+            return False
+        self._drop(pending, pending.sock.fileno())
+        self.http(pending.sock, pending.address, data)
         return True
 
     def _write(self, pending: Pending) -> None:

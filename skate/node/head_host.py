@@ -79,7 +79,10 @@ class HeadHost:
                 self.node.watch(channel.fd, self._on_event)
             while (received := channel.receive()) is not None:
                 message = heads.decode_from_head(received[0])
-                self.failure = message.reason
+                if isinstance(message, heads.Figures):
+                    self.node.metrics.of_head = message
+                else:
+                    self.failure = message.reason
         except ChannelClosed:
             self._ended()
         return True

@@ -25,12 +25,14 @@ from ..store.arena import HEADER_BYTES, PAGE, create
 from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
+from .figures import actor_states
 from .gate import Gate, is_nobody
 from .moves import ActorMoves
 from .service import Node
 
 FIRST_WORD_S = 60.0
 MOVED_EVERY_S = 0.5
+FIGURES_EVERY_S = 5.0
 _ADDRESS = b"address"
 
 
@@ -86,6 +88,7 @@ class HeadProcess:
         """Drivers whose connection has ended, and until when they may be back."""
         self._move_at = 0.0
         self._moved = False
+        self._figures_at = 0.0
         node.parts.extend((self.members, self, ActorMoves(node)))
         self._restore(time.monotonic())
         node.watch(channel.fd, self._on_event)
@@ -236,6 +239,9 @@ class HeadProcess:
         """End the jobs of drivers that have not come back, and tell nodes that were elsewhere where the head is."""
         for job in [job for job, until in self.awaited.items() if now >= until]:
             self._job_ended(job)
+        if now >= self._figures_at:  # there is no timer for it: beats come all the time
+            self._figures_at = now + FIGURES_EVERY_S
+            self._say_figures()
         away = [info for info in self.view.values() if info.state == c.AWAY] if self._moved else []
         if away and now >= self._move_at:
             self._move_at = now + MOVED_EVERY_S
@@ -243,6 +249,14 @@ class HeadProcess:
             payload = f"{self.settings.host}:{self.settings.port}".encode()
             for info in away:
                 self.node.gate.dial(info.host, info.port, "moved", payload, _close)
+
+    def _say_figures(self) -> None:
+        try:
+            if self._channel.backlog and not self._channel.flush():
+                return  # the node does not read now: newer ones will do
+            self._channel.send(heads.encode(heads.Figures(self.node.metrics.loop.now(), actor_states(self.node))))
+        except ChannelClosed:
+            return  # its end is on the way
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

@@ -12,6 +12,8 @@ from ..wire import cluster as c, heads
 from ..wire.channel import ChannelClosed
 from ..wire.dial import dial
 from .cluster import Cluster
+from .discovery import Discovery
+from .exporter import Exporter
 from .gate import Gate
 from .head_host import HeadHost
 from .head_spawn import Spawned
@@ -62,6 +64,10 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     gate.services["data"] = node.abroad.on_data
     gate.services["alive"] = lambda purpose, payload, sock, rest, address: sock.close()
     gate.handed_over = {"data", "node", "head"}
+    exporter = Exporter(node, membership.token)
+    gate.http = exporter.accept
+    if membership.metrics_port:
+        exporter.listen(membership.listen or membership.host, membership.metrics_port)
     node.standalone = membership.daemon
     gate.services["moved"] = cluster.on_moved
     gate.services["heir"] = node.heirs.on_connected
@@ -70,6 +76,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
         settings = heads.HeadSettings(
             str(node.session_dir), store, membership.forget, membership.token, membership.host, port, membership.tls
         )
+        cluster.discovery = Discovery(node.session_dir)
         host = cluster.host = HeadHost(node, settings, spawned)
         gate.services["node"] = gate.services["head"] = host.accept
         try:

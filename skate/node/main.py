@@ -47,6 +47,8 @@ class Settings(msgspec.Struct):
     """Of a standalone node."""
     labels: dict[str, str] = {}
     """Of one that is in no cluster."""
+    metrics_port: int = 0
+    """Of one that is in no cluster: the port on loopback for its metrics; 0: none."""
 
 
 def main() -> None:
@@ -87,6 +89,8 @@ def main() -> None:
     clean = False
     try:
         if settings.membership is None:
+            if settings.metrics_port:
+                _serve_metrics(node, settings.metrics_port)
             node.add_client(driver)
             open_door(node)
         elif not _join(node, settings.membership, driver, head):
@@ -103,6 +107,12 @@ def main() -> None:
             shutil.rmtree(session, ignore_errors=True)
     if node.again:
         _become_another(node, settings)
+
+
+def _serve_metrics(node: Node, port: int) -> None:
+    from .exporter import Exporter
+
+    Exporter(node).listen("127.0.0.1", port)
 
 
 def _spawn_head(membership: Membership | None) -> Spawned | None:

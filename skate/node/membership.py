@@ -32,3 +32,5 @@ class Membership(Struct):
     """What goes between machines is encrypted, with these files."""
     listen: str = ""
     """The address to listen on, if it is another than `host`, where the others find this node."""
+    metrics_port: int = 0
+    """A port for the metrics alone; 0: they are only served on the node's own port."""

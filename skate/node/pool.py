@@ -116,6 +116,7 @@ class WorkerPool:
         tail = self.node.output.logs.tail(message.worker)
         death = describe(message, tail, client.leaving)
         self.node.monitor.explain(message.worker, death)
+        self.node.metrics.died(message.worker, death)
         cluster = self.node.cluster
         if (
             cluster is not None

@@ -12,6 +12,7 @@ from ..store.arena import HEADER_BYTES
 from ..wire.cluster import DEAD, DrainOrder, NodeInfo
 from ..wire.groups import is_own
 from ..wire.labels import describe, without
+from .discovery import targets
 from .resources import UNIT, from_units, to_units
 from .status import cluster_status, head_address, node_info
 
@@ -32,7 +33,7 @@ def answer(node: Node, what: str, argument: Any) -> Any:
 
 
 def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
-    if node.cluster is not None:
+    if node.cluster is not None or node.head is not None:
         return [node_info(info) for info in node.view.values()]
     name = socket.gethostname()
     return [
@@ -180,6 +181,15 @@ def _head(node: Node, _: Any) -> str:
     return head_address(node)
 
 
+def _metrics(node: Node, _: Any) -> str:
+    """As Prometheus reads them."""
+    return "".join(node.metrics.text())
+
+
+def _metric_targets(node: Node, _: Any) -> list[dict[str, Any]]:
+    return targets(node.view.values())
+
+
 _QUESTIONS: dict[str, Any] = {
     "head": _head,
     "nodes": _nodes,
@@ -194,4 +204,6 @@ _QUESTIONS: dict[str, Any] = {
     "validate": _validate,
     "why": _why,
     "drain": _drain,
+    "metrics": _metrics,
+    "metric_targets": _metric_targets,
 }

@@ -41,6 +41,7 @@ from .inquiries import Inquiries
 from .logs import Logs
 from .memory import MemoryQueue
 from .memory_monitor import MemoryMonitor
+from .metrics import Metrics
 from .objects import ObjectShell
 from .output import Output
 from .pool import WorkerPool
@@ -108,6 +109,7 @@ class Node:
         self.spills = SpillShell(self, (system or SystemConfig()).spill)
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
+        self.metrics = Metrics(self)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -156,6 +158,7 @@ class Node:
         wanted = self.transfers.serving.take_parked() if self.transfers is not None else []
         leaving, early = self.spills.take_parked()
         events = self.epoll.poll(timeout, EVENTS_MAX)
+        began = time.monotonic()
         drained = len(events) < EVENTS_MAX
         for fd, mask in events:
             drained &= self._on_event(fd, mask)
@@ -177,6 +180,7 @@ class Node:
         if self._dirty:
             self._dirty = False
             self._decide()
+        self.metrics.loop.round(began)
 
     def _after_drain(self, condemned: set[bytes], parked: list[Parked]) -> None:
         """What was sent before this round has been read: what nobody had claimed by then, nobody will."""
@@ -390,6 +394,7 @@ class Node:
         """What a client held and wanted ends with it."""
         self.scheduler.client_gone(client.id)
         self.inquiries.gone(client)
+        self.metrics.gone(client)
         self.abroad.forget(client)
         self.memory.forget(client)
         self.actors.forget(client)

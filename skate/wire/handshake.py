@@ -65,6 +65,11 @@ class _Side:
         self.payload = b""
 
     @property
+    def heard(self) -> bool:
+        """Whether the other end has said anything yet."""
+        return bool(self._have or self._theirs)
+
+    @property
     def rest(self) -> bytes:
         """What came after the handshake."""
         return bytes(self._have)

@@ -41,6 +41,23 @@ class CannotStart(Struct, array_like=True, tag=3):
     reason: str
 
 
+class LoopTimes(Struct, array_like=True):
+    """How much a process has had to do."""
+
+    rounds: int
+    busy_s: float
+    longest_s: float
+    """The longest round of late."""
+
+
+class Figures(Struct, array_like=True, tag=80):
+    """What the head says of itself, for the metrics of its machine's node."""
+
+    loop: LoopTimes
+    actors: dict[str, int]
+    """How many are in each state."""
+
+
 encode = msgspec.msgpack.Encoder().encode
 decode_to_head = msgspec.msgpack.Decoder(HeadSettings | Accept | End).decode
-decode_from_head = msgspec.msgpack.Decoder(CannotStart).decode
+decode_from_head = msgspec.msgpack.Decoder(CannotStart | Figures).decode

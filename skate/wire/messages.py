@@ -21,6 +21,7 @@ from .groups import (
     WatchGroup as WatchGroup,
 )
 from .inquiry import Question as Question, Talks as Talks, Told as Told
+from .metrics import Counted as Counted
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
 from .tls import Tls
 from .work import (
@@ -288,6 +289,7 @@ ToNode = (
     | Offered
     | Told
     | Talks
+    | Counted
 )
 
 # ---------------------------------------------------------------- control plane: node -> client

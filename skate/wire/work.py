@@ -72,6 +72,8 @@ class Task(Struct, array_like=True, gc=False):
     attempt: int = 0
     parts: int = 0
     """How many `Part`s with further dependencies came before."""
+    trace: dict[str, str] | None = None
+    """Where its spans belong, in the words of OpenTelemetry, and what sets that up; None: it has none."""
 
 
 class Batch(Struct, array_like=True, tag=0, gc=False):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..client.errors import pack_error
+from ..client.metering import PROCESS
 from ..client.waist import TaskContext
 from ..wire import messages as m
 from ..wire.groups import group_of
@@ -175,6 +176,9 @@ class _Pool:
             worker.flush_with(caller, reply)
             with self._lock:
                 self._busy -= 1
+            with worker.out_lock:
+                function.tally[reply.kind] += 1
+            PROCESS.changed = True
             if worker.draining and self._host.idle():
                 worker.runtime.pump.wake()
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..client.metering import PROCESS
 from ..client.serialization import serialize
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed
@@ -53,6 +54,7 @@ class AsyncCalls:
         for name, count in spec.concurrency_groups.items():
             self._limits[name] = asyncio.Semaphore(count)
         self._flush_due = False
+        self._telling: asyncio.TimerHandle | None = None
         self.started = False
         self._misses = 0
         self._context = contextvars.copy_context()
@@ -181,7 +183,8 @@ class AsyncCalls:
                     raise asyncio.CancelledError
                 args, kwargs = execute.arguments(worker, caller, task, received)
                 worker.note_reading(received)
-                result = function.run(*args, **kwargs)
+                run = function.run if task.trace is None else execute.traced(worker, caller, task, function)
+                result = run(*args, **kwargs)
                 if inspect.isawaitable(result):
                     result = await result
                 if inspect.isasyncgen(result) or (execute.is_streaming(function) and hasattr(result, "__next__")):
@@ -201,6 +204,8 @@ class AsyncCalls:
             worker._note_kept(caller, received)
         with worker.out_lock:
             caller.replies.append(reply)
+            function.tally[reply.kind] += 1
+        PROCESS.changed = True
         self._ready[caller] = None
         if not self._flush_due:
             self._flush_due = True
@@ -212,8 +217,15 @@ class AsyncCalls:
         for caller in ready:
             self._worker.flush(caller)
         self._after_turn()
+        if PROCESS.changed and not self._telling:
+            self._telling = self.loop.call_later(self._worker.runtime.reporting.next_due() or 0.0, self._tell)
         if not self._live:
             self._spin()
+
+    def _tell(self) -> None:
+        """Tell the node what was counted, also if no call comes any more."""
+        self._telling = None
+        self._worker.runtime.reporting.run_due()
 
     def _spin(self) -> None:
         """Look for the next call for a short while before the event loop sleeps; see `pump.py` for what that saves."""

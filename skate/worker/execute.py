@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.errors import pack_error
 from ..client.memory import Block
+from ..client.metering import PROCESS
 from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
 from ..client.specs import STREAMING
 from ..wire import messages as m
@@ -60,9 +61,11 @@ class Function:
         "resources",
         "run",
         "short",
+        "tally",
     )
 
-    def __init__(self, run: Callable[..., Any], definition: m.Definition) -> None:
+    def __init__(self, run: Callable[..., Any], definition: m.Definition, owner: str = "") -> None:
+        """`owner`: the class of the actor whose method it is."""
         self.run = run
         self.name = definition.name
         self.short = definition.name.rsplit(".", 1)[-1]
@@ -76,6 +79,7 @@ class Function:
         self.capture = group if captures else ""
         """The placement group that what it starts belongs to."""
         self.at_most_once = definition.at_most_once
+        self.tally = PROCESS.tally(f"{owner}.{definition.name}" if owner else definition.name)
         self.calls = 0
 
 
@@ -175,6 +179,22 @@ def arguments(
             else:
                 kwargs[where] = value
     return tuple(args), kwargs
+
+
+def traced(worker: Worker, caller: Caller, task: m.Task, function: Function) -> Callable[..., Any]:
+    """The function of a task, in a span of its own."""
+    from ..client.tracing import Tracing
+
+    assert task.trace is not None
+    tracing = worker.runtime.tracing
+    if tracing is None:  # what sets it up came with the task: this process has heard of it now
+        tracing = worker.runtime.tracing = Tracing.of(task.trace)
+    owner = worker.actor
+    name = function.name if owner is None else f"{owner.spec.class_name}.{function.name}"
+    attributes = {"skate.task_id": task_id(caller, task), "skate.attempt": task.attempt, "skate.pid": os.getpid()}
+    if owner is not None:
+        attributes["skate.actor_id"] = owner.spec.id.hex()
+    return tracing.running(function.run, task.trace, name, attributes)
 
 
 def success(worker: Worker, caller: Caller, task: m.Task, function: Function, result: Any) -> m.Reply:

@@ -20,6 +20,7 @@ from collections import deque
 from typing import Any
 
 from ..client.arguments import DEFINED_MAX
+from ..client.metering import PROCESS
 from ..client.runtime import ClientRuntime
 from ..client.serialization import deserialize
 from ..client.waist import TaskContext
@@ -142,7 +143,7 @@ class Worker:
         self._spin_misses += 1
         if self._spin_misses > 16:
             self._spin_misses = 0
-        due = self.runtime.tasks.next_due()
+        due = self.runtime.next_due()
         return poll(-1 if due is None else due)
 
     def _anything_to_read(self) -> bool:
@@ -211,6 +212,7 @@ class Worker:
             self.pending.extend((caller, task) for task in tasks)
         if self.pending:
             self._run_pending()
+        PROCESS.changed = True
         self.flush(caller)
 
     def _run_pending(self) -> None:
@@ -249,6 +251,7 @@ class Worker:
             caller.replies.append(reply)
             caller.spent += spent
             caller.ran += 1
+            function.tally[reply.kind] += 1
         if function.max_calls:
             function.calls += 1
             if function.calls >= function.max_calls:
@@ -270,7 +273,8 @@ class Worker:
                 args, kwargs = execute.arguments(self, caller, task, received)
                 if self.actor is not None:
                     self.note_reading(received)
-            result = function.run(*args, **kwargs)
+            run = function.run if task.trace is None else execute.traced(self, caller, task, function)
+            result = run(*args, **kwargs)
             if os.getpid() != self.pid:
                 os._exit(0)  # a child that the task forked and that came back out of it: the parent answers
             args = kwargs = None
@@ -282,6 +286,8 @@ class Worker:
         except SystemExit as error:
             execute.flush_output()
             self.give_back_pending()
+            with self.runtime.lock:
+                self.runtime.last_words()
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
             os._exit(code)
         except BaseException as error:
@@ -329,7 +335,7 @@ class Worker:
             run = self._code(definition) if self.actor is None else self.actor.method(definition.name)
         except Exception as error:  # a property that raises, a method that was deleted
             run = Unloadable(definition.name, error)
-        caller.functions[definition.no] = Function(run, definition)
+        caller.functions[definition.no] = Function(run, definition, self.actor.spec.class_name if self.actor else "")
 
     def _code(self, definition: m.Definition) -> Any:
         run = self.codes.get(definition.hash)
@@ -398,6 +404,7 @@ class Worker:
         if running == self._seen and self.running is not None:
             self.give_back_pending()
             self._refuse_far()
+            PROCESS.changed = True  # of what ran before it in the same packet
         self._seen = running
         self.runtime._tick()
 
@@ -551,7 +558,7 @@ class Worker:
         for caller in list(self.callers.values()):
             self.flush(caller)
         with self.runtime.lock:
-            self.runtime.settle()
+            self.runtime.last_words()
             self.runtime.send(m.Leaving(reason, intended))
         import atexit
 

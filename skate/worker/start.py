@@ -8,6 +8,7 @@ import socket
 import sys
 
 from ..client import current
+from ..client.metering import PROCESS
 from ..client.runtime import ClientRuntime
 from ..store.arena import Arena
 from ..wire import messages as m
@@ -19,6 +20,7 @@ from .process import Worker
 def build(channel: Channel, begin: m.Begin, arena_fd: int) -> Worker:
     """A worker and its runtime."""
     arena = Arena(arena_fd, begin.welcome.arena_bytes)
+    PROCESS.forget()
     return Worker(ClientRuntime(channel, begin.welcome, arena, begin.namespace, False), begin)
 
 

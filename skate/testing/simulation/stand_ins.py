@@ -139,6 +139,16 @@ class Folder(PurePosixPath):
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """See `Path`."""
 
+    def write_text(self, data: str) -> int:
+        """See `Path`."""
+        return len(data)
+
+    def chmod(self, mode: int) -> None:
+        """See `Path`."""
+
+    def replace(self, target: Any) -> None:
+        """See `Path`."""
+
 
 class MemoryStore:
     """What the head keeps, and the next head finds."""

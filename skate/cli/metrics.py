@@ -1,0 +1,54 @@
+"""`skate metrics`: what Prometheus and Grafana are given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..client import observing, token
+from ..exceptions import AuthenticationError
+
+
+def show(address: str | None, temp_dir: str | None) -> None:
+    """Print the metrics of one node."""
+    click.echo(_ask(address, temp_dir, "metrics"), nl=False)
+
+
+def targets(address: str | None, temp_dir: str | None) -> None:
+    """Print where the nodes are."""
+    click.echo(json.dumps(_ask(address, temp_dir, "metric_targets"), indent=1))
+
+
+def _ask(address: str | None, temp_dir: str | None, what: str) -> Any:
+    """Ask the node at the address, or the first that there is."""
+    try:
+        observer = observing.observe(address, temp_dir)
+        members = observing.members(observer)
+        chosen = [member for member in members if address == f"{member.host}:{member.port}"] or members
+        return observer.ask(chosen[0], what)
+    except (ConnectionError, AuthenticationError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def print_token(token_file: str) -> None:
+    """Print what reads metrics, and nothing else."""
+    try:
+        secret = token.read(Path(token_file)) if token_file else token.find()
+    except AuthenticationError as error:
+        raise click.ClickException(str(error)) from None
+    if secret is None:
+        where = token_file or str(token.default_path())
+        raise click.ClickException(
+            f"there is no cluster's token here: {where} is not there, and SKATE_TOKEN is not set"
+        )
+    click.echo(token.reading_token(secret))
+
+
+def dashboard() -> None:
+    """Print the dashboard."""
+    from .grafana import dashboard
+
+    click.echo(json.dumps(dashboard(), indent=1))

@@ -1,0 +1,140 @@
+"""What the processes of one node have counted, added up.
+
+Pure: messages in, sums out. Counters and histograms grow, and outlive the processes that counted; a gauge belongs to its process,
+and ends with it.
+
+INV-1: a metric has one kind and one set of buckets: the first that was told. What does not fit is left out, and counted.
+INV-2: there are at most `SERIES_MAX` series, and at most `NAMES_MAX` names of tasks. What has no room is left out, and counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..wire.metrics import COUNTER, GAUGE, HISTOGRAM, Counted, Metric, Series
+from .exposition import Family, Labels, Sample, number
+
+SERIES_MAX = 20_000
+NAMES_MAX = 1000
+OTHER = "(other)"
+BOUNDS_MAX = 1000
+PREFIX = "ray_"
+"""What stands before the names of users' metrics, as in Ray: its dashboards and alerts find them."""
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+class Summed:
+    """One metric of this node."""
+
+    __slots__ = ("bounds", "description", "kind", "name", "series")
+
+    def __init__(self, metric: Metric) -> None:
+        self.kind = metric.kind
+        self.name = metric.name
+        self.description = metric.description
+        self.bounds = metric.bounds
+        self.series: dict[Labels, Series] = {}
+        """By their tags; those of a gauge have a tag that says whose it is."""
+
+
+class Sums:
+    """All metrics of one node that its processes have told."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, Summed] = {}
+        self.tasks: dict[str, list[int]] = {}
+        """By name: how many have finished, failed, and were cancelled."""
+        self.series = 0
+        self.dropped = 0
+        """Series that had no room, or did not fit."""
+        self._gauges: dict[str, set[tuple[str, Labels]]] = {}
+        """Those of each process."""
+
+    def add(self, source: str, message: Counted) -> None:
+        """Add what a process has told."""
+        self.dropped += message.dropped
+        for metric in message.metrics:
+            self._add(source, metric)
+        for name, counts in message.tasks.items():
+            if name not in self.tasks and len(self.tasks) >= NAMES_MAX:
+                name = OTHER
+            known = self.tasks.setdefault(name, [0, 0, 0])
+            for at, count in enumerate(counts[:3]):
+                known[at] += count
+
+    def _add(self, source: str, metric: Metric) -> None:
+        summed = self.metrics.get(metric.name)
+        if not _is_sound(metric) or (
+            summed is not None and (summed.kind, summed.bounds) != (metric.kind, metric.bounds)
+        ):
+            self.dropped += len(metric.series)
+            return
+        if summed is None:
+            summed = self.metrics[metric.name] = Summed(metric)
+        for series in metric.series:
+            labels = tuple(zip(metric.keys, series.values, strict=True))
+            if metric.kind == GAUGE:
+                labels = (*labels, ("WorkerId", source))
+            known = summed.series.get(labels)
+            if known is None:
+                if self.series >= SERIES_MAX:
+                    self.dropped += 1
+                    continue
+                self.series += 1
+                summed.series[labels] = series
+                if metric.kind == GAUGE:
+                    self._gauges.setdefault(source, set()).add((metric.name, labels))
+            elif metric.kind == GAUGE:
+                known.value = series.value
+            else:
+                known.value += series.value
+                known.counts = [one + more for one, more in zip(known.counts, series.counts, strict=True)]
+
+    def gone(self, source: str) -> None:
+        """A process has ended: so do its gauges."""
+        for name, labels in self._gauges.pop(source, ()):
+            del self.metrics[name].series[labels]
+            self.series -= 1
+
+    def families(self) -> Iterator[Family]:
+        """Every metric, for Prometheus. Others may be added meanwhile: they come the next time."""
+        for summed in list(self.metrics.values()):
+            name = PREFIX + summed.name
+            if summed.kind == COUNTER and not name.endswith("_total"):
+                name += "_total"
+            yield Family(name, summed.kind, summed.description, _samples(summed))
+
+    def validate(self) -> None:
+        """Check the invariants."""
+        assert self.series == sum(len(summed.series) for summed in self.metrics.values()) <= SERIES_MAX
+        owned = {pair for pairs in self._gauges.values() for pair in pairs}
+        assert owned == {
+            (name, labels) for name, summed in self.metrics.items() if summed.kind == GAUGE for labels in summed.series
+        }
+
+
+def _is_sound(metric: Metric) -> bool:
+    """What a process says is not believed: a line that it could write itself could say anything."""
+    buckets = len(metric.bounds) + 1 if metric.kind == HISTOGRAM else 0
+    return (
+        metric.kind in (COUNTER, GAUGE, HISTOGRAM)
+        and _NAME.fullmatch(metric.name) is not None
+        and len(metric.bounds) <= BOUNDS_MAX
+        and all(_KEY.fullmatch(key) for key in metric.keys)
+        and all(len(each.values) == len(metric.keys) and len(each.counts) == buckets for each in metric.series)
+    )
+
+
+def _samples(summed: Summed) -> Iterator[Sample]:
+    for labels, series in list(summed.series.items()):
+        if summed.kind != HISTOGRAM:
+            yield "", labels, series.value
+            continue
+        below = 0
+        for bound, count in zip([*summed.bounds, float("inf")], series.counts, strict=True):
+            below += count
+            yield "_bucket", (*labels, ("le", number(bound))), below
+        yield "_sum", labels, series.value
+        yield "_count", labels, below
