@@ -32,6 +32,7 @@ from .abroad import Abroad
 from .actors import ActorShell, Parked
 from .claims import Claims
 from .client import Client
+from .deaths import Deaths
 from .directory import Directory
 from .dispatch import WITH_FDS, handlers
 from .drain import Drain
@@ -108,6 +109,7 @@ class Node:
         self.spills = SpillShell(self, (system or SystemConfig()).spill)
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
+        self.deaths = Deaths()
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
