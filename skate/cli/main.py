@@ -67,6 +67,22 @@ def _with_ray_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def looking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of commands that look at a running cluster or program."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--temp-dir", default=None, help="Where the sessions' folders are."),
+        click.option(
+            "--address",
+            default=None,
+            metavar="WHERE",
+            help="HOST:PORT of a node, or the pid of a program. [the cluster on this machine, else the newest program]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command("start")
 @click.option("--head", is_flag=True, help="Start a cluster: be its head.")
 @click.option("--address", default=None, metavar="HOST:PORT", help="Join the cluster whose head is there.")
@@ -176,6 +192,20 @@ def drain_command(**options: Any) -> None:
     from .status import drain_node
 
     drain_node(**options)
+
+
+@cli.command("why")
+@click.argument("what", nargs=-1)
+@looking
+def why_command(**options: Any) -> None:
+    """Say in one line why something is not done, or how it died.
+
+    WHAT is the id of a task, object or actor, or the process id of a worker, of a node as NODE:PID. Without it, the first
+    unfinished tasks of each program are explained.
+    """
+    from .why import why
+
+    why(**options)
 
 
 @cli.command("completion")

@@ -32,7 +32,7 @@ ASKED_S = 5.0
 """How long whoever asks why waits for it."""
 NODES_MAX = 4
 """So many nodes are asked who has what is lacking."""
-_ID_DIGITS = 32
+ID_DIGITS = 32
 
 Ask = Callable[[int, str, Any], Any]
 """Ask a node by its number (0: the only one; HEAD: whoever knows actors). Raises `Silent`, or `ValueError`."""
@@ -304,15 +304,15 @@ def _died(dead: dict[str, Any]) -> str:
 # ------------------------------------------------------------ ways to ask
 
 
-def chain_of(observer: Observer, what: str, clustered: bool, numbers: dict[int, Member]) -> Chain:
+def chain_of(observer: Observer, what: str, numbers: dict[int, Member]) -> Chain:
     """Why something is not done, for whoever looks at a cluster.
 
     Args:
         observer: the way to its nodes.
         what: the id of a task, object or actor, in hexadecimal, or the process id of a worker, perhaps as "NODE:PID".
-        clustered: whether nodes have numbers.
-        numbers: the nodes that live, by number.
+        numbers: the nodes that live, by number; 0: there is no cluster.
     """
+    clustered = 0 not in numbers
     until = time.monotonic() + ASKED_S
     first = next(iter(numbers))
 
@@ -329,7 +329,7 @@ def chain_of(observer: Observer, what: str, clustered: bool, numbers: dict[int, 
 
     asker = Asker(ask, clustered)
     key = ("task", what)
-    if len(what) != _ID_DIGITS:
+    if len(what) != ID_DIGITS:
         node, _, pid = what.rpartition(":")
         key = ("worker", f"{node or _node_of(ask, numbers, int(pid))}:{pid}")
     return explore(key, asker.why, lambda: time.monotonic() < until)
