@@ -208,6 +208,22 @@ def why_command(**options: Any) -> None:
     why(**options)
 
 
+@cli.command("stack")
+@click.argument("what", nargs=-1)
+@click.option("--node", default=None, help="Only of this node: its number, its name, or the beginning of its id.")
+@click.option("-v", "--verbose", is_flag=True, help="All threads, with what skate itself does in them.")
+@looking
+def stack_command(**options: Any) -> None:
+    """Show what workers and programs do at the moment: the Python stacks of their threads.
+
+    WHAT is the process id of a worker or a program, of a node as NODE:PID, or the id of an actor. Without it, all of a node
+    are shown, or all of the cluster.
+    """
+    from .stack import stack
+
+    stack(**options)
+
+
 @cli.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:

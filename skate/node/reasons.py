@@ -66,7 +66,7 @@ def holders(node: Node, needed: dict[str, float]) -> Any:
         had = lease.amounts if not lease.lent else lease.amounts.keys() - cpu_part(lease.amounts).keys()
         if any(name in had for name in names):
             found.append(worker)
-    processes = [_process(node, worker) for worker in found[:HOLDERS_MAX]]
+    processes = [process_of(node, worker) for worker in found[:HOLDERS_MAX]]
     return told(Holders(not names, names, processes, len(found)))
 
 
@@ -75,11 +75,12 @@ def process(node: Node, argument: dict[str, Any]) -> Any:
     pid = int(argument["pid"])
     for worker, client in node.workers.items():
         if client.pid == pid:
-            return told(_process(node, worker))
+            return told(process_of(node, worker))
     return None
 
 
-def _process(node: Node, worker: int) -> Process:
+def process_of(node: Node, worker: int) -> Process:
+    """What a worker of this node is."""
     client = node.workers[worker]
     lease = node.scheduler.leases.get(worker)
     found = Process(client.pid, worker, client.id.hex(), "idle", client.talks or client.waits)

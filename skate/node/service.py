@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster
     from .gate import Gate
     from .head_process import HeadProcess
+    from .stacks import Stacks
     from .transfer import Transfers
 
 ASK_BACK_S = 0.25
@@ -110,6 +111,8 @@ class Node:
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
         self.deaths = Deaths()
+        self.stacks: Stacks | None = None
+        """Of a node with a zygote."""
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -460,7 +463,7 @@ class Node:
 
     def on_ask(self, client: Client, message: m.Ask) -> None:
         """A question about state."""
-        if self.inquiries.on_ask(client, message):
+        if self.inquiries.on_ask(client, message) or (self.stacks is not None and self.stacks.on_ask(client, message)):
             return
         try:
             self.send(client, m.Answer(message.request, answer(self, message.what, message.argument)))
@@ -569,6 +572,8 @@ class Node:
             self.transfers.close()
         self.pool.zygote.close()
         self.output.logs.close()
+        if self.stacks is not None:
+            self.stacks.close()
         self.spills.close()
 
 
