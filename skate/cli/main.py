@@ -224,6 +224,28 @@ def stack_command(**options: Any) -> None:
     stack(**options)
 
 
+@cli.command("logs")
+@click.option("--task", default="", metavar="ID", help="What this task has printed.")
+@click.option("--actor", default="", metavar="ID", help="What this actor has printed.")
+@click.option("--job", default="", metavar="ID", help="What workers of this job have printed.")
+@click.option(
+    "--worker", default="", metavar="PID", help="What this worker process has printed; of a node as NODE:PID."
+)
+@click.option("--node", default=None, help="Only of this node: its number, its name, or the beginning of its id.")
+@click.option("--err", is_flag=True, help="Only what was written to stderr.")
+@click.option("--tail", type=click.IntRange(min=0), default=1000, show_default=True, help="So many lines of each file.")
+@click.option("-f", "--follow", is_flag=True, help="Stay, and print what comes.")
+@looking
+def logs_command(**options: Any) -> None:
+    """Print what workers have printed, on any node, also of workers that have died.
+
+    Of an ID the beginning is enough. With --json each line is a JSON document of its own.
+    """
+    from .logs import logs
+
+    logs(**options)
+
+
 @cli.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:

@@ -143,6 +143,13 @@ def _head(node: Node, _: Any) -> str:
     return head_address(node)
 
 
+def _printed(node: Node, argument: Any) -> dict[str, Any]:
+    """See `printed.py`."""
+    from .printed import printed
+
+    return printed(node, argument or {})
+
+
 _QUESTIONS: dict[str, Any] = {
     "head": _head,
     "nodes": _nodes,
@@ -160,5 +167,6 @@ _QUESTIONS: dict[str, Any] = {
     "process": reasons.process,
     "actor": reasons.actor,
     "deaths": reasons.deaths,
+    "printed": _printed,
     "drain": _drain,
 }

@@ -588,10 +588,3 @@ class Worker:
         base.accelerator_ids = {"GPU": [str(i) for i in self.gpus]}
         base.is_canceled = lambda: self.was_cancelled(caller, task)
         return base
-
-    def whose(self) -> str:
-        """Whose output this is, for the driver's terminal."""
-        if self.actor is not None:
-            return self.actor.spec.class_name
-        running = self.running
-        return running[2].short if running is not None else "worker"
