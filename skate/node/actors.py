@@ -336,12 +336,12 @@ class ActorShell:
         if hosted is not None:
             hosted.worker, hosted.pid = lease.worker, worker.pid
             self._hosted_by_worker[lease.worker] = hosted
-            self.node.output.logs.became(lease.worker, ident.hex(), hosted.spec.class_name)
+            self.node.output.logs.became(lease.worker, ident.hex())
             self.node.send(worker, m.BeActor(hosted.spec, hosted.restarts, lease.gpus))
             self._tell_head(c.ActorPlaced(ident, hosted.restarts, lease.worker, worker.pid))
             return
         actor = self.table.placed(ident, lease.worker, worker.pid)
-        self.node.output.logs.became(lease.worker, ident.hex(), actor.spec.class_name)
+        self.node.output.logs.became(lease.worker, ident.hex())
         self.node.send(worker, m.BeActor(actor.spec, actor.restarts, lease.gpus))
         for caller, fd in self._channels.pop(ident, ()):
             self.node.serve(worker, caller, fd)

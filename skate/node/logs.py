@@ -49,7 +49,7 @@ class LogFile:
     """One stream of one worker."""
 
     __slots__ = (
-        "actor", "class_name", "done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched", "rest", "whose",
+        "actor", "actor_from", "done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched", "rest", "whose",
     )  # fmt: skip
 
     def __init__(self, path: Path, job: str, is_error: bool) -> None:
@@ -60,7 +60,8 @@ class LogFile:
         self.pid = 0
         self.actor = ""
         """The actor that its worker is or was, in hexadecimal."""
-        self.class_name = ""
+        self.actor_from = 0
+        """Where its lines begin; those before are of tasks that the worker had run."""
         self.offset = 0
         self.punched = 0
         self.rest = b""
@@ -104,10 +105,10 @@ class Logs:
         """The files of a worker."""
         return [self._files[name] for name in _names(worker) if name in self._files]
 
-    def became(self, worker: int, actor: str, class_name: str) -> None:
+    def became(self, worker: int, actor: str) -> None:
         """The worker is an actor from now on."""
         for file in self.of_worker(worker):
-            file.actor, file.class_name = actor, class_name
+            file.actor, file.actor_from = actor, self.size(file)
 
     def all(self) -> list[LogFile]:
         """All files that there are, those of dead workers first."""

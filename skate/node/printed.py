@@ -57,7 +57,8 @@ def printed(node: Node, wish: dict[str, Any]) -> dict[str, Any]:
         if left <= 0:
             cut = True
             break
-        part = Part(node.output.logs.size(file), file, since.get(file.name), left)
+        begin = since.get(file.name) or Place(max(file.punched, file.actor_from if wish.get("actor") else 0))
+        part = Part(node.output.logs.size(file), file, begin, left)
         left -= part.size
         cut |= part.cut
         found.append(_answer(part, wish))
@@ -97,10 +98,10 @@ def _answer(part: Part, wish: dict[str, Any]) -> dict[str, Any]:
 class Part:
     """The whole lines of a part of a file: from a place on or as far back as there is room for, to its end."""
 
-    def __init__(self, size: int, file: LogFile, begin: Place | None, most: int) -> None:
+    def __init__(self, size: int, file: LogFile, begin: Place, most: int) -> None:
         self.file = file
         self.lines: list[Line] = []
-        begin = Place(file.punched) if begin is None or begin.offset > size else begin
+        begin = Place(0) if begin.offset > size else begin  # the worker's code has truncated it
         start = max(begin.offset, size - most)
         self.cut = start > begin.offset
         self.size = size - start

@@ -239,9 +239,16 @@ def test_errors_jobs_actors_and_processes_are_told_apart(logs: Logs, worker: Wor
     worker.write(b"out\n")
     Path(logs.paths(2, "other")[1]).write_text("err\n")
     logs.started(2, 1002)
-    logs.became(2, "abcd", "Actor")
-    assert shown(logs, errors=True) == ["err"] and shown(logs, pid=1001) == ["out"]
-    assert shown(logs, job="oth") == ["err"] and shown(logs, actor="abc") == ["err"] and shown(logs, actor="b") == []
+    logs.became(2, "abcd")
+    assert shown(logs, actor="abc") == []
+    with open(logs.of_worker(2)[1].path, "a") as file:
+        file.write("err of the actor\n")
+    assert shown(logs, errors=True) == ["err", "err of the actor"] and shown(logs, pid=1001) == ["out"]
+    assert (
+        shown(logs, job="oth") == ["err", "err of the actor"]
+        and shown(logs, actor="abc") == ["err of the actor"]
+        and shown(logs, actor="b") == []
+    )
 
 
 # ------------------------------------------------------------ rounds
