@@ -18,8 +18,6 @@ from .actor_client import (
     ACTOR_DEAD,
     ACTOR_KILLED,
     ACTOR_MOVING,
-    ACTOR_PENDING,
-    ACTOR_RESTARTING,
     ActorClient,
 )
 from .actor_life import ActorLife

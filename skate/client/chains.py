@@ -1,11 +1,11 @@
 """Chains of reasons: what one thing waits for, what that waits for, and so on, to an end or around in a circle.
 
-Pure: `explore` is given a function that says why one thing is not done; who knows that, and how they are asked, is not known here.
+Pure: `explore` is given a function that says why one thing is not done; who knows that, and how they are asked, it does not know.
 
-Something waits for all of its `next` (a task for its arguments), or for any of them (a resource, for one of those who hold it). What
-can go on: what waits for nothing, what nobody could say more of, and what waits for something that can go on. All else is in a
-deadlock. Reasons are heard one after the other, while the system goes on, and still what is said of a deadlock is true: a thing
-waits for another until that other is done, and one that was found waiting later had not been done before.
+Something waits for all of its `next` (a task for its arguments), or for any of them (a resource, for one of those who hold it).
+What can go on: what waits for nothing, what nobody could say more of, and what waits for something that can go on. All else is
+in a deadlock. Reasons are heard one after the other, while the system goes on, and still what is said of a deadlock is true: a
+thing waits for another until that other is done, and one that was found waiting later had not been done before.
 
 INV-1: a deadlock is never claimed because too little is known: what was not asked for counts as able to go on.
 """

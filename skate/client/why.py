@@ -1,8 +1,8 @@
 """Why something is not done, across processes and nodes: `skate.why`, and what a long `get` prints.
 
-Each step asks who knows: of a task or an object the process whose id its id begins with, of a worker its node and, if it listens,
-itself, of an actor the head. The steps are put together by `chains.py`. Asking is bounded in time, and never fails: what could not be
-found out is said in words.
+Each step asks who knows: of a task or an object the process whose id its id begins with, of a worker its node and, if it
+listens, itself, of an actor the head. The steps are put together by `chains.py`. Asking is bounded in time, and never fails:
+what could not be found out is said in words.
 
 A task that waits in `get` has lent its CPU, so it holds up nobody who needs a CPU; but it keeps its GPUs and whatever else it
 has asked for.

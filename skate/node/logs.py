@@ -8,7 +8,8 @@ A file does not grow on disk for as long as its worker lives: what was read long
 leaves a hole, so that all offsets stay. Of what was not read yet there is at most `UNREAD_BYTES_MAX`; what is older is
 lost, and a line says so.
 
-What a dead worker has printed is kept for those who ask later (`printed.py`): its last `DEAD_BYTES`, of the last `DEAD_MAX` files.
+What a dead worker has printed is kept for those who ask later (`printed.py`): the last `DEAD_BYTES` of each of the last
+`DEAD_MAX` files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What workers have printed, for those who ask: read from the log files, of the living and of the dead.
 
-The driver gets all lines as they come (`output.py`); this is for later, and for who looks from elsewhere. An answer is bounded, and says
-how far it goes: whoever asks for what comes after that follows a file.
+The driver gets all lines as they come (`output.py`); this is for later, and for who looks from elsewhere. An answer is bounded,
+and says how far it goes: whoever asks for what comes after that follows a file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What the processes of a node do at the moment: the stacks of their threads.
 
-Who reads messages while it works is asked, and looks at its own frames. A worker that runs a loop and has never submitted anything
-reads nothing: it gets a signal, for which `faulthandler` has a handler in C, set up once in the zygote, that writes the stacks into a
-memory file that node and workers share. That works also while C code holds the interpreter, and costs nothing until it is used.
+Who reads messages while it works is asked, and looks at its own frames. A worker that runs a loop and has never submitted
+anything reads nothing: it gets a signal, for which `faulthandler` has a handler in C, set up once in the zygote, that writes the
+stacks into a memory file that node and workers share. That works also while C code holds the interpreter, and costs nothing
+until it is used.
 
 Nobody says when the writing is over, but the kernel knows: a handler runs with its signal blocked, and a signal that has no
 handler yet is pending. So processes are written one after the other, each until its signal is neither.

@@ -24,11 +24,10 @@ def whose(worker: Worker) -> str:
     running = getattr(worker.local, "running", None) or (actor.running_call() if actor is not None else None)
     if running is None and (actor is None or not actor.is_threaded):
         running = worker.running  # a thread that the user's code has started
-    if actor is not None:
-        name = actor.spec.class_name
-    else:
-        name = running[2].short if running is not None else "worker"
-    return name if running is None else f"{name}{TASK_MARK}{task_id(running[0], running[1])}"
+    if running is None:
+        return "worker" if actor is None else actor.spec.class_name
+    name = running[2].short if actor is None else actor.spec.class_name
+    return f"{name}{TASK_MARK}{task_id(running[0], running[1])}"
 
 
 class LineWriter(io.TextIOBase):
