@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 import skate
-from skate.client import current
 from skate.exceptions import GetTimeoutError
 from skate.testing import eventually
 
@@ -223,26 +222,6 @@ def test_how_an_actor_and_its_process_ended() -> None:
     skate.wait([peer.crash.remote()])
     said(peer, "Peer (", "is dead: killed by signal 11 (SIGSEGV)", "its last output: about to crash")
     assert re.search(rf"^actor Peer, process {pid}, died \d+ s ago: killed by signal 11", command(str(pid)))
-
-
-def test_a_kill_for_want_of_memory_is_explained() -> None:
-    """The node's own words, for a worker that its memory monitor has ended."""
-
-    @skate.remote(max_retries=0)
-    def eat() -> None:
-        time.sleep(60)
-
-    from skate.wire import messages as m
-
-    runtime: Any = current.runtime
-    ref = eat.remote()
-    eventually(lambda: "runs on" in skate.why(ref), 10)
-    with runtime.lock:
-        (worker,) = [each for each in runtime.tasks.submitter.workers.values() if each.inflight]
-        reason = "it was killed because memory ran out: it used 9 bytes"
-        runtime.tasks.retries.worker_died(m.WorkerDied(worker.no, m.Death(reason, out_of_memory=True, oom_retries=0)))
-    assert "eat failed in attempt 1: it was killed because memory ran out" in command(ref.task_id())
-    os.kill(worker.pid, signal.SIGKILL)
 
 
 def test_a_long_get_says_why_by_itself(
