@@ -92,7 +92,7 @@ def test_a_circle_over_three_nodes(three: Nodes) -> None:
     assert "DEADLOCK: Peer.call" in command("why", ref.task_id())
     assert "DEADLOCK: Peer.call" in command("why", "--address", three.started[2].address)
     with pytest.raises(GetTimeoutError, match="DEADLOCK"):
-        skate.get(ref, timeout=0.5)
+        skate.get(ref, timeout=1)
     for peer in peers:
         skate.kill(peer)
 

@@ -20,6 +20,8 @@ import skate
 from skate.exceptions import GetTimeoutError
 from skate.testing import eventually
 
+GET_S = 20
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
@@ -57,6 +59,11 @@ def said(what: Any, *parts: str) -> str:
         raise AssertionError(f"{parts} not in: {text}") from None
     assert "\n" not in text
     return text
+
+
+def untimed(text: str) -> str:
+    """Without what changes from look to look."""
+    return re.sub(r"for \d+ s", "for some time", text)
 
 
 @skate.remote(resources={"lock": 1})
@@ -119,23 +126,23 @@ def test_a_chain_from_an_argument_to_who_holds_the_resource(tmp_path: Path) -> N
     last = use.remote(second)
     text = said(last, "use waits for 1 of its arguments -> hold is queued", "0 of 1 free; held by hold (pid")
     assert re.search(r"needs 1 lock, 0 of 1 free; held by hold \(pid \d+\) for \d+ s -> hold \(pid \d+\) runs$", text)
-    assert re.fullmatch(re.sub(r"for \d+ s", r"for \\d+ s", re.escape(text)), command(last.task_id()))
+    assert untimed(command(last.task_id())) == untimed(text)
     assert "hold runs on worker process" in skate.why(first)
     (tmp_path / "go").touch()
-    skate.get([first, last])
+    skate.get([first, last], timeout=GET_S)
     assert "done" in skate.why(last)
 
 
 def test_an_actor_that_holds_a_resource_is_named(tmp_path: Path) -> None:
     keeper = Peer.options(resources={"lock": 1}, name="keeper").remote()
-    skate.get(keeper.pid.remote())
+    skate.get(keeper.pid.remote(), timeout=GET_S)
     waiting = Peer.options(resources={"lock": 1}).remote()
     call = waiting.pid.remote()
     text = said(call, "held by actor Peer 'keeper' (pid")
     assert "is pending; needs 1 lock, 0 of 1 free" in text and "DEADLOCK" not in text
     assert skate.why(waiting) in text
     skate.kill(keeper)
-    skate.get(call)
+    skate.get(call, timeout=GET_S)
 
 
 def test_a_task_that_holds_what_its_child_needs_is_a_deadlock(tmp_path: Path) -> None:
@@ -165,38 +172,37 @@ def test_a_task_that_waits_for_its_children_is_no_deadlock(tmp_path: Path) -> No
     for ref in refs:
         assert "DEADLOCK" not in said(ref, "child")
     (tmp_path / "go").touch()
-    skate.get(refs)
+    skate.get(refs, timeout=GET_S)
 
 
 @pytest.mark.parametrize("second", [Peer, AsyncPeer], ids=["plain", "async"])
 def test_actors_that_call_each_other_in_a_circle(second: Any) -> None:
     one, two = Peer.remote(), second.remote()
-    skate.get([one.meet.remote(two), two.meet.remote(one)])
+    skate.get([one.meet.remote(two), two.meet.remote(one)], timeout=GET_S)
     call = one.call.remote()
     name = "AsyncPeer" if second is AsyncPeer else "Peer"
     text = said(call, f"DEADLOCK: Peer.call ({call.hex()}) waits for {name}.call")
     assert text.count(" waits for ") >= 3 and text.endswith("none of them can go on")
     with pytest.raises(GetTimeoutError, match="DEADLOCK"):
-        skate.get(call, timeout=0.2)
+        skate.get(call, timeout=1)
     if second is AsyncPeer:
         other = two.still_here.remote()
-        assert skate.get(other)
-    began = time.monotonic()
-    with pytest.raises(GetTimeoutError):
+        assert skate.get(other, timeout=GET_S)
+    with pytest.raises(GetTimeoutError, match="Peer.call") as caught:  # nobody is asked when nobody has waited
         skate.get(call, timeout=0)
-    assert time.monotonic() - began < 0.1
+    assert "DEADLOCK" not in str(caught.value)
     skate.kill(one)
     skate.kill(two)
 
 
 def test_a_call_behind_one_that_does_not_listen(tmp_path: Path) -> None:
     peer = Peer.remote()
-    skate.get(peer.pid.remote())
+    skate.get(peer.pid.remote(), timeout=GET_S)
     busy, behind = peer.busy.remote(str(tmp_path / "go")), peer.pid.remote()
     said(busy, "Peer.busy runs on actor process")
     said(behind, "Peer.pid waits behind 1 earlier calls")
     (tmp_path / "go").touch()
-    skate.get([busy, behind])
+    skate.get([busy, behind], timeout=GET_S)
 
 
 def test_a_segfault_is_explained_by_one_command(tmp_path: Path) -> None:
@@ -218,7 +224,7 @@ def test_a_segfault_is_explained_by_one_command(tmp_path: Path) -> None:
 
 def test_how_an_actor_and_its_process_ended() -> None:
     peer = Peer.remote()
-    pid = skate.get(peer.pid.remote())
+    pid = skate.get(peer.pid.remote(), timeout=GET_S)
     skate.wait([peer.crash.remote()])
     said(peer, "Peer (", "is dead: killed by signal 11 (SIGSEGV)", "its last output: about to crash")
     assert re.search(rf"^actor Peer, process {pid}, died \d+ s ago: killed by signal 11", command(str(pid)))
@@ -242,7 +248,7 @@ def test_a_long_get_says_why_by_itself(
 
     thread = threading.Thread(target=watch)
     thread.start()
-    skate.get(refs[1])
+    skate.get(refs[1], timeout=GET_S)
     thread.join()
     (line,) = [line for line in "".join(heard).splitlines() if "still waiting" in line]
     assert re.match(r"skate: still waiting after 0 s: hold is queued: .*held by hold \(pid \d+\)", line)
