@@ -188,7 +188,7 @@ def test_actors_that_call_each_other_in_a_circle(second: Any) -> None:
     if second is AsyncPeer:
         other = two.still_here.remote()
         assert skate.get(other, timeout=GET_S)
-    with pytest.raises(GetTimeoutError, match="Peer.call") as caught:  # nobody is asked when nobody has waited
+    with pytest.raises(GetTimeoutError, match="Peer") as caught:  # nobody is asked when nobody has waited
         skate.get(call, timeout=0)
     assert "DEADLOCK" not in str(caught.value)
     skate.kill(one)
