@@ -16,6 +16,7 @@ PACKAGE = ROOT / "skate"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 PURE = (
+    "client/chains.py",
     "client/submitter.py",
     "client/lineage.py",
     "node/scheduler.py",

@@ -291,7 +291,7 @@ def test_completion_answers(shell: Shell) -> None:
         done = shell(_SKATE_COMPLETE="bash_complete", **line)
         return {entry.partition(",")[2] for entry in done.stdout.splitlines()}
 
-    assert complete("st") == {"start", "status", "stop"}
+    assert complete("st") == {"stack", "start", "status", "stop"}
     assert complete("drain-node", "--dead") == {"--deadline-s", "--deadline-remaining-seconds"}
     assert complete("completion", "") == {"bash", "zsh", "fish"}
 

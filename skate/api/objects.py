@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .actors import ActorHandle
 
 T = TypeVar("T")
+ID_DIGITS = 32
 _W = TypeVar("_W", bound="ObjectRef[Any] | ObjectRefGenerator[Any]")
 
 
@@ -210,8 +211,17 @@ def _as_completed(unique: list[ObjectRef[T]], timeout: float | None) -> Iterator
             raise GetTimeoutError(f"{left} of {len(unique)} references were not done within {timeout} s.") from None
 
 
-def why(ref: ObjectRef[Any]) -> str:
-    """What the reference waits for, in one line.
+def why(what: ObjectRef[Any] | ObjectRefGenerator[Any] | ActorHandle[Any] | str) -> str:
+    """Why something is not done, in one line: what it waits for, what that waits for, and so on, on whatever node that is.
+
+    A circle is named as a deadlock, with its members. Of what is dead the line says how it ended.
+
+    Args:
+        what: a reference, a generator, an actor, or the id of a task, an object or an actor, in hexadecimal.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: it is no id.
 
     Example:
         >>> import skate
@@ -220,9 +230,17 @@ def why(ref: ObjectRef[Any]) -> str:
         True
         >>> skate.shutdown()
     """
-    if type(ref) is not ObjectRef:
-        _not_a_ref(ref, "why", "")
-    return ref._runtime.why(ref)
+    if type(what) is ObjectRef:
+        return what._runtime.why(what)
+    if type(what) is ObjectRefGenerator:
+        return what._runtime.why(what.completed())
+    actor = getattr(what, "_actor_id", None)
+    ident = actor.hex() if isinstance(actor, bytes) else what
+    if not isinstance(ident, str):
+        _not_a_ref(what, "why", "")
+    if len(ident) != ID_DIGITS or not set(ident) <= set("0123456789abcdef"):
+        raise ValueError(f"why() needs an id of {ID_DIGITS} hexadecimal digits, not {ident!r}.")
+    return get_runtime().why(ident)
 
 
 def _seconds(timeout: Any, caller: str = "get") -> float | None:

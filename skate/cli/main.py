@@ -67,6 +67,22 @@ def _with_ray_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def looking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of commands that look at a running cluster or program."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--temp-dir", default=None, help="Where the sessions' folders are."),
+        click.option(
+            "--address",
+            default=None,
+            metavar="WHERE",
+            help="HOST:PORT of a node, or the pid of a program. [the cluster on this machine, else the newest program]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command("start")
 @click.option("--head", is_flag=True, help="Start a cluster: be its head.")
 @click.option("--address", default=None, metavar="HOST:PORT", help="Join the cluster whose head is there.")
@@ -232,6 +248,58 @@ def metrics_dashboard_command() -> None:
     from .metrics import dashboard
 
     dashboard()
+
+
+@cli.command("why")
+@click.argument("what", nargs=-1)
+@looking
+def why_command(**options: Any) -> None:
+    """Say in one line why something is not done, or how it died.
+
+    WHAT is the id of a task, object or actor, or the process id of a worker, of a node as NODE:PID. Without it, the first
+    unfinished tasks of each program are explained.
+    """
+    from .why import why
+
+    why(**options)
+
+
+@cli.command("stack")
+@click.argument("what", nargs=-1)
+@click.option("--node", default=None, help="Only of this node: its number, its name, or the beginning of its id.")
+@click.option("-v", "--verbose", is_flag=True, help="All threads, with what skate itself does in them.")
+@looking
+def stack_command(**options: Any) -> None:
+    """Show what workers and programs do at the moment: the Python stacks of their threads.
+
+    WHAT is the process id of a worker or a program, of a node as NODE:PID, or the id of an actor. Without it, all of a node
+    are shown, or all of the cluster.
+    """
+    from .stack import stack
+
+    stack(**options)
+
+
+@cli.command("logs")
+@click.option("--task", default="", metavar="ID", help="What this task has printed.")
+@click.option("--actor", default="", metavar="ID", help="What this actor has printed.")
+@click.option("--job", default="", metavar="ID", help="What workers of this job have printed.")
+@click.option(
+    "--worker", default="", metavar="PID", help="What this worker process has printed; of a node as NODE:PID."
+)
+@click.option("--node", default=None, help="Only of this node: its number, its name, or the beginning of its id.")
+@click.option("--err", is_flag=True, help="Only what was written to stderr.")
+@click.option("--tail", type=click.IntRange(min=0), default=1000, show_default=True, help="So many lines of each file.")
+@click.option("-f", "--follow", is_flag=True, help="Stay, and print what comes.")
+@looking
+def logs_command(**options: Any) -> None:
+    """Print what workers have printed, on any node, also of workers that have died.
+
+    Of an ID the beginning is enough. With --json each line is a JSON document of its own.
+    """
+    from .logs import logs
+
+    logs(**options)
 
 
 @cli.command("completion")

@@ -18,8 +18,6 @@ from .actor_client import (
     ACTOR_DEAD,
     ACTOR_KILLED,
     ACTOR_MOVING,
-    ACTOR_PENDING,
-    ACTOR_RESTARTING,
     ActorClient,
 )
 from .actor_life import ActorLife
@@ -363,17 +361,3 @@ class Actors:
                 actor.channel.post(m.encode(m.Forget(task.seq)))
             except ChannelClosed:
                 return  # it is dead: the call fails by that
-
-    def why(self, actor: ActorClient, task: TaskRecord) -> tuple[str, dict[str, float] | None]:
-        """What a call waits for, and the resources if its actor waits for these."""
-        name = f"{actor.class_name or 'actor'}.{task.function.options.name}"
-        if actor.trouble and task.seq not in actor.inflight:
-            return f"{name} waits: {actor.trouble}", None
-        if task.missing:
-            return f"{name} waits for {task.missing} of its arguments", None
-        if actor.state in (ACTOR_PENDING, ACTOR_RESTARTING, ACTOR_MOVING):
-            return f"{name} waits: its actor is {actor.state}", actor.placement
-        before = list(actor.inflight).index(task.seq) if task.seq in actor.inflight else len(actor.inflight)
-        if before:
-            return f"{name} waits behind {before} earlier calls of this process on actor process {actor.pid}", None
-        return f"{name} runs on actor process {actor.pid}", None

@@ -12,6 +12,7 @@ from ..version import __version__
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_readable
 from ..wire.dial import dial
+from ..wire.paths import short
 from ..wire.stream import StreamChannel
 from . import tls_files, token
 from .sessions import Session
@@ -32,7 +33,8 @@ def connect(session: Session) -> socket.socket:
 def _connect(folder: str, who: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        sock.connect(os.path.join(folder, "node.sock"))
+        with short(os.path.join(folder, "node.sock")) as path:
+            sock.connect(path)
     except OSError as error:
         sock.close()
         raise ConnectionError(f"{who} does not answer: {error}") from None

@@ -23,7 +23,7 @@ import select
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 TICK_S = 0.005
@@ -37,11 +37,13 @@ _clock = time.perf_counter
 class Waiter:
     """A condition that a thread waits for: `left` counts down to 0, or below when it is met by other means."""
 
-    __slots__ = ("left", "lock")
+    __slots__ = ("left", "lock", "refs")
 
     def __init__(self, left: int = 1) -> None:
         self.left = left
         self.lock: Any = None
+        self.refs: Sequence[Any] = ()
+        """The references that it waits for, if it does, for those who ask why."""
 
     def notify(self, _: object = None) -> None:
         """One of the awaited things has happened."""

@@ -156,8 +156,10 @@ class ObjectRef(Generic[T_co]):
 
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T_co] = loop.create_future()
+        future.skate_ref = self  # type: ignore[attr-defined]  # for those who ask what its loop waits for
 
         def settle() -> None:
+            del future.skate_ref  # type: ignore[attr-defined]
             if future.done():
                 return
             try:

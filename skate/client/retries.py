@@ -16,7 +16,7 @@ from ..exceptions import RayTaskError, TaskCancelledError
 from ..wire import messages as m
 from .errors import unpack_error
 from .pipe import FarPipe
-from .reasons import crash_error, may_retry
+from .reasons import Deaths, crash_error, death_in_words, may_retry
 from .submitter import FAR_BITS, NUMBER_MASK, Shape, TaskRecord, far
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Retries:
         self.tasks = tasks
         self.waiting: list[tuple[float, int, Callable[[], None]]] = []
         """What is tried again later, the soonest first."""
+        self.deaths = Deaths()
 
     def after_exception(self, task: TaskRecord, data: bytes) -> bool:
         """Queue a task again that has raised something it asked to be retried for; False if it is not to be."""
@@ -133,6 +134,13 @@ class Retries:
             self.tasks.enqueue(task)
         elif task.retries_left and may_retry(task, death):
             self._again(task, delay=min(RETRY_DELAY_S * 2**task.attempt, RETRY_DELAY_MAX_S))
+            self._note(task, f"its worker process {death.pid} died: {death_in_words(death)}")
         else:
             name = task.function.options.name
+            self._note(task, f"task {name} failed in attempt {task.attempt + 1}: {death_in_words(death)}")
             self.tasks.fail(task, crash_error(f"task {name}", death, task.attempt + 1))
+
+    def _note(self, task: TaskRecord, text: str) -> None:
+        """Remember a death by the ids of the task's present attempt and of what it makes."""
+        made = task.ref if type(task.ref) is list else [task.ref]
+        self.deaths.add([self.runtime.task_id_of_seq(task.seq), *(ref.hex() for ref in made)], text)

@@ -25,11 +25,12 @@ from ..wire.channel import Channel, ChannelClosed
 from ..wire.cluster import HEAD
 from ..wire.groups import is_own
 from ..wire.labels import describe, in_request, meets, wish_of, without
+from ..wire.reasons import Doing
 from .actor_client import ActorClient
 from .actors import Actors
 from .callbacks import Callbacks
 from .grants import Grants
-from .groups import Groups, GroupWait
+from .groups import Groups
 from .link import Link
 from .links import Links
 from .memory import Memory
@@ -37,7 +38,6 @@ from .metering import PROCESS, Reporting
 from .objects import Objects
 from .pins import Pins
 from .pump import Pump, Waiter
-from .reasons import why_task
 from .rebuild import Rebuild
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .securing import Securing
@@ -75,6 +75,8 @@ class ClientRuntime:
         self.pins = Pins(self)
         self.running_task: Callable[[], tuple[bytes, int] | None] = lambda: None
         """The task that this thread runs; a worker sets it."""
+        self.running_now: Callable[[], list[Doing]] = list
+        """All that runs in this process; a worker sets it."""
         self.pump = Pump(self.lock, self._between)
         self.pump.on_tick = self._tick
         self.pump.on_thread = None if is_driver else self._talks
@@ -336,31 +338,11 @@ class ClientRuntime:
         """See `Waits.wait_for`."""
         return self.waits.wait_for(waiter, timeout, why)
 
-    def why(self, ref: ObjectRef[Any]) -> str:
+    def why(self, what: ObjectRef[Any] | str) -> str:
         """See `Runtime.why`."""
-        text, needed = self._why(ref)
-        if needed is None or self.closed:
-            return text
-        try:
-            return f"{text}; {self.link.ask('why', needed, WHY_TIMEOUT_S)}"
-        except GetTimeoutError:
-            return f"{text}; the node process does not answer"
+        from .why import ASKED_S, of_runtime
 
-    def _why(self, ref: ObjectRef[Any]) -> tuple[str, dict[str, float] | None]:
-        """What it waits for, and the resources if it is these."""
-        with self.lock:
-            if ref._state >= VALUE:
-                return "nothing: it is done", None
-            task = ref._task
-            if isinstance(task, GroupWait):
-                return task.why(), None
-            if isinstance(task, ActorClient):
-                return f"it is an actor, which is {task.state}", None
-            if task is None:
-                return f"object {ref.hex()} is made by another process, and not finished", None
-            if isinstance(task.worker, ActorClient):
-                return self.actors.why(task.worker, task)
-            return why_task(self, task)
+        return of_runtime(self, what, ASKED_S)
 
     # ------------------------------------------------------------ Runtime: cancelling
 
@@ -557,5 +539,3 @@ class ClientRuntime:
 
 
 LINGER_CHECK_S = 1.0
-WHY_TIMEOUT_S = 1.0
-"""How long the reason of a wait is itself waited for: a node that hangs must not keep a `get` beyond its timeout."""

@@ -150,6 +150,8 @@ class Streams:
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             waiter = Waiter()
+            if stream.completed is not None:
+                waiter.refs = (stream.completed,)
             with runtime.lock:
                 if self.is_ready(stream):
                     return self._take(stream)

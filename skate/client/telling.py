@@ -21,6 +21,8 @@ PENDING_ARGS = "PENDING_ARGS_AVAIL"
 PENDING_NODE = "PENDING_NODE_ASSIGNMENT"
 SUBMITTED = "SUBMITTED_TO_WORKER"
 RUNNING = "RUNNING"
+_RARE = ("why", "runs", "doing", "stack")
+"""What is asked so rarely that `knowledge.py` is imported by the first such question."""
 
 
 class Telling:
@@ -33,6 +35,10 @@ class Telling:
 
     def asked(self, message: m.Question) -> None:
         """The node asks."""
+        if message.what in _RARE and message.what not in self.questions:
+            from .knowledge import Knowledge
+
+            Knowledge(self.runtime, self)
         question = self.questions.get(message.what)
         if question is None:
             told = m.Told(message.request, None, f"it does not know the question {message.what!r}")

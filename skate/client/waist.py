@@ -130,8 +130,8 @@ class Runtime(Protocol):
         """
         ...
 
-    def why(self, ref: ObjectRef[Any]) -> str:
-        """One line: what the reference waits for."""
+    def why(self, what: ObjectRef[Any] | str) -> str:
+        """One line: why a reference, or the task, object or actor with this id in hexadecimal, is not done."""
         ...
 
     def shutdown(self) -> None: ...

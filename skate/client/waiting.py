@@ -6,6 +6,7 @@ A task that waits lends its CPU: after `BLOCK_AFTER_S`, so that short waits cost
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import GetTimeoutError
 from ..wire import messages as m
 from .pump import Waiter
+from .reasons import why_ref
 from .refs import FAR, REMOTE, VALUE, ObjectRef
 from .stream import Stream
 
@@ -24,8 +26,24 @@ SLOW_GET_S = 5.0
 """A `get` that waits this long says on stderr what it waits for."""
 BRING_AHEAD = 32
 """So many objects of other nodes are asked for at once by a `get` of many."""
+ASK_WHY_S = 0.1
+"""A `get` that has waited this long asks others for the reason when its time is over, and for no longer than `WHY_S`."""
+WHY_S = 1.0
 BLOCK_AFTER_S = 0.001
 """A task that waits this long in `get` lends its CPU."""
+
+
+class Wait:
+    """What one thread of a worker waits for."""
+
+    __slots__ = ("gives_up", "task", "waiter")
+
+    def __init__(self, task: tuple[bytes, int] | None, waiter: Waiter, gives_up: bool) -> None:
+        self.task = task
+        """The task that it runs: the caller's id, and the number there."""
+        self.waiter = waiter
+        self.gives_up = gives_up
+        """It waits no longer than for a time that was given."""
 
 
 class Waits:
@@ -34,6 +52,8 @@ class Waits:
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
         self._blocked = 0
+        self.now: dict[int, Wait] = {}
+        """What each thread of a worker waits for that has waited for longer than a moment."""
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Runtime.get`."""
@@ -61,6 +81,7 @@ class Waits:
 
     def _await(self, ref: ObjectRef[Any], refs: Sequence[ObjectRef[Any]], deadline: float | None) -> None:
         waiter = Waiter()
+        waiter.refs = (ref,)
         with self.runtime.lock:
             if ref._state >= VALUE:
                 return
@@ -70,10 +91,19 @@ class Waits:
                 if other._state == REMOTE:
                     self.runtime.objects.fetch(other)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not self.wait_for(waiter, timeout, lambda: self.runtime.why(ref)):
+        if not self.wait_for(waiter, timeout, lambda: self._why(ref)):
             self._unwatch([ref], waiter)
             if ref._state < VALUE:
-                raise GetTimeoutError(f"get timed out: {self.runtime.why(ref)}")
+                raise GetTimeoutError(f"get timed out: {self._why(ref, timeout)}")
+
+    def _why(self, ref: ObjectRef[Any], timeout: float | None = None) -> str:
+        """Why it is not done. Who has waited for a moment only does not wait for others to say so."""
+        if timeout is not None and timeout < ASK_WHY_S:
+            with self.runtime.lock:
+                return why_ref(self.runtime, ref).text
+        from .why import of_runtime
+
+        return of_runtime(self.runtime, ref, WHY_S if timeout is None else min(timeout, WHY_S))
 
     def wait_for(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
         """Wait, lending the CPU of a worker and telling the user when it takes long."""
@@ -106,8 +136,18 @@ class Waits:
             return False
         assert self.runtime.before_block is not None
         self.runtime.before_block()
-        with self.lending():
-            return self._wait_telling(waiter, None if timeout is None else timeout - first, why)
+        thread = threading.get_ident()
+        outer = self.now.get(thread)
+        if waiter.refs:
+            self.now[thread] = Wait(self.runtime.running_task(), waiter, timeout is not None)
+        try:
+            with self.lending():
+                return self._wait_telling(waiter, None if timeout is None else timeout - first, why)
+        finally:
+            if outer is None:
+                self.now.pop(thread, None)
+            else:  # it was asked why it takes so long, and had to wait for the answer
+                self.now[thread] = outer
 
     @contextmanager
     def lending(self) -> Iterator[None]:
@@ -125,17 +165,18 @@ class Waits:
                     self.runtime.send(m.Blocked(False))
 
     def _wait_telling(self, waiter: Waiter, timeout: float | None, why: Callable[[], str]) -> bool:
-        limit = SLOW_GET_S
-        waited = 0.0
-        while True:
-            step = limit if timeout is None else min(limit, timeout - waited)
-            if self.runtime.pump.wait(waiter, step):
+        limit = SLOW_GET_S if timeout is None else min(SLOW_GET_S, timeout)
+        if self.runtime.pump.wait(waiter, limit):
+            return True
+        began = time.monotonic() - limit
+        tell_at = SLOW_GET_S
+        while timeout is None or limit < timeout:
+            print(f"skate: still waiting after {limit:.0f} s: {why()}", file=sys.stderr, flush=True)
+            tell_at *= 4
+            limit = limit + tell_at if timeout is None else min(limit + tell_at, timeout)
+            if self.runtime.pump.wait(waiter, max(0.0, began + limit - time.monotonic())):
                 return True
-            waited += step
-            if timeout is not None and waited >= timeout:
-                return False
-            limit *= 4
-            print(f"skate: still waiting after {waited:.0f} s: {why()}", file=sys.stderr, flush=True)
+        return False
 
     def wait(self, refs: Sequence[Any], num_returns: int, timeout: float | None) -> tuple[list[Any], list[Any]]:
         """See `Runtime.wait`."""
@@ -182,6 +223,7 @@ class Waits:
         """A waiter that is met when `num_returns` references are done, and those that it watches."""
         watched: list[Any] = []
         waiter = Waiter(num_returns)
+        waiter.refs = refs
         notify = waiter.notify
         with self.runtime.lock:
             for ref in refs:
@@ -212,5 +254,5 @@ class Waits:
     def _why_wait(self, refs: Sequence[Any]) -> str:
         for ref in refs:
             if type(ref) is ObjectRef and ref._state < VALUE:
-                return self.runtime.why(ref)
+                return self._why(ref)
         return "a stream"

@@ -462,8 +462,11 @@ class InlineRuntime:
                 left[name] = left.get(name, 0.0) - amount
         _check_fits(what, resources, left, "would wait forever in inline mode", "the living actors leave")
 
-    def why(self, ref: ObjectRef[Any]) -> str:
+    def why(self, what: ObjectRef[Any] | str) -> str:
         """See `Runtime.why`."""
+        if isinstance(what, str):
+            return f"{what}: in inline mode nothing waits but for what runs now in this process"
+        ref = what
         if ref._state == ERROR:
             return f"{ref!r} is done: it failed"
         if ref._state != PENDING:

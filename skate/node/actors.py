@@ -167,7 +167,7 @@ class ActorShell:
         else:
             self._channels.setdefault(message.id, []).append((client.id, fds[0]))
         state = "pending" if actor.state is not State.ALIVE else "moving" if actor.moving else "alive"
-        number = self._node_of(actor)
+        number = self.number_of(actor)
         self.node.send(client, m.ActorChanged(actor.id, state, actor.restarts, actor.pid, node=number))
 
     def on_kill(self, client: Client, message: m.KillActor) -> None:
@@ -295,7 +295,8 @@ class ActorShell:
         assert self.node.cluster is not None
         self.node.cluster.send_to_head(message)
 
-    def _node_of(self, actor: Actor) -> int:
+    def number_of(self, actor: Actor) -> int:
+        """The node that an actor with a process lives on; 0: the only one."""
         return actor.worker >> NODE_BITS or self.node.node_no
 
     def _tell(self, actor: Actor) -> None:
@@ -304,7 +305,7 @@ class ActorShell:
             self._forget(actor)
         state = "moving" if actor.moving and actor.state is State.ALIVE else str(actor.state)
         message = m.ActorChanged(actor.id, state, actor.restarts, actor.pid, actor.error, actor.death)
-        message.node = self._node_of(actor)
+        message.node = self.number_of(actor)
         for caller in actor.callers:
             client = self.node.clients.get(caller)
             if client is not None:
@@ -335,10 +336,12 @@ class ActorShell:
         if hosted is not None:
             hosted.worker, hosted.pid = lease.worker, worker.pid
             self._hosted_by_worker[lease.worker] = hosted
+            self.node.output.logs.became(lease.worker, ident.hex())
             self.node.send(worker, m.BeActor(hosted.spec, hosted.restarts, lease.gpus))
             self._tell_head(c.ActorPlaced(ident, hosted.restarts, lease.worker, worker.pid))
             return
         actor = self.table.placed(ident, lease.worker, worker.pid)
+        self.node.output.logs.became(lease.worker, ident.hex())
         self.node.send(worker, m.BeActor(actor.spec, actor.restarts, lease.gpus))
         for caller, fd in self._channels.pop(ident, ()):
             self.node.serve(worker, caller, fd)
@@ -358,6 +361,11 @@ class ActorShell:
         """What actor a worker of this node is, for messages; "" if it is none."""
         hosted = self._hosted_by_worker.get(worker)
         return "" if hosted is None else f"actor {hosted.spec.name or hosted.spec.class_name}"
+
+    def spec_of(self, worker: int) -> m.CreateActor | None:
+        """The actor that a worker of this node is, if it is one."""
+        found = self._hosted_by_worker.get(worker) or self.table.by_worker.get(worker)
+        return None if found is None else found.spec
 
     def worker_of(self, ident: bytes) -> Client | None:
         """The process of an actor that lives here."""

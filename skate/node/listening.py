@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..wire.paths import short
+
 if TYPE_CHECKING:
     from .service import Node
 
@@ -63,7 +65,8 @@ class Listening:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         old = os.umask(0o177)
         try:
-            listener.bind(path)
+            with short(path) as near:
+                listener.bind(near)
         finally:
             os.umask(old)
         listener.listen(64)

@@ -1,11 +1,15 @@
 """The output of workers: written by them to files, followed here with inotify, read as whole lines.
 
 A worker writes straight to its own file, so that printing never waits for the node, nothing is lost when a process dies,
-and the last lines before a death can be read. A line that begins with NAME_MARK names whose output follows.
+and the last lines before a death can be read. A line that begins with NAME_MARK names whose output follows, and after a
+TASK_MARK the task that printed it.
 
 A file does not grow on disk for as long as its worker lives: what was read longer ago than `KEPT_BYTES` is cut out, which
 leaves a hole, so that all offsets stay. Of what was not read yet there is at most `UNREAD_BYTES_MAX`; what is older is
 lost, and a line says so.
+
+What a dead worker has printed is kept for those who ask later (`printed.py`): the last `DEAD_BYTES` of each of the last
+`DEAD_MAX` files.
 """
 
 from __future__ import annotations
@@ -19,18 +23,22 @@ from pathlib import Path
 from ..store.arena import PAGE
 
 NAME_MARK = "\x00skate:"
+TASK_MARK = "\x00"
 TAIL_LINES = 10
 TAIL_BYTES = 8192
 LINE_BYTES_MAX = 64 * 1024
 KEPT_BYTES = 32 << 20
 """Of what was read so much stays in the file; a hole is made when there is twice as much."""
 UNREAD_BYTES_MAX = 1 << 30
+DEAD_BYTES = 256 << 10
+DEAD_MAX = 200
 
 _IN_MODIFY = 0x2
 _IN_Q_OVERFLOW = 0x4000
 _EVENT = struct.Struct("iIII")
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
 _MARK = NAME_MARK.encode()
+_TASK = TASK_MARK.encode()
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 
@@ -41,7 +49,9 @@ Lines = list[tuple[str, list[str]]]
 class LogFile:
     """One stream of one worker."""
 
-    __slots__ = ("done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched", "rest", "whose")
+    __slots__ = (
+        "actor", "actor_from", "done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched", "rest", "whose",
+    )  # fmt: skip
 
     def __init__(self, path: Path, job: str, is_error: bool) -> None:
         self.path = path
@@ -49,6 +59,10 @@ class LogFile:
         self.job = job
         self.is_error = is_error
         self.pid = 0
+        self.actor = ""
+        """The actor that its worker is or was, in hexadecimal."""
+        self.actor_from = 0
+        """Where its lines begin; those before are of tasks that the worker had run."""
         self.offset = 0
         self.punched = 0
         self.rest = b""
@@ -56,7 +70,7 @@ class LogFile:
         self.ended = False
         """Its worker is dead: nothing more is written to it."""
         self.done = False
-        """It was read to its end, and removed."""
+        """It was read to its end."""
 
 
 class Logs:
@@ -72,7 +86,12 @@ class Logs:
         self.unread: dict[str, LogFile] = {}
         """Files that may have something to read, the one that has waited longest first."""
         self._files: dict[str, LogFile] = {}
+        self._dead: dict[str, LogFile] = {}
+        """Files of dead workers, the oldest first."""
         self._can_punch = True
+        for name in ("worker-*.out", "worker-*.err"):  # of a node that was here before this one
+            for path in folder.glob(name):
+                path.unlink()
 
     # ------------------------------------------------------------ the lives of files
 
@@ -87,6 +106,15 @@ class Logs:
         """The files of a worker."""
         return [self._files[name] for name in _names(worker) if name in self._files]
 
+    def became(self, worker: int, actor: str) -> None:
+        """The worker is an actor from now on."""
+        for file in self.of_worker(worker):
+            file.actor, file.actor_from = actor, self.size(file)
+
+    def all(self) -> list[LogFile]:
+        """All files that there are, those of dead workers first."""
+        return [*self._dead.values(), *self._files.values()]
+
     def of_job(self, job: str) -> list[LogFile]:
         """The files of all workers of a job."""
         return [file for file in self._files.values() if file.job == job]
@@ -97,17 +125,29 @@ class Logs:
             file.pid = pid
 
     def ended(self, worker: int) -> list[LogFile]:
-        """The worker is dead: its files are removed when they have been read."""
+        """The worker is dead: of its files the ends are kept when they have been read."""
         files = self.of_worker(worker)
         for file in files:
             file.ended = True
             self.unread[file.name] = file
         return files
 
-    def _remove(self, file: LogFile) -> None:
+    def _retire(self, file: LogFile) -> None:
+        """Of the file of a dead worker that was read, the end is kept."""
+        if self._files.pop(file.name, None) is None:
+            return
+        if self.size(file) == 0:
+            file.path.unlink(missing_ok=True)
+            file.done = True
+            return
+        self._cut(file, (self.size(file) - DEAD_BYTES) // PAGE * PAGE)
         file.done = True
-        self._files.pop(file.name, None)
-        file.path.unlink(missing_ok=True)
+        if not self._can_punch:
+            file.path.unlink(missing_ok=True)
+            return
+        self._dead[file.name] = file
+        if len(self._dead) > DEAD_MAX:
+            self._dead.pop(next(iter(self._dead))).path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop watching."""
@@ -154,7 +194,7 @@ class Logs:
         if not last:
             self.unread[file.name] = file
         elif file.ended:
-            self._remove(file)
+            self._retire(file)
         self._punch(file)
         return lines, len(data)
 
@@ -164,7 +204,7 @@ class Logs:
         file.offset = self.size(file)
         file.rest = b""
         if file.ended:
-            self._remove(file)
+            self._retire(file)
         self._punch(file)
 
     def _next(self, file: LogFile, most: int) -> bytes:
@@ -201,10 +241,11 @@ class Logs:
         lines: list[str] = []
         for line in whole[:cut].splitlines():  # of bytes: at \n and \r, and nowhere else
             if line.startswith(_MARK):
-                if lines:
+                whose = line[len(_MARK) :].partition(_TASK)[0].decode(errors="replace")
+                if lines and whose != file.whose:
                     found.append((file.whose, lines))
                     lines = []
-                file.whose = line[len(_MARK) :].decode(errors="replace")
+                file.whose = whose
             else:
                 lines.append(line.decode(errors="replace"))
         if lines:
@@ -215,8 +256,11 @@ class Logs:
         """Cut out what was read long ago."""
         if file.done or not self._can_punch or file.offset - file.punched < 2 * KEPT_BYTES:
             return
-        end = (file.offset - max(KEPT_BYTES, TAIL_BYTES)) // PAGE * PAGE
-        if end <= file.punched:
+        self._cut(file, (file.offset - max(KEPT_BYTES, TAIL_BYTES)) // PAGE * PAGE)
+
+    def _cut(self, file: LogFile, end: int) -> None:
+        """Give back the disk space of what comes before `end`."""
+        if end <= file.punched or not self._can_punch:
             return
         try:
             fd = os.open(file.path, os.O_RDWR | os.O_CLOEXEC)

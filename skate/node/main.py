@@ -69,22 +69,25 @@ def main() -> None:
     from ..worker.zygote import fork
 
     arena_fd = create(settings.arena_bytes)
+    stacks_fd = os.memfd_create("skate-stacks")
     mine, theirs = pair()
     os.set_inheritable(fd, False)
     if settings.membership is not None and settings.membership.tls is not None:
         from ..wire import tls_socket as tls_socket  # once, for all workers
     not_its = [mine] if head is None else [mine, head.sock]
-    pid = fork(theirs, not_its, arena_fd, WARM_AFTER_S if settings.membership is None else WARM_LATER_S)
+    pid = fork(theirs, not_its, arena_fd, stacks_fd, WARM_AFTER_S if settings.membership is None else WARM_LATER_S)
     theirs.close()
     _allow_files()
     from .listening import open_door
     from .service import Node
+    from .stacks import Stacks
 
     gc.freeze()
     gc.enable()
     session = Path(settings.session_dir)
     node = Node(settings.total, arena_fd, settings.arena_bytes, session, Channel(mine), settings.system)
     node.labels.update(settings.labels)
+    node.stacks = Stacks(node, stacks_fd)
     signal.signal(signal.SIGTERM, _stop)
     clean = False
     try:

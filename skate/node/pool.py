@@ -18,6 +18,7 @@ from .deaths import describe
 
 if TYPE_CHECKING:
     from .client import Client
+    from .scheduler import Lease
     from .service import Node
 
 IDLE_WORKERS_S = 5.0
@@ -164,6 +165,7 @@ class WorkerPool:
         client.channel.close()
         self.node.clients.pop(client.id, None)
         lease = self.node.scheduler.leases.get(worker)
+        self._note(client, lease, death)
         self.node.scheduler.release(worker)
         self.node.abroad.released(worker)
         if lease is not None and lease.client:
@@ -177,6 +179,19 @@ class WorkerPool:
         self.node.forget(client)
         for caller in list(client.serving):
             self.node.objects.settle(caller)
+
+    def _note(self, client: Client, lease: Lease | None, death: m.Death) -> None:
+        """Remember who has died, for those who ask later."""
+        spec = self.node.actors.spec_of(client.worker)
+        if spec is None and (death.intended or lease is None):
+            return
+        running = self.node.running_on(client.worker)
+        task = "" if lease is None or not running else (lease.client + running.to_bytes(8, "big")).hex()
+        who = ("", "", "") if spec is None else (spec.id.hex(), spec.class_name, spec.name)
+        actor, class_name, name = who
+        self.node.deaths.add(
+            death, worker=client.worker, job=client.job, actor=actor, class_name=class_name, name=name, task=task
+        )
 
     def kill(self, worker: int, signo: int) -> None:
         """Send a signal to a worker; SIGKILL is also the end of its leases to come."""

@@ -6,14 +6,13 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..head import policy
 from ..head.actors import State
 from ..store.arena import HEADER_BYTES
-from ..wire.cluster import DEAD, DrainOrder, NodeInfo
+from ..wire.cluster import DEAD, DrainOrder
 from ..wire.groups import is_own
-from ..wire.labels import describe, without
+from . import reasons
 from .discovery import targets
-from .resources import UNIT, from_units, to_units
+from .resources import from_units
 from .status import cluster_status, head_address, node_info
 
 if TYPE_CHECKING:
@@ -115,42 +114,6 @@ def _actors(node: Node, _: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _why(node: Node, needed: dict[str, float]) -> str:
-    """Which of the needed resources are short, and how many leases and actors have them."""
-    if node.cluster is not None:
-        return _why_in_cluster(node.view.values(), to_units(needed))
-    pool = node.scheduler.pool
-    short = []
-    for name, units in without(to_units(needed)).items():
-        if pool.free.get(name, 0) < units:
-            holders = sum(name in lease.amounts for lease in node.scheduler.leases.values())
-            free, total = max(0, pool.free.get(name, 0)) / UNIT, pool.total.get(name, 0) / UNIT
-            short.append(
-                f"needs {units / UNIT:g} {name}, {free:g} of {total:g} free, held by {holders} workers and actors"
-            )
-    return "; ".join(short) or "the resources are free: a worker is being started"
-
-
-def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> str:
-    """Which nodes could ever give what is needed, and what they lack now."""
-    could = [info for info in view if policy.feasible(info, needed)]
-    wants = describe(from_units(needed))
-    needed = without(needed)
-    if not could:
-        return f"no node of the cluster has {wants}: it waits for one that joins"
-    lines = []
-    for info in could:
-        short = [
-            f"{max(0, info.free.get(name, 0)) / UNIT:g} of {info.total[name] / UNIT:g} {name} free"
-            for name, units in needed.items()
-            if info.free.get(name, 0) < units
-        ]
-        if not short:
-            return f"node {info.no} ({info.name}) has room: a worker is being started"
-        lines.append(f"node {info.no} ({info.name}): {', '.join(short)}")
-    return f"needs {wants}; " + "; ".join(lines)
-
-
 def _validate(node: Node, _: Any) -> bool:
     """Every state machine checks itself; for tests."""
     node.scheduler.validate()
@@ -190,6 +153,13 @@ def _metric_targets(node: Node, _: Any) -> list[dict[str, Any]]:
     return targets(node.view.values())
 
 
+def _printed(node: Node, argument: Any) -> dict[str, Any]:
+    """See `printed.py`."""
+    from .printed import printed
+
+    return printed(node, argument or {})
+
+
 _QUESTIONS: dict[str, Any] = {
     "head": _head,
     "nodes": _nodes,
@@ -202,7 +172,12 @@ _QUESTIONS: dict[str, Any] = {
     "workers": _workers,
     "actors": _actors,
     "validate": _validate,
-    "why": _why,
+    "why": reasons.why,
+    "holders": reasons.holders,
+    "process": reasons.process,
+    "actor": reasons.actor,
+    "deaths": reasons.deaths,
+    "printed": _printed,
     "drain": _drain,
     "metrics": _metrics,
     "metric_targets": _metric_targets,

@@ -32,6 +32,7 @@ from .abroad import Abroad
 from .actors import ActorShell, Parked
 from .claims import Claims
 from .client import Client
+from .deaths import Deaths
 from .directory import Directory
 from .dispatch import WITH_FDS, handlers
 from .drain import Drain
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster
     from .gate import Gate
     from .head_process import HeadProcess
+    from .stacks import Stacks
     from .transfer import Transfers
 
 ASK_BACK_S = 0.25
@@ -110,6 +112,9 @@ class Node:
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
         self.metrics = Metrics(self)
+        self.deaths = Deaths()
+        self.stacks: Stacks | None = None
+        """Of a node with a zygote."""
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -463,7 +468,7 @@ class Node:
 
     def on_ask(self, client: Client, message: m.Ask) -> None:
         """A question about state."""
-        if self.inquiries.on_ask(client, message):
+        if self.inquiries.on_ask(client, message) or (self.stacks is not None and self.stacks.on_ask(client, message)):
             return
         try:
             self.send(client, m.Answer(message.request, answer(self, message.what, message.argument)))
@@ -572,6 +577,8 @@ class Node:
             self.transfers.close()
         self.pool.zygote.close()
         self.output.logs.close()
+        if self.stacks is not None:
+            self.stacks.close()
         self.spills.close()
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import msgspec
 from msgspec import Struct
+
+STACK_SIGNAL = signal.SIGRTMIN + 9
+"""A worker that gets this signal writes the stacks of its threads into a file that it shares with its node."""
 
 
 class Fork(Struct, array_like=True, tag=0):

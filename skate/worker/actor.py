@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class ActorHost:
         self.takes_over = False
         self._pools: dict[str, _Pool] = {}
         self._async: AsyncCalls | None = None
+        self.running: dict[int, tuple[Caller, m.Task, Function, float]] = {}
+        """What each thread of a threaded actor runs, and since when."""
         error = self._construct()
         with worker.runtime.lock:
             worker.runtime.settle()
@@ -183,12 +186,15 @@ class _Pool:
                 worker.runtime.pump.wake()
 
     def _run(self, worker: Worker, caller: Caller, task: m.Task, function: Function) -> m.Reply:
+        thread = threading.get_ident()
+        self._host.running[thread] = caller, task, function, time.perf_counter()
         try:
             return worker.execute(caller, task, function)
         except ExitActor:
             raise
         finally:
             worker.running = None
+            del self._host.running[thread]
 
     def idle(self) -> bool:
         """Whether nothing runs or waits."""

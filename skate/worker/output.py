@@ -1,4 +1,4 @@
-"""A worker's stdout and stderr: whole lines, written at once, marked with whose they are.
+"""A worker's stdout and stderr: whole lines, written at once, marked with whose they are, and which task printed them.
 
 Python-level prints are collected until the end of the line and written with one system call, so that lines of threads and
 of child processes never mix within a line. What C code prints goes straight to the same file.
@@ -9,8 +9,25 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ..node.logs import NAME_MARK
+from ..node.logs import NAME_MARK, TASK_MARK
+from .execute import task_id
+
+if TYPE_CHECKING:
+    from .process import Worker
+
+
+def whose(worker: Worker) -> str:
+    """Whose output this is, for the driver's terminal, and the id of the task that runs on this thread."""
+    actor = worker.actor
+    running = getattr(worker.local, "running", None) or (actor.running_call() if actor is not None else None)
+    if running is None and (actor is None or not actor.is_threaded):
+        running = worker.running  # a thread that the user's code has started
+    if running is None:
+        return "worker" if actor is None else actor.spec.class_name
+    name = running[2].short if actor is None else actor.spec.class_name
+    return f"{name}{TASK_MARK}{task_id(running[0], running[1])}"
 
 
 class LineWriter(io.TextIOBase):

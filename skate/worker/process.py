@@ -72,10 +72,13 @@ class Worker:
         self._kept_prune = 256
         self._spin_misses = 0
         self.running: tuple[Caller, m.Task, Function] | None = None
+        self.began = 0.0
+        """When the main thread began with what it runs."""
         runtime.on_message = self._on_message
         runtime.before_block = self.give_back_pending
         runtime.pump.on_tick = self._on_tick
         runtime.running_task = self._running_task
+        runtime.running_now = self._running_now
         runtime.exit_actor = self._exit_actor  # type: ignore[method-assign]
         runtime.context = self.context  # type: ignore[method-assign]
 
@@ -239,7 +242,7 @@ class Worker:
                 caller.replies.append(m.Reply(task.seq, m.NOT_STARTED))
             return
         self._count += 1
-        started = _clock()
+        started = self.began = _clock()
         if self.cancelled and self.was_cancelled(caller, task):
             reply = m.Reply(task.seq, m.CANCELLED)
         else:
@@ -548,6 +551,11 @@ class Worker:
         running = getattr(self.local, "running", None) or (self.actor.running_call() if self.actor else None)
         return None if running is None else (running[0].id, running[1].seq)
 
+    def _running_now(self) -> list[Any]:
+        from .doing import running_now
+
+        return running_now(self)
+
     def _exit_actor(self) -> None:
         if self.actor is None:
             raise TypeError("exit_actor() ends the actor that calls it: it can only be called inside an actor")
@@ -587,10 +595,3 @@ class Worker:
         base.accelerator_ids = {"GPU": [str(i) for i in self.gpus]}
         base.is_canceled = lambda: self.was_cancelled(caller, task)
         return base
-
-    def whose(self) -> str:
-        """Whose output this is, for the driver's terminal."""
-        if self.actor is not None:
-            return self.actor.spec.class_name
-        running = self.running
-        return running[2].short if running is not None else "worker"

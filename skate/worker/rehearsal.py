@@ -11,11 +11,12 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+from functools import partial
 from typing import Any
 
 from ..wire import messages as m
 from ..wire.channel import Channel, pair
-from .output import LineWriter
+from .output import LineWriter, whose
 from .start import build
 
 ROUNDS = 12
@@ -48,7 +49,7 @@ def _be_worker(arena_fd: int, actor: m.BeActor | None) -> None:
     node, caller = Channel(node_sock), Channel(caller_sock)
     worker = build(Channel(own_sock), _begin(arena_fd), os.dup(arena_fd))
     worker.leave = _refuse  # type: ignore[method-assign]
-    LineWriter(1, worker.whose).write("")
+    LineWriter(1, partial(whose, worker)).write("")
     try:
         node.send_fds(m.encode(m.Serve(_CALLER)), [served_sock.fileno()])
         if actor is not None:

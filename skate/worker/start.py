@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 
 from ..client import current
 from ..client.metering import PROCESS
@@ -13,7 +14,7 @@ from ..client.runtime import ClientRuntime
 from ..store.arena import Arena
 from ..wire import messages as m
 from ..wire.channel import Channel, wait_readable
-from .output import LineWriter
+from .output import LineWriter, whose
 from .process import Worker
 
 
@@ -40,8 +41,8 @@ def run(sock: socket.socket, arena_fd: int) -> None:
     worker = build(channel, begin, arena_fd)
     runtime = worker.runtime
     runtime.environment = (begin.sys_path, begin.cwd, begin.alias_ray, begin.main_path)
-    sys.stdout = LineWriter(1, worker.whose)
-    sys.stderr = LineWriter(2, worker.whose)
+    sys.stdout = LineWriter(1, partial(whose, worker))
+    sys.stderr = LineWriter(2, partial(whose, worker))
     signal.signal(signal.SIGINT, worker.on_interrupt)
     current.set_runtime(runtime)
     if begin.alias_ray:

@@ -8,6 +8,7 @@ worker leaves behind become its own, and are ended too.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import importlib
 import os
@@ -217,8 +218,11 @@ def _redirect(path: str, fd: int) -> None:
     os.close(log)
 
 
-def fork(sock: socket.socket, not_its: list[socket.socket], arena_fd: int, warm_after_s: float) -> int:
-    """Fork the zygote off the node before that has opened anything else; its pid. It closes what is `not_its`."""
+def fork(sock: socket.socket, not_its: list[socket.socket], arena_fd: int, stacks_fd: int, warm_after_s: float) -> int:
+    """Fork the zygote off the node before that has opened anything else; its pid. It closes what is `not_its`.
+
+    It and all workers write their stacks to `stacks_fd` when they get `STACK_SIGNAL`.
+    """
     parent = os.getpid()
     sys.stdout.flush()
     pid = os.fork()
@@ -232,6 +236,7 @@ def fork(sock: socket.socket, not_its: list[socket.socket], arena_fd: int, warm_
         for each in not_its:
             each.close()
         gc.enable()
+        faulthandler.register(forks.STACK_SIGNAL, file=stacks_fd, all_threads=True)
         Zygote(Channel(sock), arena_fd, warm_after_s).run()
     except BaseException:
         traceback.print_exc()

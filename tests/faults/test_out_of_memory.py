@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,9 +84,16 @@ def test_f17_the_culprit_is_killed_and_the_innocent_is_not(start: Callable[..., 
 
 def test_f17_a_task_that_may_not_be_retried_fails_at_once(start: Callable[..., str], tmp_path: Path) -> None:
     begin(start, retries=-1)
+    ref = eats.options(max_retries=0).remote(str(tmp_path / "log"))
     with pytest.raises(OutOfMemoryError):
-        skate.get(eats.options(max_retries=0).remote(str(tmp_path / "log")), timeout=GET_S)
+        skate.get(ref, timeout=GET_S)
     assert kills() == 1
+    command = [sys.executable, "-m", "skate.cli", "why", ref.task_id(), "--address", str(os.getpid())]
+    line = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    assert re.fullmatch(
+        r"task \S+ failed in attempt 1: it was killed because memory ran out: it used \d+ bytes, .* over the limit of \d+ .*\n",
+        line,
+    )
     check_health()
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from skate.node import logs as logs_module, output as output_module
-from skate.node.logs import NAME_MARK, LogFile, Logs
+from skate.node import logs as logs_module, output as output_module, printed as printed_module
+from skate.node.logs import NAME_MARK, TASK_MARK, LogFile, Logs
 from skate.node.output import Output
+from skate.node.printed import printed
 from skate.wire import messages as m
 
 LINE = b"x" * 99 + b"\n"
@@ -109,7 +110,7 @@ def test_the_end_of_a_worker_is_the_end_of_its_last_line(logs: Logs, worker: Wor
     assert read_all(logs) == ["one"]
     logs.ended(1)
     assert read_all(logs) == ["two"]
-    assert not worker.path.exists() and not logs.of_job("job")
+    assert not logs.of_job("job") and [file.name for file in logs.all()] == ["worker-1.out"]
 
 
 def test_more_changes_than_the_kernel_remembers(logs: Logs, worker: Worker) -> None:
@@ -171,6 +172,85 @@ def test_a_file_that_its_worker_truncates(logs: Logs, worker: Worker) -> None:
     assert read_all(logs) == ["new"]
 
 
+def test_of_dead_workers_the_ends_are_kept_and_of_few_only(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs_module, "DEAD_BYTES", 10_000)
+    monkeypatch.setattr(logs_module, "DEAD_MAX", 3)
+    workers = [Worker(logs, number) for number in range(1, 6)]
+    for worker in workers:
+        worker.write(LINE * 1000)
+        logs.ended(worker.number)
+    read_all(logs)
+    assert [file.pid for file in logs.all()] == [1003, 1004, 1005]
+    assert [worker.path.exists() for worker in workers] == [False, False, True, True, True]
+    assert all(worker.on_disk() <= 20_000 for worker in workers[2:])
+
+
+def test_a_worker_that_has_printed_nothing_leaves_no_file(logs: Logs, worker: Worker) -> None:
+    logs.ended(1)
+    assert read_all(logs) == [] and not logs.all() and not worker.path.exists()
+
+
+def test_files_of_a_node_that_was_here_before_are_not_this_ones(tmp_path: Path) -> None:
+    (tmp_path / "worker-1.out").write_text("old\n")
+    logs = Logs(tmp_path)
+    assert not list(tmp_path.iterdir())
+    logs.close()
+
+
+# ------------------------------------------------------------ what is asked for later
+
+
+def shown(logs: Logs, **wish: Any) -> list[str]:
+    node: Any = SimpleNamespace(output=SimpleNamespace(logs=logs))
+    return [line[2] for file in printed(node, wish)["files"] for line in file["lines"]]
+
+
+def test_lines_are_found_by_their_task_wherever_its_mark_is(
+    logs: Logs, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mark(task: str) -> bytes:
+        return f"{NAME_MARK}f{TASK_MARK}{task}\n".encode()
+
+    worker.write(b"before\n" + mark("aa") + b"one\n" + mark("bb") + b"two\n" + LINE * 1000 + b"three\nnot yet")
+    assert shown(logs, task="aa") == ["one"]
+    assert shown(logs, task="bb")[0] == "two" and shown(logs, task="bb", tail=1) == ["three"]
+    assert shown(logs)[0] == "before"
+    monkeypatch.setattr(printed_module, "ANSWER_BYTES", 5_000)
+    monkeypatch.setattr(printed_module, "_BLOCK", 1_000)
+    lines = shown(logs, task="bb")
+    assert lines[0] == "x" * 99 and lines[-1] == "three" and len(lines) == 50
+    assert shown(logs, task="aa") == []
+
+
+def test_what_comes_is_followed_from_place_to_place(logs: Logs, worker: Worker) -> None:
+    node: Any = SimpleNamespace(output=SimpleNamespace(logs=logs))
+    worker.write(f"{NAME_MARK}f{TASK_MARK}aa\none\ntw".encode())
+    (first,) = [file for file in printed(node, {"task": "aa"})["files"] if file["lines"]]
+    worker.write(b"o\nthree\n")
+    since = {first["name"]: first["place"]}
+    found = printed(node, {"task": "aa", "since": since})["files"]
+    assert [line[2] for file in found for line in file["lines"]] == ["two", "three"]
+    os.truncate(worker.path, 0)
+    worker.write(b"anew\n")
+    assert shown(logs, since=since)[-1] == "anew"
+
+
+def test_errors_jobs_actors_and_processes_are_told_apart(logs: Logs, worker: Worker) -> None:
+    worker.write(b"out\n")
+    Path(logs.paths(2, "other")[1]).write_text("err\n")
+    logs.started(2, 1002)
+    logs.became(2, "abcd")
+    assert shown(logs, actor="abc") == []
+    with open(logs.of_worker(2)[1].path, "a") as file:
+        file.write("err of the actor\n")
+    assert shown(logs, errors=True) == ["err", "err of the actor"] and shown(logs, pid=1001) == ["out"]
+    assert (
+        shown(logs, job="oth") == ["err", "err of the actor"]
+        and shown(logs, actor="abc") == ["err of the actor"]
+        and shown(logs, actor="b") == []
+    )
+
+
 # ------------------------------------------------------------ rounds
 
 
@@ -206,7 +286,7 @@ def test_lines_wait_for_a_driver_that_has_no_room(logs: Logs, worker: Worker, no
     assert not node.sent and worker.path.exists()
     node.driver.channel.backlog_bytes = 0
     output.on_time(2.0)
-    assert node.sent == [m.Output("worker pid=1001", False, ["line"])] and not worker.path.exists()
+    assert node.sent == [m.Output("worker pid=1001", False, ["line"])] and not logs.of_worker(1)
     output.on_time(3.0)
     assert output.next_due(3.0) is None
 
@@ -222,7 +302,7 @@ def test_nobody_listens(logs: Logs, worker: Worker, node: FakeNode, there: bool)
     output.on_time(1.0)
     assert not node.sent and the_file(logs).offset == len(LINE)
     output.ended(1)
-    assert not worker.path.exists()
+    assert not logs.of_worker(1) and worker.path.exists()
 
 
 def test_an_answer_comes_after_all_that_was_printed(logs: Logs, worker: Worker, node: FakeNode) -> None:

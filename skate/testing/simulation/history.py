@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ...client.reasons import why_ref
 from . import checks
 from .cluster import Cluster, DriverRun
 from .faults import Faults
@@ -135,7 +136,7 @@ def _why(programs: list[Program]) -> str:
     for program in programs:
         runtime = program.driver.runtime
         if program.driver.alive and runtime is not None:
-            out += [f"{work.label} ({runtime._why(work.ref)[0]})" for work in program.open]
+            out += [f"{work.label} ({why_ref(runtime, work.ref).text})" for work in program.open]
     return "; ".join(out[:10])
 
 

@@ -75,6 +75,9 @@ class Output:
     def started(self, worker: int, pid: int) -> None:
         """See `Logs`."""
 
+    def became(self, worker: int, actor: str) -> None:
+        """Nobody asks what it prints."""
+
     def ended(self, worker: int) -> None:
         """See `Output`."""
 

@@ -1,0 +1,87 @@
+"""`skate logs`: what workers have printed, from any machine of the cluster, also of workers that have died."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from ..client.observing import Member, Observer, Word, ask_all
+from .looking import look, members, node_of
+
+LOOK_S = 0.2
+"""How often it is looked for more."""
+
+
+def logs(
+    task: str,
+    actor: str,
+    job: str,
+    worker: str,
+    node: str | None,
+    follow: bool,
+    tail: int,
+    err: bool,
+    address: str | None,
+    temp_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Print the lines of these workers, and with `follow` what comes."""
+    observer = look(address, temp_dir)
+    nodes = members(observer)
+    number, _, pid = worker.rpartition(":")
+    if pid and not pid.isdigit():
+        raise click.UsageError(f"{worker!r} is not PID or NODE:PID")
+    if node or number:
+        nodes = [node_of(nodes, node or number)]
+    wish = {"task": task, "actor": actor, "job": job, "pid": int(pid or 0), "errors": err, "tail": tail}
+    reader = _Reader(observer, nodes, wish, as_json)
+    reader.read()
+    if not reader.files and not follow:
+        raise click.ClickException("no worker of the cluster is so, or it has printed nothing, or long ago")
+    while follow:
+        time.sleep(LOOK_S)
+        reader.wish = {**wish, "tail": None}
+        reader.read()
+
+
+class _Reader:
+    """Asks nodes for what is new."""
+
+    def __init__(self, observer: Observer, nodes: list[Member], wish: dict[str, Any], as_json: bool) -> None:
+        self.observer = observer
+        self.nodes = nodes
+        self.wish = wish
+        self.as_json = as_json
+        self.files = 0
+        self._since: dict[int, dict[str, Any]] = {}
+        """By node: up to where each file was read."""
+
+    def read(self) -> None:
+        """Print what has come since the last time."""
+        for member in list(self.nodes):
+            since = self._since.setdefault(member.no, {})
+            (word,) = ask_all(self.observer, "printed", {**self.wish, "since": since}, [member])
+            if word.error:
+                click.echo(f"note: node {member.no} ({member.name}): {word.error}", err=True)
+                self.nodes.remove(member)
+                continue
+            self._show(word, since)
+        if not self.nodes:
+            raise click.ClickException("no node answers")
+
+    def _show(self, word: Word, since: dict[str, Any]) -> None:
+        if word.value["cut"]:
+            click.echo(f"note: node {word.member.no}: there is more than is shown", err=True)
+        for file in word.value["files"]:
+            self.files += bool(file["lines"]) or file["name"] not in since
+            since[file["name"]] = file["place"]
+            for whose, task, text in file["lines"]:
+                if self.as_json:
+                    keys = {key: file[key] for key in ("pid", "job", "actor", "is_error")}
+                    click.echo(json.dumps({"node": word.member.no, **keys, "whose": whose, "task": task, "line": text}))
+                else:
+                    where = f", node {word.member.no}" if word.member.no else ""
+                    click.echo(f"({whose or 'worker'} pid={file['pid']}{where}) {text}")

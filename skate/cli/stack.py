@@ -1,0 +1,105 @@
+"""`skate stack`: what the threads of workers and programs do at the moment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ..client.observing import Member, Observer, Word, ask_all
+from ..client.why import ID_DIGITS
+from .looking import look, members, node_of
+
+_OURS = "/skate/worker/"
+_INSIDE = "/skate/client/"
+"""Where the frames are that call the user's code, and those that are called by it."""
+HOW = {"asked": "it looked itself", "signal": "by a signal"}
+
+Stack = dict[str, Any]
+
+
+def stack(
+    what: tuple[str, ...], node: str | None, verbose: bool, address: str | None, temp_dir: str | None, as_json: bool
+) -> None:
+    """Show the stacks of these processes, or of all processes of a node, or of all nodes."""
+    observer = look(address, temp_dir)
+    nodes = members(observer)
+    if node is not None:
+        nodes = [node_of(nodes, node)]
+    words = _ask(observer, nodes, what)
+    found: list[tuple[Member, Stack]] = []
+    for word in words:
+        if word.error:
+            click.echo(f"note: node {word.member.no} ({word.member.name}): {word.error}", err=True)
+        else:
+            found += [(word.member, each) for each in word.value]
+    if what and not found:
+        raise click.ClickException(f"{' '.join(what)}: no node has such a worker or program")
+    if as_json:
+        click.echo(json.dumps([{"node": member.no, **each} for member, each in found]))
+        return
+    for member, each in found:
+        _show(member, each, verbose)
+
+
+def _ask(observer: Observer, nodes: list[Member], what: tuple[str, ...]) -> list[Word]:
+    if not what:
+        return ask_all(observer, "stacks", None, nodes)
+    words: list[Word] = []
+    for each in what:
+        number, pid = _place(observer, each)
+        wanted = nodes if number is None else [member for member in nodes if member.no == number]
+        words += ask_all(observer, "stacks", {"pids": [pid]}, wanted)
+    return words
+
+
+def _place(observer: Observer, what: str) -> tuple[int | None, int]:
+    """The node, if that is known, and the process of PID, NODE:PID or an actor."""
+    if len(what) == ID_DIGITS:
+        try:
+            actor = observer.ask_head("actor", {"id": what})
+        except (ConnectionError, ValueError) as error:
+            raise click.ClickException(str(error)) from None
+        if actor is None or not actor["pid"]:
+            state = "not known" if actor is None else actor["state"]
+            raise click.ClickException(f"actor {what} has no process: it is {state}; `skate why {what}` may say more")
+        return actor["node"], actor["pid"]
+    node, _, pid = what.rpartition(":")
+    if not pid.isdigit() or (node and not node.isdigit()):
+        raise click.UsageError(f"{what!r} is not PID, NODE:PID, nor the id of an actor")
+    return int(node) if node else None, int(pid)
+
+
+def _show(member: Member, found: Stack, verbose: bool) -> None:
+    where = f" on node {member.no}" if member.no else ""
+    click.echo(f"{_who(found)}, process {found['pid']}{where} ({HOW[found['how']]}):")
+    if found["error"]:
+        click.echo(f"    {found['error']}")
+    if not verbose and not any(_of_user(thread["frames"]) for thread in found["threads"]) and not found["error"]:
+        click.echo("    it waits for work")
+    for thread in found["threads"]:
+        frames = thread["frames"] if verbose else _of_user(thread["frames"])
+        if not frames:
+            continue
+        click.echo(f"    {thread['thread']}")
+        for file, line, name, code in frames:
+            click.echo(f"        {name}  {file}:{line}" + (f"    {code}" if code else ""))
+    click.echo()
+
+
+def _who(found: Stack) -> str:
+    process = found["process"]
+    if process is None:
+        return "program"
+    if process["actor"]:
+        return f"actor {process['class_name']}" + (f" {process['name']!r}" if process["name"] else "")
+    return f"worker ({process['state']})"
+
+
+def _of_user(frames: list[list[Any]]) -> list[list[Any]]:
+    """The frames inside of what a worker's loop has called; of a thread that is all our own, nothing."""
+    end = next((at for at, (file, *_) in enumerate(frames) if _OURS in file), len(frames))
+    start = next((at for at, (file, *_) in enumerate(frames) if _INSIDE not in file), len(frames))
+    user = any("/skate/" not in file and not file.endswith("/threading.py") for file, *_ in frames[:end])
+    return frames[start:end] if user else []

@@ -1,0 +1,126 @@
+"""What a node says when somebody asks why something is not done: who has what, what its workers are, how they ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..head import policy
+from ..head.actors import Actor
+from ..wire.cluster import NodeInfo
+from ..wire.labels import describe, without
+from ..wire.reasons import HOLDERS_MAX, Holders, Process, told
+from .resources import UNIT, cpu_part, from_units, to_units
+
+if TYPE_CHECKING:
+    from .service import Node
+
+
+def why(node: Node, needed: dict[str, float]) -> dict[str, Any]:
+    """What of a request is short, in words, and the numbers of the nodes that could give it; none if that does not matter."""
+    if node.cluster is not None:
+        text, nodes = _why_in_cluster(node.view.values(), to_units(needed))
+        return {"text": text, "nodes": nodes}
+    short = [
+        f"needs {units / UNIT:g} {name}, {max(0, free) / UNIT:g} of {total / UNIT:g} free"
+        for name, units, free, total in _short(node, needed)
+    ]
+    return {"text": "; ".join(short) or "the resources are free: a worker is being started", "nodes": [0] * bool(short)}
+
+
+def _short(node: Node, needed: dict[str, float]) -> list[tuple[str, int, int, int]]:
+    pool = node.scheduler.pool
+    return [
+        (name, units, pool.free.get(name, 0), pool.total.get(name, 0))
+        for name, units in without(to_units(needed)).items()
+        if pool.free.get(name, 0) < units
+    ]
+
+
+def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> tuple[str, list[int]]:
+    """Which nodes could ever give what is needed, and what they lack now."""
+    could = [info for info in view if policy.feasible(info, needed)]
+    wants = describe(from_units(needed))
+    needed = without(needed)
+    if not could:
+        return f"no node of the cluster has {wants}: it waits for one that joins", []
+    lines = []
+    for info in could:
+        short = [
+            f"{max(0, info.free.get(name, 0)) / UNIT:g} of {info.total[name] / UNIT:g} {name} free"
+            for name, units in needed.items()
+            if info.free.get(name, 0) < units
+        ]
+        if not short:
+            return f"node {info.no} ({info.name}) has room: a worker is being started", []
+        lines.append(f"node {info.no} ({info.name}): {', '.join(short)}")
+    return f"needs {wants}; " + "; ".join(lines), [info.no for info in could]
+
+
+def holders(node: Node, needed: dict[str, float]) -> Any:
+    """Who has what a request lacks on this node. Who has lent what is lacking does not count."""
+    names = [name for name, *_ in _short(node, needed)]
+    found = []
+    for worker, lease in node.scheduler.leases.items():
+        had = lease.amounts if not lease.lent else lease.amounts.keys() - cpu_part(lease.amounts).keys()
+        if any(name in had for name in names):
+            found.append(worker)
+    processes = [process_of(node, worker) for worker in found[:HOLDERS_MAX]]
+    return told(Holders(not names, names, processes, len(found)))
+
+
+def process(node: Node, argument: dict[str, Any]) -> Any:
+    """`{"pid"}`: what a worker of this node is; None if it is none, or has ended."""
+    pid = int(argument["pid"])
+    for worker, client in node.workers.items():
+        if client.pid == pid:
+            return told(process_of(node, worker))
+    return None
+
+
+def process_of(node: Node, worker: int) -> Process:
+    """What a worker of this node is."""
+    client = node.workers[worker]
+    lease = node.scheduler.leases.get(worker)
+    found = Process(client.pid, worker, client.id.hex(), "idle", client.talks or client.waits)
+    if lease is not None:
+        found.state = "leased"
+        found.lessee = lease.client.hex()
+        found.amounts = from_units(lease.amounts)
+        found.seconds = time.monotonic() - lease.since if lease.since else 0.0
+    spec = node.actors.spec_of(worker)
+    if spec is not None:
+        found.state = "actor"
+        found.actor, found.class_name, found.name = spec.id.hex(), spec.class_name, spec.name
+    return found
+
+
+def actor(node: Node, argument: dict[str, Any]) -> Any:
+    """`{"id"}`: how an actor is, for whom the head, or the only node, is asked; None if it is not known."""
+    found = node.actors.table.by_id.get(bytes.fromhex(str(argument["id"])))
+    return None if found is None else _actor(node, found)
+
+
+def _actor(node: Node, found: Actor) -> dict[str, Any]:
+    spec = found.spec
+    return {
+        "actor_id": found.id.hex(),
+        "class_name": spec.class_name,
+        "name": spec.name,
+        "state": str(found.state),
+        "restarts": found.restarts,
+        "max_restarts": spec.max_restarts,
+        "pid": found.pid if found.worker else 0,
+        "node": node.actors.number_of(found) if found.worker else found.node,
+        "needs": dict(spec.placement),
+        "moving": found.moving,
+        "concurrent": spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups),
+        "death": None if found.death is None else told(found.death),
+        "error": found.error,
+    }
+
+
+def deaths(node: Node, argument: dict[str, Any]) -> list[dict[str, Any]]:
+    """`{"key", "value"}`, or `{"limit"}`: how workers of this node have ended, the last first."""
+    return node.deaths.find(str(argument.get("key", "")), argument.get("value"), int(argument.get("limit", 1)))

@@ -1,0 +1,119 @@
+"""`skate logs`, of a program on one node: of tasks, actors, processes, the living and the dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skate
+from skate.testing import eventually
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One node that tells its driver nothing: its lines are in the files all the same."""
+    skate.shutdown()
+    skate.init(num_cpus=2, object_store_memory=100 << 20, log_to_driver=False)
+    yield
+    skate.shutdown()
+
+
+def words(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "skate.cli", "logs", *arguments, "--address", str(os.getpid())]
+
+
+def logs(*arguments: str, code: int = 0) -> list[str]:
+    """The lines that the command prints."""
+    run = subprocess.run(words(*arguments), capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == code, run.stderr
+    return (run.stdout or run.stderr).splitlines()
+
+
+@skate.remote
+def speak(what: str) -> int:
+    """Says it, and that it has."""
+    print(what)
+    print("done with", what, file=sys.stderr)
+    return os.getpid()
+
+
+@skate.remote
+class Speaker:
+    """Speaks, until it dies."""
+
+    def speak(self, what: str) -> int:
+        print(what, flush=True)
+        return os.getpid()
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_lines_of_a_task() -> None:
+    refs = [speak.remote(f"number {number}") for number in range(4)]
+    pids = skate.get(refs)
+    for number, (ref, pid) in enumerate(zip(refs, pids, strict=True)):
+        assert logs("--task", ref.task_id()) == [
+            f"(speak pid={pid}) number {number}",
+            f"(speak pid={pid}) done with number {number}",
+        ]
+    assert logs("--task", refs[0].task_id(), "--err") == [f"(speak pid={pids[0]}) done with number 0"]
+    assert logs("--worker", str(pids[0]), "--tail", "1", "--err")[0].startswith(
+        f"(speak pid={pids[0]}) done with number"
+    )
+    assert {f"(speak pid={pid}) number {number}" for number, pid in enumerate(pids)} <= set(logs())
+
+
+def test_the_lines_of_an_actor_that_has_died() -> None:
+    actor: Any = Speaker.remote()
+    pid = skate.get(actor.speak.remote("hello"))
+    ident = actor._actor_id.hex()
+    assert logs("--actor", ident) == [f"(Speaker pid={pid}) hello"]
+    skate.wait([actor.die.remote()])
+    assert logs("--actor", ident) == [f"(Speaker pid={pid}) hello"]
+    assert f"(Speaker pid={pid}) hello" in logs("--worker", str(pid))
+    job = skate.get_runtime_context().get_job_id()
+    assert f"(Speaker pid={pid}) hello" in logs("--job", job)
+    assert "no worker of the cluster is so" in logs("--job", "0" * 8, code=1)[-1]
+
+
+def test_lines_are_followed_as_they_come(tmp_path: Path) -> None:
+    actor: Any = Speaker.remote()
+    skate.get(actor.speak.remote("first"))
+    path = tmp_path / "out"
+    with path.open("w") as out:
+        process = subprocess.Popen(words("--actor", actor._actor_id.hex(), "--follow"), stdout=out)
+        try:
+            eventually(lambda: "first" in path.read_text(), 15)
+            skate.get(actor.speak.remote("second"))
+            eventually(lambda: "second" in path.read_text(), 15)
+            skate.get(actor.speak.remote("third"))
+            eventually(lambda: "third" in path.read_text(), 15)
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+    assert [line.split(") ")[1] for line in path.read_text().splitlines()] == ["first", "second", "third"]
+
+
+def test_a_thread_and_a_child_of_a_task() -> None:
+    @skate.remote
+    def busy() -> None:
+        import threading
+
+        thread = threading.Thread(target=print, args=("from a thread",))
+        thread.start()
+        thread.join()
+        os.system("echo from a child")
+        time.sleep(0)
+
+    ref = busy.remote()
+    skate.get(ref)
+    assert [line.split(") ")[1] for line in logs("--task", ref.task_id())] == ["from a thread", "from a child"]

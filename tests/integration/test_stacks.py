@@ -1,0 +1,164 @@
+"""What workers do at the moment, whether they listen or not, with the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skate
+from skate.node.stacks import parsed
+from skate.testing import eventually
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One node."""
+    skate.shutdown()
+    skate.init(num_cpus=2, object_store_memory=100 << 20)
+    yield
+    skate.shutdown()
+
+
+def command(*words: str, code: int = 0) -> str:
+    """What `skate stack` says of this program."""
+    run = subprocess.run(
+        [sys.executable, "-m", "skate.cli", "stack", *words, "--address", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert run.returncode == code, run.stderr
+    return run.stdout or run.stderr
+
+
+def say_pid(path: str) -> None:
+    Path(path).with_suffix(".new").write_text(str(os.getpid()))
+    Path(path).with_suffix(".new").rename(path)
+
+
+def turn_round_and_round(stop: str) -> None:
+    while not os.path.exists(stop):
+        sum(range(1000))
+
+
+@skate.remote
+def spin(path: str) -> None:
+    """Never submits anything, and never lets go."""
+    say_pid(path)
+    turn_round_and_round(path + ".stop")
+
+
+@skate.remote
+def child() -> None:
+    """Nothing."""
+
+
+@skate.remote
+def hog(path: str) -> None:
+    """Has submitted something, and lets no other thread run."""
+    skate.get(child.remote())
+    say_pid(path)
+    while not os.path.exists(path + ".stop"):
+        re.match(r"(a|a)*b", "a" * 24)
+
+
+@skate.remote
+class Sleeper:
+    """Waits in a method."""
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def sleep(self, path: str) -> None:
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+
+def started(path: Path) -> str:
+    eventually(path.exists, 10)
+    return path.read_text()
+
+
+def test_a_loop_that_never_submits_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    ref = spin.remote(str(path))
+    pid = started(path)
+    text = command(pid)
+    assert re.search(r"^worker \(leased\), process \d+ \(by a signal\):\n    MainThread\n", text)
+    assert re.search(r"turn_round_and_round  \S+test_stacks.py:\d+    ", text) and "spin  " in text
+    assert "process.py" not in text and "process.py" in command(pid, "-v")
+    for _ in range(3):  # it goes on, whatever it was doing
+        (found,) = json.loads(command(pid, "--json"))
+        assert found["how"] == "signal" and not found["error"]
+    Path(f"{path}.stop").touch()
+    skate.get(ref)
+
+
+def test_one_that_hogs_the_interpreter_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    ref = hog.remote(str(path))
+    text = command(started(path))
+    assert "(by a signal)" in text and "hog  " in text
+    Path(f"{path}.stop").touch()
+    skate.get(ref)
+
+
+def test_all_of_a_node_and_an_actor_by_its_id(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    actor: Any = Sleeper.options(name="sleeper").remote()
+    pid = skate.get(actor.pid.remote())
+    call = actor.sleep.remote(str(go))
+    eventually(lambda: "sleep  " in command(actor._actor_id.hex()), 10)
+    everything = command()
+    assert f"actor Sleeper 'sleeper', process {pid}" in everything
+    assert re.search(rf"^program, process {os.getpid()} \(it looked itself\):$", everything, re.MULTILINE)
+    assert "test_all_of_a_node_and_an_actor_by_its_id" in everything
+    go.touch()
+    skate.get(call)
+
+
+def test_what_is_not_there_is_said() -> None:
+    assert "no node has such a worker" in command("1", code=1)
+    assert "is not PID, NODE:PID" in command("me", code=2)
+    assert "has no process: it is not known" in command("0" * 32, code=1)
+
+
+def test_a_worker_whose_code_takes_the_signal_away(tmp_path: Path) -> None:
+    """It must not be killed by it."""
+    path = tmp_path / "pid"
+
+    @skate.remote(max_calls=1)
+    def deaf() -> bool:
+        for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
+            signal.signal(number, signal.SIG_DFL)
+        say_pid(str(path))
+        turn_round_and_round(f"{path}.stop")
+        return True
+
+    ref = deaf.remote()
+    assert "it has no handler for signal" in command(started(path))
+    Path(f"{path}.stop").touch()
+    assert skate.get(ref)
+
+
+def test_what_the_handler_writes_is_read() -> None:
+    text = (
+        'Thread 0x00007f01 (most recent call first):\n  File "/a.py", line 3 in inner\n  File "/a.py", line ??? in outer\n\n'
+        'Current thread 0x00007f00 [MainThread] (most recent call first):\n  File "/b c.py", line 1 in <module>\n'
+    )
+    assert parsed(text) == [
+        {"thread": "MainThread", "frames": [["/b c.py", 1, "<module>", ""]]},
+        {"thread": "0x00007f01", "frames": [["/a.py", 3, "inner", ""], ["/a.py", 0, "outer", ""]]},
+    ]
+    assert parsed("") == []
