@@ -31,6 +31,7 @@ PURE = (
     "head/actors.py",
     "head/bundles.py",
     "head/groups.py",
+    "head/jobs.py",
     "head/labels.py",
     "head/nodes.py",
     "head/policy.py",

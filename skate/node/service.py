@@ -38,6 +38,7 @@ from .drain import Drain
 from .groups import GroupShell
 from .heirs import Heirs
 from .inquiries import Inquiries
+from .job_host import JobHost
 from .logs import Logs
 from .memory import MemoryQueue
 from .memory_monitor import MemoryMonitor
@@ -108,6 +109,7 @@ class Node:
         self.spills = SpillShell(self, (system or SystemConfig()).spill)
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
+        self.jobs_here = JobHost(self)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -458,7 +460,7 @@ class Node:
 
     def on_ask(self, client: Client, message: m.Ask) -> None:
         """A question about state."""
-        if self.inquiries.on_ask(client, message):
+        if self.inquiries.on_ask(client, message) or self.jobs_here.on_ask(client, message):
             return
         try:
             self.send(client, m.Answer(message.request, answer(self, message.what, message.argument)))
@@ -520,7 +522,10 @@ class Node:
         for lease in granted:
             self._lease(lease)
         for waiting, lease in placed:
-            self.actors.place(waiting.id, lease)
+            if waiting.lease:
+                self.jobs_here.has_room(lease)
+            else:
+                self.actors.place(waiting.id, lease)
         for job, count in start.items():
             self.pool.start(job, count)
         now = time.monotonic()
@@ -565,6 +570,7 @@ class Node:
         """End everything: the zygote ends all workers when its channel closes."""
         if self.transfers is not None:
             self.transfers.close()
+        self.jobs_here.close()
         self.pool.zygote.close()
         self.output.logs.close()
         self.spills.close()

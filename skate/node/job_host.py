@@ -1,0 +1,325 @@
+"""The jobs of one node: what they need is reserved by its scheduler, their entrypoints run under guards, their logs are read.
+
+A job is remembered here, with its log, until the head says that nobody wants it any more: also when it is over. So a head that
+was killed hears all when this node joins again.
+
+INV-1: a job has a lease from the time that it has room until its entrypoint is over.
+INV-2: a job that runs has a guard; the guard's end is the job's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..wire import jobs as j, messages as m
+from . import job_guard
+from .job_start import environment, last_lines, prepare
+from .resources import to_units
+from .scheduler import Lease, WaitingActor
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .service import Node
+
+LOOK_S = 0.05
+"""How often a log is looked at that somebody follows."""
+WAIT_S_MAX = 3.0
+"""How long an answer may be held back until there is more in a log."""
+FOLLOWERS_MAX = 1_000
+"""So many may wait for more at a time; others are answered at once."""
+PART_BYTES = 1 << 20
+CLOSE_S = 2.0
+"""How long a node that ends waits for its guards."""
+
+
+class Running:
+    """A job of this node."""
+
+    def __init__(self, spec: j.JobSpec, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.now = j.HostedJob(spec.id)
+        self.lease: Lease | None = None
+        self.guard: subprocess.Popen[bytes] | None = None
+        self.said = b""
+        """By the guard, and not a whole line yet."""
+        self.stopping = False
+        self.dropped = False
+        """Nobody wants it any more: when its guard has ended, nothing of it is kept."""
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.folder / "log"
+
+
+class Follower:
+    """Somebody who waits for more of a log."""
+
+    def __init__(self, client: Client, request: int, job: Running, offset: int, until: float) -> None:
+        self.client = client
+        self.request = request
+        self.job = job
+        self.offset = offset
+        self.until = until
+
+
+class JobHost:
+    """The jobs of this node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.by_id: dict[str, Running] = {}
+        self._by_lease: dict[int, Running] = {}
+        self._numbers = itertools.count(-1, -1)
+        self._followers: list[Follower] = []
+        self._look_at = 0.0
+        node.parts.append(self)
+
+    # ------------------------------------------------------------ the head
+
+    def from_head(self, message: j.ToJobs) -> None:
+        """The head wants something of a job here; it may say so again."""
+        if isinstance(message, j.PlaceJob):
+            if message.spec.id not in self.by_id:
+                self._place(message.spec)
+            return
+        job = self.by_id.get(message.id)
+        if job is None:
+            return
+        if isinstance(message, j.BeginJob):
+            if job.now.state == j.ROOM and job.guard is None:
+                self._begin(job)
+        elif isinstance(message, j.StopJob):
+            self._stop(job)
+        else:
+            self._drop(job)
+
+    def hosted_now(self) -> list[j.HostedJob]:
+        """What the head should know of the jobs here, whatever it has heard."""
+        return [job.now for job in self.by_id.values() if not job.dropped]
+
+    def living(self) -> list[str]:
+        """The jobs that run here, by id."""
+        return [ident for ident, job in self.by_id.items() if job.guard is not None]
+
+    def _tell(self, job: Running) -> None:
+        if self.node.cluster is not None and not job.dropped:
+            self.node.cluster.send_to_head(j.JobIs(job.now))
+
+    # ------------------------------------------------------------ room
+
+    def _place(self, spec: j.JobSpec) -> None:
+        job = self.by_id[spec.id] = Running(spec, self.node.session_dir / "jobs" / spec.id)
+        number = next(self._numbers)
+        self._by_lease[number] = job
+        amounts = to_units(spec.resources)
+        self.node.scheduler.want_actor(WaitingActor(_key(spec.id), "", amounts, amounts, lease=number))
+        self.node.decide_again()
+
+    def has_room(self, lease: Lease) -> None:
+        """What a job needs is reserved for it."""
+        job = self._by_lease.pop(lease.worker)
+        job.lease = lease
+        job.now.state = j.ROOM
+        self._tell(job)
+
+    def _give_back(self, job: Running) -> None:
+        """It needs nothing any more."""
+        if job.lease is not None:
+            self.node.scheduler.release(job.lease.worker)
+            job.lease = None
+        else:
+            self.node.scheduler.forget_actor(_key(job.spec.id))
+            self._by_lease = {number: other for number, other in self._by_lease.items() if other is not job}
+        self.node.decide_again()
+
+    # ------------------------------------------------------------ the entrypoint
+
+    def _begin(self, job: Running) -> None:
+        try:
+            job.folder.mkdir(mode=0o700, parents=True)
+            folder = prepare(job.spec, job.folder)
+            log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                job.guard = subprocess.Popen(
+                    [sys.executable, "-I", "-S", job_guard.__file__, str(folder), job.spec.entrypoint],
+                    env=environment(self.node, job.spec, job.lease.gpus if job.lease else []),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    bufsize=0,
+                    start_new_session=True,
+                )
+            finally:
+                os.close(log)
+        except (OSError, ValueError) as error:
+            self._over(job, None, f"it could not be started: {error}")
+            return
+        assert job.guard.stdout is not None
+        fd = job.guard.stdout.fileno()
+        os.set_blocking(fd, False)
+        self.node.watch(fd, lambda mask: self._on_guard(job))
+
+    def _on_guard(self, job: Running) -> bool:
+        guard = job.guard
+        assert guard is not None and guard.stdout is not None
+        while (part := guard.stdout.read(4096)) is not None:
+            if not part:
+                self._guard_ended(job, guard)
+                return True
+            job.said += part
+            *lines, job.said = job.said.split(b"\n")
+            for line in lines:
+                self._hear(job, line.decode())
+        return True
+
+    def _hear(self, job: Running, line: str) -> None:
+        what, _, number = line.partition(" ")
+        if what == "pid":
+            job.now.pid, job.now.state = int(number), j.RUNS
+            self._tell(job)
+        else:
+            job.now.exit_code = int(number)
+
+    def _guard_ended(self, job: Running, guard: subprocess.Popen[bytes]) -> None:
+        assert guard.stdout is not None and guard.stdin is not None
+        self.node.unwatch(guard.stdout.fileno())
+        guard.stdout.close()
+        guard.stdin.close()
+        guard.kill()  # it has closed its output, so it ends; nobody may keep this loop waiting
+        guard.wait()
+        job.guard = None
+        code = job.now.exit_code
+        if code is None:
+            _kill_group(job.now.pid)
+            message = "its guard was killed, and the job with it"
+        elif job.stopping:
+            message = "it was stopped"
+        elif code == 0:
+            message = "it has finished"
+        else:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            message = "\n".join([f"its entrypoint {how}", *last_lines(job.log)])
+        self._over(job, code, message)
+
+    def _over(self, job: Running, code: int | None, message: str) -> None:
+        self._give_back(job)
+        job.now = j.HostedJob(job.spec.id, j.OVER, job.now.pid, code, message, job.stopping)
+        shutil.rmtree(job.folder / "files", ignore_errors=True)
+        self._tell(job)
+        if job.dropped:
+            self._remove(job)
+        self._look_at = 0.0
+
+    def _stop(self, job: Running) -> None:
+        if job.now.state == j.OVER:
+            return
+        job.stopping = True
+        if job.guard is None:
+            self._over(job, None, "it was stopped before it had begun")
+            return
+        assert job.guard.stdin is not None
+        try:
+            job.guard.stdin.write(b"s")
+        except BrokenPipeError:
+            return  # it has just ended
+
+    def _drop(self, job: Running) -> None:
+        job.dropped = True
+        self._stop(job)
+        if job.guard is None:
+            self._remove(job)
+
+    def _remove(self, job: Running) -> None:
+        self.by_id.pop(job.spec.id, None)
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    # ------------------------------------------------------------ logs
+
+    def on_ask(self, client: Client, message: m.Ask) -> bool:
+        """`Ask("job_log", {"id", "offset", "wait_s"?})` may be answered later; False: it is another question."""
+        if message.what != "job_log":
+            return False
+        wanted: dict[str, Any] = message.argument
+        job = self.by_id.get(str(wanted["id"]))
+        if job is None:
+            error = f"this node has no job {wanted['id']!r}"
+            self.node.send(client, m.Answer(message.request, None, error))
+            return True
+        wait_s = min(float(wanted.get("wait_s", 0.0)), WAIT_S_MAX)
+        follower = Follower(client, message.request, job, int(wanted["offset"]), time.monotonic() + wait_s)
+        if not self._answer(follower, wait_s <= 0 or len(self._followers) >= FOLLOWERS_MAX):
+            self._followers.append(follower)
+        return True
+
+    def _answer(self, follower: Follower, at_once: bool) -> bool:
+        """Send what is new, if there is anything, or if it has to be now; whether that was done."""
+        if follower.client.channel.closed:
+            return True
+        job = follower.job
+        over = job.now.state == j.OVER  # before the log is read: then that is all of it
+        data = _read(job.log, follower.offset)
+        if not (data or over or at_once):
+            return False
+        value = {"data": data, "offset": follower.offset + len(data), "over": over and len(data) < PART_BYTES}
+        self.node.send(follower.client, m.Answer(follower.request, value))
+        return True
+
+    # ------------------------------------------------------------ time and end
+
+    def on_time(self, now: float) -> None:
+        """Look whether there is more for those who follow logs."""
+        if self._followers and now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._followers = [each for each in self._followers if not self._answer(each, now >= each.until)]
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until `on_time` has something to do."""
+        return max(0.0, self._look_at - now) if self._followers else None
+
+    def close(self) -> None:
+        """The node ends: end all jobs. The guards see that nobody is there any more."""
+        guards = [job.guard for job in self.by_id.values() if job.guard is not None]
+        for guard in guards:
+            assert guard.stdin is not None
+            guard.stdin.close()
+        until = time.monotonic() + CLOSE_S
+        for guard in guards:
+            try:
+                guard.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                guard.kill()
+                guard.wait()
+
+
+def _key(ident: str) -> bytes:
+    """What the scheduler calls a job; actors' ids have 16 bytes, and no colon before them."""
+    return b"job:" + ident.encode()
+
+
+def _read(path: Path, offset: int) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # it has not begun
+        return b""
+    try:
+        return os.pread(fd, PART_BYTES, max(0, offset))
+    finally:
+        os.close(fd)
+
+
+def _kill_group(pid: int) -> None:
+    """What is left of a job whose guard was killed; the entrypoint itself has ended with it."""
+    if pid:
+        try:
+            os.killpg(pid, 9)
+        except ProcessLookupError:
+            return

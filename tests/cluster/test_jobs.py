@@ -1,0 +1,209 @@
+"""Submitted jobs on a cluster: they run where they should, once, to their end, and nothing of them is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from skate.client import sessions
+from skate.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from skate.testing import eventually
+
+from .conftest import Nodes
+from .test_head import head_process, kill_head
+
+
+@pytest.fixture(scope="module")
+def jobs_cluster(home: Path) -> Iterator[Nodes]:
+    """A head with 1 CPU, and a node with 2 and "there"."""
+    nodes = Nodes()
+    nodes.add(1)
+    nodes.add(2, there=1)
+    yield nodes
+    processes = nodes.processes()
+    sessions.stop(nodes.started)
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert not alive, f"left over: {alive}"
+    assert not [node.folder for node in nodes.started if os.path.exists(node.folder)]
+
+
+@pytest.fixture
+def client(jobs_cluster: Nodes) -> JobSubmissionClient:
+    """A client of the cluster, by TCP."""
+    return JobSubmissionClient(jobs_cluster.address)
+
+
+def over(client: JobSubmissionClient, ident: str, timeout_s: float = 20) -> JobDetails:
+    """Wait until a job is over."""
+    eventually(lambda: client.get_job_status(ident).is_terminal(), timeout_s, f"job {ident} is over")
+    return client.get_job_info(ident)
+
+
+PROGRAM = """
+import os, skate
+skate.init()
+@skate.remote
+def square(x):
+    return x * x
+print(sum(skate.get([square.remote(i) for i in range(4)])), len(skate.nodes()), os.environ["SKATE_JOB_ID"])
+"""
+
+
+def test_a_program_runs_on_the_cluster(client: JobSubmissionClient, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    ident = client.submit_job(entrypoint=f"python {tmp_path}/program.py", metadata={"team": "a"})
+    info = over(client, ident)
+    assert client.get_job_logs(ident) == f"14 2 {ident}\n"
+    assert (info.status, info.driver_exit_code, info.metadata) == (JobStatus.SUCCEEDED, 0, {"team": "a"})
+    assert info.start_time is not None and info.end_time is not None and info.start_time <= info.end_time
+
+
+def test_a_job_that_fails_says_how(client: JobSubmissionClient) -> None:
+    info = over(client, client.submit_job(entrypoint="echo about to fail; exit 3"))
+    assert (info.status, info.driver_exit_code) == (JobStatus.FAILED, 3)
+    assert info.message == "its entrypoint ended with exit code 3\nabout to fail"
+    killed = over(client, client.submit_job(entrypoint="kill -SEGV $$"))
+    assert (killed.status, killed.driver_exit_code) == (JobStatus.FAILED, -signal.SIGSEGV)
+
+
+def test_what_is_wrong_is_said(client: JobSubmissionClient) -> None:
+    ident = client.submit_job(entrypoint="true", submission_id="once")
+    with pytest.raises(RuntimeError, match="there is a job 'once' already"):
+        client.submit_job(entrypoint="true", submission_id="once")
+    with pytest.raises(RuntimeError, match=r"cannot be called '\.\./up'"):
+        client.submit_job(entrypoint="true", submission_id="../up")
+    for method in (client.stop_job, client.delete_job, client.get_job_info, client.get_job_logs):
+        with pytest.raises(RuntimeError, match="there is no job 'nobody'"):
+            method("nobody")
+    with pytest.raises(RuntimeError, match="a command for the shell"):
+        client.submit_job(entrypoint=" ")
+    with pytest.raises(RuntimeError, match="cannot have -1"):
+        client.submit_job(entrypoint="true", entrypoint_num_cpus=-1)
+    over(client, ident)
+    assert client.stop_job(ident) is False
+
+
+def test_an_entrypoint_runs_where_its_resources_are(client: JobSubmissionClient, jobs_cluster: Nodes) -> None:
+    there = jobs_cluster.started[1]
+    wants = {"entrypoint_num_cpus": 1, "entrypoint_resources": {"there": 1}}
+    first = client.submit_job(entrypoint="sleep 100", **wants)
+    eventually(lambda: client.get_job_status(first) is JobStatus.RUNNING, 10)
+    assert client.get_job_info(first).driver_node_id == there.node_id
+    second = client.submit_job(entrypoint="true", **wants)
+    never = client.submit_job(entrypoint="true", entrypoint_num_cpus=64)
+    eventually(lambda: "infeasible: no node has that much" in str(client.get_job_info(never).message))
+    assert client.get_job_status(second) is JobStatus.PENDING
+    with pytest.raises(RuntimeError, match="is PENDING: stop it"):
+        client.delete_job(second)
+    assert client.stop_job(first)
+    assert over(client, first).status is JobStatus.STOPPED
+    assert over(client, second).status is JobStatus.SUCCEEDED
+    assert client.stop_job(never)
+    assert client.get_job_status(never) is JobStatus.STOPPED
+
+
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"], start_new_session=True)
+print(os.getpid(), child.pid, flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+def test_stopping_ends_all_of_a_job(client: JobSubmissionClient, tmp_path: Path) -> None:
+    """One that ignores SIGTERM, and has a child in a session of its own."""
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    ident = client.submit_job(entrypoint=f"python {tmp_path}/stubborn.py & wait; echo after")
+    pids = [int(word) for word in eventually(lambda: client.get_job_logs(ident), 10).split()]
+    assert all(map(psutil.pid_exists, pids))
+    began = time.monotonic()
+    assert client.stop_job(ident)
+    info = over(client, ident)
+    assert info.status is JobStatus.STOPPED and time.monotonic() - began > 2.5
+    assert "no\n" in client.get_job_logs(ident)
+    assert not any(map(psutil.pid_exists, pids))
+
+
+def test_what_a_job_leaves_running_ends_with_it(client: JobSubmissionClient) -> None:
+    ident = client.submit_job(entrypoint="(setsid sleep 100 & echo $!)")
+    assert over(client, ident).status is JobStatus.SUCCEEDED
+    assert not psutil.pid_exists(int(client.get_job_logs(ident)))
+
+
+def test_a_deleted_job_leaves_nothing(client: JobSubmissionClient, jobs_cluster: Nodes) -> None:
+    ident = client.submit_job(entrypoint="echo hello")
+    over(client, ident)
+    folder = Path(jobs_cluster.started[0].folder, "jobs", ident)
+    assert (folder / "log").read_text() == "hello\n"
+    assert client.delete_job(ident)
+    eventually(lambda: not folder.exists())
+    assert ident not in [job.submission_id for job in client.list_jobs()]
+
+
+def test_a_log_is_followed_while_the_head_is_killed(
+    client: JobSubmissionClient, jobs_cluster: Nodes, tmp_path: Path
+) -> None:
+    """Character by character, of more than one byte each."""
+    go = tmp_path / "go"
+    ident = client.submit_job(
+        entrypoint=f"printf 'a\\303'; sleep 0.3; printf '\\244b\\n'; while [ ! -e {go} ]; do sleep 0.05; done; echo end; exit 4",
+        entrypoint_resources={"there": 1},
+    )
+    parts: list[str] = []
+
+    async def follow() -> None:
+        async for part in client.tail_job_logs(ident):
+            parts.append(part)
+            if "b\n" in part:
+                await asyncio.to_thread(kill_head, jobs_cluster.started[0])
+                go.touch()
+
+    asyncio.run(asyncio.wait_for(follow(), 25))
+    assert "".join(parts) == "aäb\nend\n"
+    assert over(client, ident).driver_exit_code == 4
+
+
+def test_f6_jobs_survive_the_head(client: JobSubmissionClient, jobs_cluster: Nodes, tmp_path: Path) -> None:
+    """Each runs once, whenever the head is killed; one ends while there is no head."""
+    head = jobs_cluster.started[0]
+    idents = []
+    for number in range(4):
+        wants = {"entrypoint_resources": {"there": 0.1}} if number % 2 else {}
+        line = f"echo x >> {tmp_path}/{number}; while [ ! -e {tmp_path}/go{number % 2} ]; do sleep 0.02; done"
+        idents.append(client.submit_job(entrypoint=line, submission_id=f"f6-{number}", **wants))
+        if number % 2:
+            kill_head(head)
+    eventually(lambda: all((tmp_path / str(number)).exists() for number in range(4)), 15)
+    process = head_process(head)
+    process.suspend()  # it hears of no end
+    (tmp_path / "go1").touch()
+    process.kill()
+    for ident in idents[1::2]:
+        assert over(client, ident).status is JobStatus.SUCCEEDED
+    assert [client.get_job_status(ident) for ident in idents[::2]] == [JobStatus.RUNNING] * 2
+    kill_head(head)
+    (tmp_path / "go0").touch()
+    for ident in idents:
+        assert over(client, ident).status is JobStatus.SUCCEEDED
+    assert [(tmp_path / str(number)).read_text() for number in range(4)] == ["x\n"] * 4
+
+
+def test_a_job_whose_guard_is_killed_ends(client: JobSubmissionClient) -> None:
+    ident = client.submit_job(entrypoint="sleep 100 & echo $!; wait")
+    pid = int(eventually(lambda: client.get_job_logs(ident), 10))
+    info = client.get_job_info(ident)
+    assert info.driver_info is not None
+    guard = psutil.Process(int(info.driver_info.pid)).parent()
+    assert guard is not None
+    guard.kill()
+    assert "its guard was killed" in str(over(client, ident).message)
+    eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
