@@ -9,6 +9,7 @@ print(client.get_job_status(ident))
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -120,6 +121,8 @@ class JobSubmissionClient:
     ) -> None:
         if create_cluster_if_needed or cookies:
             raise UnsupportedError("create_cluster_if_needed and cookies are not supported: leave them out.")
+        if address is None:
+            address = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS")
         self._metadata = dict(metadata or {})
         self._jobs: JobsApi
         if address is not None and address.startswith(("http://", "https://")):
@@ -251,6 +254,19 @@ class JobSubmissionClient:
             if part["offset"] == offset:
                 time.sleep(PENDING_POLL_S)
             offset = part["offset"]
+
+    def wait_for_job(self, job_id: str, timeout_s: float | None = None) -> JobDetails:
+        """Wait until a job is over.
+
+        Raises:
+            TimeoutError: it is not, after `timeout_s` seconds.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while not (info := self.get_job_info(job_id)).status.is_terminal():
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(f"job {job_id} is not over in {timeout_s:g} s: {info.message}")
+            time.sleep(PENDING_POLL_S)
+        return info
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
         """`follow_job_logs` for asyncio."""

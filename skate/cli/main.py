@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..version import __version__
+from .jobs import job
 from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:
@@ -176,6 +177,9 @@ def drain_command(**options: Any) -> None:
     from .status import drain_node
 
     drain_node(**options)
+
+
+cli.add_command(job)
 
 
 @cli.command("completion")

@@ -161,7 +161,7 @@ class Jobs:
         """
         job = self.by_id[ident]
         if not job.over:
-            raise ValueError(f"job {ident!r} is {job.status}: stop it before it is deleted")
+            raise ValueError(f"job {ident} is {job.status}: stop it before it is deleted")
         self._over.remove(job)
         return self._forget(job)
 
