@@ -163,7 +163,8 @@ class JobSubmissionClient:
 
         Args:
             entrypoint: a command for the shell. `skate.init()` in it attaches to the cluster.
-            runtime_env: environment of the entrypoint, and of its tasks and actors.
+            runtime_env: `env_vars` of the entrypoint; `working_dir`, a folder or zip file of this machine that it begins in;
+                `py_modules`, folders that it may import; `excludes`, what of these is left out, as in .gitignore.
             metadata: strings of your own, by name, for whoever looks.
             submission_id: its id; by default a new one. `job_id` is the old name of it.
             entrypoint_num_cpus, entrypoint_num_gpus, entrypoint_memory, entrypoint_resources: what the entrypoint needs by
@@ -175,12 +176,14 @@ class JobSubmissionClient:
         Raises:
             RuntimeError: there is such a job already, or there is something wrong with this one.
         """
+        from .client.jobs import pack_folders
+
         ident: str = self._do(
             self._jobs.submit,
             {
                 "entrypoint": entrypoint,
                 "submission_id": submission_id or job_id,
-                "runtime_env": runtime_env,
+                "runtime_env": self._do(pack_folders, self._jobs, runtime_env or {}),
                 "metadata": {**self._metadata, **(metadata or {})},
                 "entrypoint_num_cpus": entrypoint_num_cpus,
                 "entrypoint_num_gpus": entrypoint_num_gpus,
@@ -220,14 +223,9 @@ class JobSubmissionClient:
 
     def get_job_logs(self, job_id: str) -> str:
         """What a job has printed so far."""
-        parts: list[str] = []
-        offset = 0
-        while True:
-            part = self._do(self._jobs.log, job_id, offset)
-            parts.append(part["logs"])
-            if part["over"] or part["offset"] == offset:
-                return "".join(parts)
-            offset = part["offset"]
+        from .client.jobs import whole_log
+
+        return str(self._do(whole_log, self._jobs, job_id))
 
     def follow_job_logs(self, job_id: str) -> Iterator[str]:
         """What a job prints, as it does, until it is over. It goes on when the head is killed and started again."""

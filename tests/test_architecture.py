@@ -68,7 +68,7 @@ ROOMS: dict[str, set[str]] = {
     "util": {"api", "client", "exceptions"},
     "data": {"api", "client", "exceptions"},
     "testing": {"api", "client", "head", "node", "wire", "exceptions", "version"},
-    "cli": {"api", "client", "exceptions", "version"},
+    "cli": {"api", "client", "exceptions", "job_submission", "version"},
 }
 """What each folder may import, besides itself: other folders, and modules at the top."""
 

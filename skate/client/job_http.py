@@ -13,10 +13,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import token
 from .jobs import read_request
+
+if TYPE_CHECKING:
+    from .packages import Package
 
 TIMEOUT_S = 15.0
 POLL_S = 0.2
@@ -57,16 +60,24 @@ class HttpJobs:
             ValueError: it is an error; the message is that of the answer.
         """
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **self._headers}
+        answer = self._send(method, path, data, "application/json")
+        try:
+            return json.loads(answer)
+        except json.JSONDecodeError as error:
+            raise ConnectionError(f"what answers at {self.address} is no dashboard: {error}") from None
+
+    def _send(self, method: str, path: str, data: bytes | None, kind: str) -> bytes:
+        headers = {"Content-Type": kind, **self._headers}
         request = urllib.request.Request(self.address + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._tls) as answer:
-                return json.loads(answer.read())
+                found: bytes = answer.read()
+                return found
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace").strip()
             error.close()
             raise ValueError(_reason(text) or f"{self.address} has answered with status {error.code}") from None
-        except (OSError, json.JSONDecodeError) as error:
+        except OSError as error:
             raise ConnectionError(f"no dashboard answers at {self.address}: {error}") from None
 
     def submit(self, request: Mapping[str, Any]) -> str:
@@ -75,6 +86,10 @@ class HttpJobs:
         body = {**{name: value for name, value in request.items() if value is not None}, "submission_id": ident}
         found = self.request("POST", "/api/jobs/", body)
         return str(found.get("submission_id") or ident)
+
+    def bring(self, package: Package) -> None:
+        """See `JobsApi`."""
+        self._send("PUT", f"/api/packages/skate/{package.hash}.zip", package.data, "application/zip")
 
     def listed(self) -> list[dict[str, Any]]:
         """See `JobsApi`."""

@@ -5,24 +5,29 @@ parts: whoever follows it says how far he is, and the node answers when there is
 the head.
 
 `ClusterJobs` answers in plain data with Ray's names: it is what stands behind `skate.job_submission`, and behind the REST routes
-of whatever serves them. `job_http.py` is the other end of these routes, with the same methods.
+of `job_routes.py`. `job_http.py` is the other end of these routes, with the same methods.
 """
 
 from __future__ import annotations
 
 import codecs
+import os
 import secrets
 import string
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import to_builtins
 
-from ..wire.jobs import JobSpec
+from ..wire.jobs import PACKAGE, JobSpec
 from .observing import Member, Observer
+
+if TYPE_CHECKING:
+    from .packages import Package
 
 ID_LETTERS = string.ascii_letters + string.digits
 ID_LENGTH = 16
+PART_BYTES = 1 << 20
 _NAMES = {"entrypoint_num_cpus": "CPU", "entrypoint_num_gpus": "GPU", "entrypoint_memory": "memory"}
 REQUEST = {"entrypoint", "submission_id", "job_id", "runtime_env", "metadata", "entrypoint_resources", *_NAMES}
 """What a request to submit a job may have."""
@@ -37,6 +42,10 @@ class JobsApi(Protocol):
 
     def submit(self, request: Mapping[str, Any]) -> str:
         """Hand in a job, with the fields of `REQUEST`; its id. It is written when this returns."""
+        ...
+
+    def bring(self, package: Package) -> None:
+        """Have the cluster keep a package of files, for jobs that are submitted in a moment."""
         ...
 
     def listed(self) -> list[dict[str, Any]]:
@@ -61,6 +70,18 @@ class JobsApi(Protocol):
         It is empty when there is nothing new, after `wait_s` seconds or a few.
         """
         ...
+
+
+def whole_log(api: JobsApi, ident: str) -> str:
+    """What a job has printed so far. Raises as `JobsApi.log` does."""
+    parts: list[str] = []
+    offset = 0
+    while True:
+        part = api.log(ident, offset)
+        parts.append(part["logs"])
+        if part["over"] or part["offset"] == offset:
+            return "".join(parts)
+        offset = part["offset"]
 
 
 def new_id() -> str:
@@ -106,7 +127,49 @@ def _metadata(metadata: Any) -> dict[str, str]:
 def _runtime_env(runtime_env: Any) -> dict[str, Any]:
     if not isinstance(runtime_env, Mapping):
         raise ValueError(f"a runtime_env is a mapping, not {runtime_env!r}")
+    variables = runtime_env.get("env_vars") or {}
+    if not isinstance(variables, Mapping) or not all(isinstance(x, str) for pair in variables.items() for x in pair):
+        raise ValueError(f"env_vars are strings by name, not {variables!r}")
+    for name in (runtime_env.get("working_dir"), *(runtime_env.get("py_modules") or ())):
+        if name is not None and not str(name).startswith(PACKAGE):
+            raise ValueError(f"{name!r} is no package of the cluster")
     return dict(runtime_env)
+
+
+def pack_folders(api: JobsApi, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """The runtime environment of a job, with packages on the cluster in place of folders of this machine.
+
+    Raises:
+        ValueError: something of it is not here, or is too large.
+    """
+    given = dict(runtime_env)
+    excludes = tuple(given.pop("excludes", None) or ())
+    if given.get("working_dir"):
+        given["working_dir"] = _bring(api, given["working_dir"], excludes, "working_dir")
+    if given.get("py_modules"):
+        given["py_modules"] = [_bring(api, each, excludes, "py_modules") for each in given["py_modules"]]
+    return given
+
+
+def _bring(api: JobsApi, location: Any, excludes: tuple[str, ...], what: str) -> str:
+    from .packages import from_zip, pack
+
+    if not isinstance(location, (str, os.PathLike)):
+        raise ValueError(f"{what} is a path, not {location!r}")
+    path = os.fspath(location)
+    if path.startswith(PACKAGE):
+        return path
+    if "://" in path:
+        raise ValueError(f"{what} of a job is a folder or a zip file of this machine, not a URI: {path}")
+    path = os.path.abspath(os.path.expanduser(path))
+    is_module = what == "py_modules"
+    if path.endswith((".zip", ".whl")) and os.path.isfile(path):
+        package, module = from_zip(path), ""
+    else:
+        module = os.path.basename(path) if is_module else ""
+        package = pack(path, excludes, module if os.path.isdir(path) else "")
+    api.bring(package)
+    return f"{PACKAGE}{package.hash}/{module}" if is_module else PACKAGE + package.hash
 
 
 def _resources(request: Mapping[str, Any]) -> dict[str, float]:
@@ -132,6 +195,16 @@ class ClusterJobs:
         spec = read_request(request)
         found: dict[str, Any] = self.observer.ask_head("job_submit", to_builtins(spec))
         return str(found["submission_id"])
+
+    def bring(self, package: Package) -> None:
+        """See `JobsApi`."""
+        if self.observer.ask_head("job_package", package.hash):
+            return
+        count = max(1, -(-len(package.data) // PART_BYTES))
+        for number in range(count):
+            part = package.data[number * PART_BYTES : (number + 1) * PART_BYTES]
+            said = {"hash": package.hash, "number": number, "data": part, "last": number + 1 == count}
+            self.observer.ask_head("job_package", said)
 
     def listed(self) -> list[dict[str, Any]]:
         """See `JobsApi`."""

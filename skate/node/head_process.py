@@ -25,7 +25,7 @@ from ..store.arena import HEADER_BYTES, PAGE, create
 from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
-from ..wire.jobs import JobIs
+from ..wire.jobs import JobIs, WantPackage
 from .gate import Gate, is_nobody
 from .jobs import JobShell
 from .moves import ActorMoves
@@ -84,7 +84,7 @@ class HeadProcess:
         self._channel = channel
         self.members = Head(node, store, self._died, self._changed, self._heard, self._joined, self._knock)
         self.rows = Rows(store)
-        self.jobs = JobShell(self)
+        self.jobs = JobShell(self, store)
         self.awaited: dict[str, float] = {}
         """Drivers whose connection has ended, and until when they may be back."""
         self._move_at = 0.0
@@ -110,7 +110,7 @@ class HeadProcess:
                 node.directory.restore_actor(actor.id, actor.spec.depends or [])
         for group in self.rows.load_groups():
             node.groups.table.restore(group)
-        self.jobs.restore()
+        self.jobs.restore(now)
         node.objects.recover_until = now + REJOIN_S
         address = f"{self.settings.host}:{self.settings.port}".encode()
         self._moved = dict(self.store.load("meta")).get(_ADDRESS, address) != address
@@ -176,7 +176,7 @@ class HeadProcess:
     def _heard(self, no: int, message: Any) -> None:
         if isinstance(message, c.BundlesReserved):
             self.node.groups.from_node(no, message)
-        elif isinstance(message, JobIs):
+        elif isinstance(message, JobIs | WantPackage):
             self.jobs.from_node(no, message)
         else:
             self.node.actors.from_node(no, message)

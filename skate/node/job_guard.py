@@ -4,8 +4,9 @@ A job is a command of a user: it may start what it likes, in sessions of its own
 so it can end them all, also when the node has been killed: then its standard input ends. It runs as a script, isolated and with
 the standard library alone, so that it is small and starts at once whatever the job's environment is.
 
-It is told to stop the job by a byte on its standard input, and says on its standard output what has become of it, a line each:
-`pid N`, then `exit CODE` (below 0: a signal) or `error REASON`. Standard error is the log of the job.
+It first unpacks what the job brings along. It is told to stop the job by a byte on its standard input, and says on its standard
+output what has become of it, a line each: `pid N`, then `exit CODE` (below 0: a signal), or `error REASON`. Standard error is the
+log of the job.
 
 INV-1: when it ends, every descendant has ended. If it is killed itself, the entrypoint is, too.
 """
@@ -18,6 +19,7 @@ import select
 import signal
 import sys
 import time
+import zipfile
 
 STOP_S = 3.0
 """How long a job may take to end after SIGTERM."""
@@ -30,8 +32,16 @@ _SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
-    """Run a job. Arguments: its working directory, and its command for the shell."""
-    folder, command = sys.argv[1:3]
+    """Run a job. Arguments: its working directory, its command for the shell, and pairs of a zip file and its folder."""
+    folder, command, *packages = sys.argv[1:]
+    try:
+        for file, to in zip(packages[::2], packages[1::2], strict=True):
+            _unpack(file, to)
+        for file in set(packages[::2]):
+            os.unlink(file)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        _say(f"error its files cannot be unpacked: {error}".replace("\n", " "))
+        return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -50,6 +60,16 @@ def main() -> None:
     status = _watch(pid, wake)
     _sweep()
     _say(f"exit {status}")
+
+
+def _unpack(file: str, to: str) -> None:
+    """A package, with what may be executed. It came from one who may run any command here."""
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            made = archive.extract(info, to)
+            mode = info.external_attr >> 16 & 0o777
+            if mode:
+                os.chmod(made, mode | 0o600)
 
 
 def _become(folder: str, command: str) -> None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire import jobs as j, messages as m
 from . import job_guard
-from .job_start import environment, last_lines, prepare
+from .job_files import Fetch
+from .job_start import environment, last_lines, unpacking, working_dir
 from .resources import to_units
 from .scheduler import Lease, WaitingActor
 
@@ -48,6 +49,8 @@ class Running:
         self.now = j.HostedJob(spec.id)
         self.lease: Lease | None = None
         self.guard: subprocess.Popen[bytes] | None = None
+        self.fetch: Fetch | None = None
+        """Of one that is to begin: what it brings along is on its way."""
         self.said = b""
         """By the guard, and not a whole line yet."""
         self.stopping = False
@@ -91,12 +94,15 @@ class JobHost:
             if message.spec.id not in self.by_id:
                 self._place(message.spec)
             return
-        job = self.by_id.get(message.id)
+        job = self.by_id.get(message.job if isinstance(message, j.PackagePart) else message.id)
         if job is None:
             return
         if isinstance(message, j.BeginJob):
-            if job.now.state == j.ROOM and job.guard is None:
-                self._begin(job)
+            if job.now.state == j.ROOM and job.guard is None and job.fetch is None:
+                self._fetch(job)
+        elif isinstance(message, j.PackagePart):
+            if job.fetch is not None:
+                job.fetch.on_part(message)
         elif isinstance(message, j.StopJob):
             self._stop(job)
         else:
@@ -143,15 +149,32 @@ class JobHost:
 
     # ------------------------------------------------------------ the entrypoint
 
-    def _begin(self, job: Running) -> None:
+    def _fetch(self, job: Running) -> None:
+        """Get what it brings along, and begin."""
         try:
             job.folder.mkdir(mode=0o700, parents=True)
-            folder = prepare(job.spec, job.folder)
+        except OSError as error:
+            self._over(job, None, f"it could not be started: {error}")
+            return
+
+        def then(error: str) -> None:
+            job.fetch = None
+            if error:
+                self._over(job, None, f"it could not be started: {error}")
+            else:
+                self._begin(job)
+
+        job.fetch = Fetch(self.node, job.spec, job.folder, then)
+        job.fetch.ask()
+
+    def _begin(self, job: Running) -> None:
+        arguments = [str(working_dir(job.spec, job.folder)), job.spec.entrypoint, *unpacking(job.spec, job.folder)]
+        try:
             log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 job.guard = subprocess.Popen(
-                    [sys.executable, "-I", "-S", job_guard.__file__, str(folder), job.spec.entrypoint],
-                    env=environment(self.node, job.spec, job.lease.gpus if job.lease else []),
+                    [sys.executable, "-I", "-S", job_guard.__file__, *arguments],
+                    env=environment(self.node, job.spec, job.folder, job.lease.gpus if job.lease else []),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -186,6 +209,8 @@ class JobHost:
         if what == "pid":
             job.now.pid, job.now.state = int(number), j.RUNS
             self._tell(job)
+        elif what == "error":
+            job.now.message = number
         else:
             job.now.exit_code = int(number)
 
@@ -198,7 +223,9 @@ class JobHost:
         guard.wait()
         job.guard = None
         code = job.now.exit_code
-        if code is None:
+        if code is None and job.now.message:
+            message = f"it could not be started: {job.now.message}"
+        elif code is None:
             _kill_group(job.now.pid)
             message = "its guard was killed, and the job with it"
         elif job.stopping:
@@ -212,8 +239,11 @@ class JobHost:
 
     def _over(self, job: Running, code: int | None, message: str) -> None:
         self._give_back(job)
+        job.fetch = None
         job.now = j.HostedJob(job.spec.id, j.OVER, job.now.pid, code, message, job.stopping)
-        shutil.rmtree(job.folder / "files", ignore_errors=True)
+        for path in job.folder.glob("*"):
+            if path != job.log:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
         self._tell(job)
         if job.dropped:
             self._remove(job)
@@ -276,14 +306,20 @@ class JobHost:
     # ------------------------------------------------------------ time and end
 
     def on_time(self, now: float) -> None:
-        """Look whether there is more for those who follow logs."""
+        """Look whether there is more for those who follow logs, and whether the head has answered."""
         if self._followers and now >= self._look_at:
             self._look_at = now + LOOK_S
             self._followers = [each for each in self._followers if not self._answer(each, now >= each.until)]
+        for job in list(self.by_id.values()):
+            if job.fetch is not None and now >= job.fetch.ask_at:
+                job.fetch.ask()
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
-        return max(0.0, self._look_at - now) if self._followers else None
+        due = [job.fetch.ask_at for job in self.by_id.values() if job.fetch is not None]
+        if self._followers:
+            due.append(self._look_at)
+        return max(0.0, min(due) - now) if due else None
 
     def close(self) -> None:
         """The node ends: end all jobs. The guards see that nobody is there any more."""

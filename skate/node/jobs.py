@@ -16,27 +16,34 @@ from ..head import policy
 from ..head.jobs import SPEC_BYTES_MAX, Changed, Effect, Forget, Job, Jobs, Place, Say, Status
 from ..wire import jobs as j
 from ..wire.cluster import AWAY, NodeInfo
+from .job_packages import Packages
 from .resources import from_units, to_units
 
 if TYPE_CHECKING:
+    from ..head.store import Store
     from .head_process import HeadProcess
 
 
 class JobShell:
     """The jobs of a cluster."""
 
-    def __init__(self, head: HeadProcess) -> None:
+    def __init__(self, head: HeadProcess, store: Store) -> None:
         self.head = head
         self.table = Jobs()
+        self.packages = Packages(head, store)
 
-    def restore(self) -> None:
+    def restore(self, now: float) -> None:
         """Know what the store has."""
         self.table.restore(self.head.rows.load_submitted())
+        self.packages.restore(now)
 
     # ------------------------------------------------------------ nodes
 
-    def from_node(self, number: int, message: j.JobIs) -> None:
-        """A node says what has become of a job."""
+    def from_node(self, number: int, message: j.JobIs | j.WantPackage) -> None:
+        """A node says what has become of a job, or asks for what one brings along."""
+        if isinstance(message, j.WantPackage):
+            self.head.send_to(number, self.packages.part(message))
+            return
         self.apply(self.table.is_now(number, message.job, _now_ms()))
 
     def node_joined(self, number: int, hosted: list[j.HostedJob]) -> None:
@@ -106,6 +113,8 @@ class JobShell:
         size = len(msgspec.msgpack.encode(spec))
         if size > SPEC_BYTES_MAX:
             raise ValueError(f"what is said of the job has {size} bytes; the most is {SPEC_BYTES_MAX}")
+        if not all(self.packages.has(name) for name in j.packages_of(spec.runtime_env)):
+            raise ValueError("its files are not here: submit it again, with the folder that they are in")
         self.apply(self.table.submit(spec, _now_ms()))
         return self.show(self.table.by_id[spec.id])
 

@@ -206,6 +206,12 @@ def _job_submit(node: Node, argument: Any) -> dict[str, Any]:
     return _head_of_jobs(node).jobs.submit(argument)
 
 
+def _job_package(node: Node, argument: Any) -> bool:
+    """Whether a package is there, by its hash; or a part of one comes."""
+    packages = _head_of_jobs(node).jobs.packages
+    return packages.has(argument) if isinstance(argument, str) else packages.put(argument)
+
+
 def _job_stop(node: Node, ident: Any) -> bool:
     return _head_of_jobs(node).jobs.stop(str(ident))
 
@@ -231,6 +237,7 @@ _QUESTIONS: dict[str, Any] = {
     "jobs": _jobs,
     "job": _job,
     "job_submit": _job_submit,
+    "job_package": _job_package,
     "job_stop": _job_stop,
     "job_delete": _job_delete,
 }

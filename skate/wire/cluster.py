@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, field
 
 from .groups import BundlesReserved as BundlesReserved, CommitBundles, ReserveBundles, ReturnBundles
-from .jobs import BeginJob, DropJob, HostedJob, JobIs, PlaceJob, StopJob, ToJobs as ToJobs
+from .jobs import BeginJob, DropJob, HostedJob, JobIs, PackagePart, PlaceJob, StopJob, ToJobs as ToJobs, WantPackage
 from .messages import CreateActor, Death
 
 HEAD = 0xFFFF_FFFF
@@ -239,6 +239,7 @@ NodeToHead = (
     | JobEnded
     | BundlesReserved
     | JobIs
+    | WantPackage
 )
 ToGroups = ReserveBundles | CommitBundles | ReturnBundles
 HeadToNode = (
@@ -254,6 +255,7 @@ HeadToNode = (
     | BeginJob
     | StopJob
     | DropJob
+    | PackagePart
 )
 
 encode = msgspec.msgpack.Encoder().encode

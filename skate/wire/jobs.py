@@ -18,6 +18,10 @@ RUNS = "runs"
 OVER = "over"
 
 
+PACKAGE = "package://"
+"""How what names a package in a runtime environment begins; its hash follows, and of a module a slash and what it is called."""
+
+
 class JobSpec(Struct, array_like=True):
     """A job, as it was submitted."""
 
@@ -54,6 +58,14 @@ class JobIs(Struct, array_like=True, tag=80):
     job: HostedJob
 
 
+class WantPackage(Struct, array_like=True, tag=81):
+    """A node asks for a part of what a job brings along."""
+
+    job: str
+    hash: str
+    number: int
+
+
 # ---------------------------------------------------------------- head -> node
 
 
@@ -81,4 +93,22 @@ class DropJob(Struct, array_like=True, tag=83):
     id: str
 
 
-ToJobs = PlaceJob | BeginJob | StopJob | DropJob
+class PackagePart(Struct, array_like=True, tag=84):
+    """The answer; `error` if there is none."""
+
+    job: str
+    hash: str
+    number: int
+    data: bytes = b""
+    last: bool = False
+    error: str = ""
+
+
+ToJobs = PlaceJob | BeginJob | StopJob | DropJob | PackagePart
+
+
+def packages_of(runtime_env: dict[str, Any]) -> list[str]:
+    """The packages that a job's runtime environment names, by their hashes."""
+    named = [runtime_env.get("working_dir"), *runtime_env.get("py_modules", ())]
+    found = [name.removeprefix(PACKAGE) for name in named if isinstance(name, str) and name.startswith(PACKAGE)]
+    return [name.partition("/")[0] for name in found]

@@ -207,3 +207,41 @@ def test_a_job_whose_guard_is_killed_ends(client: JobSubmissionClient) -> None:
     guard.kill()
     assert "its guard was killed" in str(over(client, ident).message)
     eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_a_job_brings_its_folder_along(client: JobSubmissionClient, jobs_cluster: Nodes, tmp_path: Path) -> None:
+    """To another node, in several parts, with the head killed meanwhile; without what is ignored; and it goes with the job."""
+    folder = tmp_path / "work"
+    (folder / "helper").mkdir(parents=True)
+    (folder / "run.sh").write_text(
+        "#!/bin/sh\npython -c 'import helper, shared; print(helper.NAME, shared.NAME, len(open(\"big\").read()))'; ls\n"
+    )
+    (folder / "run.sh").chmod(0o700)
+    (folder / "helper" / "__init__.py").write_text("NAME = 'help'")
+    (folder / "big").write_text(os.urandom(2 << 20).hex())
+    (folder / ".gitignore").write_text("*.tmp\n")
+    (folder / "left.tmp").touch()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "__init__.py").write_text("NAME = 'share'")
+    environment = {"working_dir": str(folder), "py_modules": [str(tmp_path / "shared")], "excludes": ["helper/*.pyc"]}
+    ident = client.submit_job(
+        entrypoint="./run.sh; echo $MINE",
+        runtime_env=environment | {"env_vars": {"MINE": "yes"}},
+        entrypoint_resources={"there": 1},
+    )
+    kill_head(jobs_cluster.started[0])
+    info = over(client, ident)
+    assert client.get_job_logs(ident) == f"help share {4 << 20}\nbig\nhelper\nrun.sh\nyes\n", info.message
+    assert os.listdir(Path(jobs_cluster.started[1].folder, "jobs", ident)) == ["log"]
+    again = client.submit_job(entrypoint="ls", runtime_env={"working_dir": str(folder)})
+    over(client, again)
+    assert client.get_job_logs(again) == "big\nhelper\nrun.sh\n"
+
+
+def test_files_that_cannot_be_had_are_named(client: JobSubmissionClient) -> None:
+    with pytest.raises(RuntimeError, match="no folder or file '/nowhere'"):
+        client.submit_job(entrypoint="true", runtime_env={"working_dir": "/nowhere"})
+    with pytest.raises(RuntimeError, match="its files are not here"):
+        client.submit_job(entrypoint="true", runtime_env={"working_dir": f"package://{'0' * 64}"})
+    with pytest.raises(RuntimeError, match="not a URI"):
+        client.submit_job(entrypoint="true", runtime_env={"working_dir": "s3://bucket/it.zip"})

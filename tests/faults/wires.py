@@ -178,6 +178,10 @@ class InMemory:
         """The rows of a kind."""
         return iter([(key, value) for (each, key), value in self.rows.items() if each == kind])
 
+    def get(self, kind: str, key: bytes) -> bytes | None:
+        """A row."""
+        return self.rows.get((kind, key))
+
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """Write a row."""
         self.rows[kind, key] = value
