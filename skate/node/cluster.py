@@ -136,6 +136,7 @@ class Cluster:
                 self.host.answered = True
             self._let_in()
             self.node.abroad.head_is_back()
+            self.node.jobs_here.head_is_back()
         elif isinstance(message, c.View):
             self._changed(message.nodes)
         elif isinstance(message, c.Fenced):

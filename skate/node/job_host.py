@@ -112,6 +112,12 @@ class JobHost:
         """What the head should know of the jobs here, whatever it has heard."""
         return [job.now for job in self.by_id.values() if not job.dropped]
 
+    def head_is_back(self) -> None:
+        """What it was asked for it may not have heard."""
+        for job in self.by_id.values():
+            if job.fetch is not None:
+                job.fetch.ask_at = 0.0
+
     def living(self) -> list[str]:
         """The jobs that run here, by id."""
         return [ident for ident, job in self.by_id.items() if job.guard is not None]
