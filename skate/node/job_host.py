@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from ..wire import jobs as j, messages as m
 from . import job_guard
 from .job_files import Fetch
-from .job_start import environment, last_lines, unpacking, working_dir
+from .job_log import PART_BYTES, JobLog
+from .job_start import environment, unpacking, working_dir
 from .resources import to_units
 from .scheduler import Lease, WaitingActor
 
@@ -35,7 +36,8 @@ WAIT_S_MAX = 3.0
 """How long an answer may be held back until there is more in a log."""
 FOLLOWERS_MAX = 1_000
 """So many may wait for more at a time; others are answered at once."""
-PART_BYTES = 1 << 20
+LOG_LOOK_S = 5.0
+"""How often the sizes of logs are looked at."""
 CLOSE_S = 2.0
 """How long a node that ends waits for its guards."""
 
@@ -46,6 +48,7 @@ class Running:
     def __init__(self, spec: j.JobSpec, folder: Path) -> None:
         self.spec = spec
         self.folder = folder
+        self.log = JobLog(folder / "log")
         self.now = j.HostedJob(spec.id)
         self.lease: Lease | None = None
         self.guard: subprocess.Popen[bytes] | None = None
@@ -53,14 +56,10 @@ class Running:
         """Of one that is to begin: what it brings along is on its way."""
         self.said = b""
         """By the guard, and not a whole line yet."""
+        self.bound_at = 0.0
         self.stopping = False
         self.dropped = False
         """Nobody wants it any more: when its guard has ended, nothing of it is kept."""
-
-    @property
-    def log(self) -> Path:
-        """What it prints."""
-        return self.folder / "log"
 
 
 class Follower:
@@ -176,7 +175,7 @@ class JobHost:
     def _begin(self, job: Running) -> None:
         arguments = [str(working_dir(job.spec, job.folder)), job.spec.entrypoint, *unpacking(job.spec, job.folder)]
         try:
-            log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            log = job.log.open()
             try:
                 job.guard = subprocess.Popen(
                     [sys.executable, "-I", "-S", job_guard.__file__, *arguments],
@@ -240,7 +239,7 @@ class JobHost:
             message = "it has finished"
         else:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            message = "\n".join([f"its entrypoint {how}", *last_lines(job.log)])
+            message = "\n".join([f"its entrypoint {how}", *job.log.last_lines()])
         self._over(job, code, message)
 
     def _over(self, job: Running, code: int | None, message: str) -> None:
@@ -248,7 +247,7 @@ class JobHost:
         job.fetch = None
         job.now = j.HostedJob(job.spec.id, j.OVER, job.now.pid, code, message, job.stopping)
         for path in job.folder.glob("*"):
-            if path != job.log:
+            if path != job.log.path:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
         self._tell(job)
         if job.dropped:
@@ -302,27 +301,31 @@ class JobHost:
             return True
         job = follower.job
         over = job.now.state == j.OVER  # before the log is read: then that is all of it
-        data = _read(job.log, follower.offset)
+        data, offset = job.log.read(follower.offset)
         if not (data or over or at_once):
             return False
-        value = {"data": data, "offset": follower.offset + len(data), "over": over and len(data) < PART_BYTES}
+        value = {"data": data, "offset": max(offset, follower.offset), "over": over and len(data) < PART_BYTES}
         self.node.send(follower.client, m.Answer(follower.request, value))
         return True
 
     # ------------------------------------------------------------ time and end
 
     def on_time(self, now: float) -> None:
-        """Look whether there is more for those who follow logs, and whether the head has answered."""
+        """Look whether there is more for those who follow logs, whether logs are too long, and whether the head has answered."""
         if self._followers and now >= self._look_at:
             self._look_at = now + LOOK_S
             self._followers = [each for each in self._followers if not self._answer(each, now >= each.until)]
         for job in list(self.by_id.values()):
             if job.fetch is not None and now >= job.fetch.ask_at:
                 job.fetch.ask()
+            if job.guard is not None and now >= job.bound_at:
+                job.bound_at = now + LOG_LOOK_S
+                job.log.bound()
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
         due = [job.fetch.ask_at for job in self.by_id.values() if job.fetch is not None]
+        due += [job.bound_at for job in self.by_id.values() if job.guard is not None]
         if self._followers:
             due.append(self._look_at)
         return max(0.0, min(due) - now) if due else None
@@ -345,17 +348,6 @@ class JobHost:
 def _key(ident: str) -> bytes:
     """What the scheduler calls a job; actors' ids have 16 bytes, and no colon before them."""
     return b"job:" + ident.encode()
-
-
-def _read(path: Path, offset: int) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # it has not begun
-        return b""
-    try:
-        return os.pread(fd, PART_BYTES, max(0, offset))
-    finally:
-        os.close(fd)
 
 
 def _kill_group(pid: int) -> None:

@@ -11,7 +11,6 @@ import msgspec
 
 from ..wire.jobs import PACKAGE, JobSpec
 from .job_files import zip_of
-from .logs import TAIL_BYTES, TAIL_LINES
 
 if TYPE_CHECKING:
     from .service import Node
@@ -75,14 +74,3 @@ def environment(node: Node, spec: JobSpec, folder: Path, gpus: list[int]) -> dic
     if modules:
         found["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     return found
-
-
-def last_lines(log: Path) -> list[str]:
-    """The last lines that a job has printed."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-            lines = file.read().splitlines()[-TAIL_LINES:]
-    except FileNotFoundError:
-        return []
-    return [line.decode(errors="replace") for line in lines]
