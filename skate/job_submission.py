@@ -52,6 +52,14 @@ class JobType(StrEnum):
     DRIVER = "DRIVER"
 
 
+class JobErrorType(StrEnum):
+    """Why a job has failed, in those of Ray's words that apply: it could not be started, has ended so, or its node has died."""
+
+    JOB_ENTRYPOINT_COMMAND_START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
+    JOB_ENTRYPOINT_COMMAND_ERROR = "JOB_ENTRYPOINT_COMMAND_ERROR"
+    JOB_SUPERVISOR_ACTOR_DIED = "JOB_SUPERVISOR_ACTOR_DIED"
+
+
 @dataclass(slots=True)
 class DriverInfo:
     """The process of a job: the id of the job, the address of its node, and its process id."""
@@ -67,6 +75,7 @@ class JobDetails:
 
     Attributes:
         submission_id: its id.
+        job_id: of its program, as tasks and actors have it; None: it has not called `init()`.
         status, message: how far it is, and why; of a failed one with its last lines.
         start_time, end_time: in milliseconds since 1970; None: not yet.
         driver_exit_code: of its entrypoint, below 0 for a signal; None: not yet, or nobody has seen it.
@@ -79,7 +88,7 @@ class JobDetails:
     type: JobType = JobType.SUBMISSION
     job_id: str | None = None
     message: str | None = None
-    error_type: str | None = None
+    error_type: JobErrorType | None = None
     start_time: int | None = None
     end_time: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
@@ -280,6 +289,7 @@ def _details(info: Mapping[str, Any]) -> JobDetails:
     found = {name: value for name, value in info.items() if name in known}
     found["status"] = JobStatus(found["status"])
     found["type"] = JobType(found.get("type") or "SUBMISSION")
+    found["error_type"] = _error_type(found.get("error_type"))
     found["metadata"] = found.get("metadata") or {}
     found["runtime_env"] = found.get("runtime_env") or {}
     driver = found.get("driver_info")
@@ -287,4 +297,8 @@ def _details(info: Mapping[str, Any]) -> JobDetails:
     return JobDetails(**found)
 
 
-__all__ = ["DriverInfo", "JobDetails", "JobInfo", "JobStatus", "JobSubmissionClient", "JobType"]
+def _error_type(name: Any) -> JobErrorType | None:
+    return JobErrorType(name) if name in list(JobErrorType) else None
+
+
+__all__ = ["DriverInfo", "JobDetails", "JobErrorType", "JobInfo", "JobStatus", "JobSubmissionClient", "JobType"]

@@ -60,6 +60,8 @@ class Job(Struct, eq=False, array_like=True):
     started_ms: int = 0
     ended_ms: int = 0
     exit_code: int | None = None
+    driver: str = ""
+    """The id of the first program of it that has attached to the cluster, as tasks and actors have it."""
 
     @property
     def over(self) -> bool:
@@ -164,6 +166,18 @@ class Jobs:
             raise ValueError(f"job {ident} is {job.status}: stop it before it is deleted")
         self._over.remove(job)
         return self._forget(job)
+
+    def driver_is(self, ident: str, driver: str) -> list[Effect]:
+        """A program of a job has attached to the cluster.
+
+        Raises:
+            KeyError: there is no such job.
+        """
+        job = self.by_id[ident]
+        if job.driver or job.over:
+            return []
+        job.driver = driver
+        return [Changed(job)]
 
     # ------------------------------------------------------------ placement
 

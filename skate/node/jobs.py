@@ -146,18 +146,24 @@ class JobShell:
         self.apply(self.table.delete(ident))
         return True
 
+    def driver_is(self, ident: str, driver: str) -> bool:
+        """A program of a job has attached to the cluster. Raises as `find` does."""
+        self.find(ident)
+        self.apply(self.table.driver_is(ident, driver))
+        return True
+
     def show(self, job: Job) -> dict[str, Any]:
         """A job as plain data, with Ray's names and some more."""
         info = self.head.view.get(job.node)
         spec = job.spec
         return {
             "type": "SUBMISSION",
-            "job_id": None,
+            "job_id": job.driver or None,
             "submission_id": spec.id,
             "status": str(job.status),
             "entrypoint": spec.entrypoint,
             "message": job.message or self._why(job),
-            "error_type": None,
+            "error_type": _error_type(job),
             "start_time": job.started_ms or job.submitted_ms,
             "end_time": job.ended_ms or None,
             "metadata": spec.metadata,
@@ -187,6 +193,15 @@ class JobShell:
         if not request:
             return "waits for the node on the head's machine"
         return f"waits for {from_units(request)}: {why_waiting(self.head.node, request)}"
+
+
+def _error_type(job: Job) -> str | None:
+    """In Ray's words."""
+    if job.status is not Status.FAILED:
+        return None
+    if job.exit_code is not None:
+        return "JOB_ENTRYPOINT_COMMAND_ERROR"
+    return "JOB_SUPERVISOR_ACTOR_DIED" if job.pid else "JOB_ENTRYPOINT_COMMAND_START_ERROR"
 
 
 def _request(job: Job) -> dict[str, int]:

@@ -216,6 +216,10 @@ def _job_stop(node: Node, ident: Any) -> bool:
     return _head_of_jobs(node).jobs.stop(str(ident))
 
 
+def _job_driver(node: Node, argument: Any) -> bool:
+    return _head_of_jobs(node).jobs.driver_is(str(argument["id"]), str(argument["job"]))
+
+
 def _job_delete(node: Node, ident: Any) -> bool:
     return _head_of_jobs(node).jobs.delete(str(ident))
 
@@ -240,4 +244,5 @@ _QUESTIONS: dict[str, Any] = {
     "job_package": _job_package,
     "job_stop": _job_stop,
     "job_delete": _job_delete,
+    "job_driver": _job_driver,
 }

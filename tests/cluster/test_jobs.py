@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from skate.client import sessions
-from skate.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from skate.job_submission import JobDetails, JobErrorType, JobStatus, JobSubmissionClient
 from skate.testing import eventually
 
 from .conftest import Nodes
@@ -53,6 +53,7 @@ skate.init()
 def square(x):
     return x * x
 print(sum(skate.get([square.remote(i) for i in range(4)])), len(skate.nodes()), os.environ["SKATE_JOB_ID"])
+print(skate.get_runtime_context().get_job_id())
 """
 
 
@@ -60,7 +61,7 @@ def test_a_program_runs_on_the_cluster(client: JobSubmissionClient, tmp_path: Pa
     (tmp_path / "program.py").write_text(PROGRAM)
     ident = client.submit_job(entrypoint=f"python {tmp_path}/program.py", metadata={"team": "a"})
     info = over(client, ident)
-    assert client.get_job_logs(ident) == f"14 2 {ident}\n"
+    assert info.job_id and client.get_job_logs(ident) == f"14 2 {ident}\n{info.job_id}\n"
     assert (info.status, info.driver_exit_code, info.metadata) == (JobStatus.SUCCEEDED, 0, {"team": "a"})
     assert info.start_time is not None and info.end_time is not None and info.start_time <= info.end_time
 
@@ -68,6 +69,7 @@ def test_a_program_runs_on_the_cluster(client: JobSubmissionClient, tmp_path: Pa
 def test_a_job_that_fails_says_how(client: JobSubmissionClient) -> None:
     info = over(client, client.submit_job(entrypoint="echo about to fail; exit 3"))
     assert (info.status, info.driver_exit_code) == (JobStatus.FAILED, 3)
+    assert info.error_type is JobErrorType.JOB_ENTRYPOINT_COMMAND_ERROR
     assert info.message == "its entrypoint ended with exit code 3\nabout to fail"
     killed = over(client, client.submit_job(entrypoint="kill -SEGV $$"))
     assert (killed.status, killed.driver_exit_code) == (JobStatus.FAILED, -signal.SIGSEGV)
@@ -205,7 +207,9 @@ def test_a_job_whose_guard_is_killed_ends(client: JobSubmissionClient) -> None:
     guard = psutil.Process(int(info.driver_info.pid)).parent()
     assert guard is not None
     guard.kill()
-    assert "its guard was killed" in str(over(client, ident).message)
+    info = over(client, ident)
+    assert "its guard was killed" in str(info.message)
+    assert info.error_type is JobErrorType.JOB_SUPERVISOR_ACTOR_DIED
     eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
