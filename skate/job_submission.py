@@ -167,6 +167,7 @@ class JobSubmissionClient:
         entrypoint_num_gpus: float | None = None,
         entrypoint_memory: int | None = None,
         entrypoint_resources: Mapping[str, float] | None = None,
+        entrypoint_label_selector: Mapping[str, str] | None = None,
     ) -> str:
         """Submit a job. When this returns it is accepted, and is run whatever happens to this process and to the head.
 
@@ -178,6 +179,7 @@ class JobSubmissionClient:
             submission_id: its id; by default a new one. `job_id` is the old name of it.
             entrypoint_num_cpus, entrypoint_num_gpus, entrypoint_memory, entrypoint_resources: what the entrypoint needs by
                 itself. It then runs on a node that has that, and else on the head's machine.
+            entrypoint_label_selector: the labels of the node that it runs on, as for tasks.
 
         Returns:
             Its id.
@@ -198,6 +200,7 @@ class JobSubmissionClient:
                 "entrypoint_num_gpus": entrypoint_num_gpus,
                 "entrypoint_memory": entrypoint_memory,
                 "entrypoint_resources": entrypoint_resources,
+                "entrypoint_label_selector": entrypoint_label_selector,
             },
         )
         return ident

@@ -78,6 +78,7 @@ def _mapping(option: str, text: str) -> dict[str, Any]:
 @click.option("--entrypoint-num-gpus", type=float, default=None, help="GPUs. [0]")
 @click.option("--entrypoint-memory", type=int, default=None, metavar="BYTES", help="Memory. [0]")
 @click.option("--entrypoint-resources", default="{}", metavar="JSON", help="Your own resources.")
+@click.option("--entrypoint-label-selector", default="{}", metavar="JSON", help="Labels of the node that it runs on.")
 @click.option("--no-wait", is_flag=True, help="Return when it is accepted, without its output.")
 @_json
 @click.argument("entrypoint", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -94,6 +95,7 @@ def submit_command(
     entrypoint_num_gpus: float | None,
     entrypoint_memory: int | None,
     entrypoint_resources: str,
+    entrypoint_label_selector: str,
     no_wait: bool,
     as_json: bool,
     entrypoint: tuple[str, ...],
@@ -114,6 +116,7 @@ def submit_command(
             entrypoint_num_gpus=entrypoint_num_gpus,
             entrypoint_memory=entrypoint_memory,
             entrypoint_resources=_mapping("--entrypoint-resources", entrypoint_resources),
+            entrypoint_label_selector=_mapping("--entrypoint-label-selector", entrypoint_label_selector),
         )
         if no_wait:
             click.echo(json.dumps({"submission_id": ident}) if as_json else ident)

@@ -11,6 +11,7 @@ of `job_routes.py`. `job_http.py` is the other end of these routes, with the sam
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import secrets
 import string
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import to_builtins
 
 from ..wire.jobs import PACKAGE, JobSpec
+from ..wire.labels import request_for
 from .observing import Member, Observer
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ ID_LETTERS = string.ascii_letters + string.digits
 ID_LENGTH = 16
 PART_BYTES = 1 << 20
 _NAMES = {"entrypoint_num_cpus": "CPU", "entrypoint_num_gpus": "GPU", "entrypoint_memory": "memory"}
-REQUEST = {"entrypoint", "submission_id", "job_id", "runtime_env", "metadata", "entrypoint_resources", *_NAMES}
+REQUEST = {
+    *("entrypoint", "submission_id", "job_id", "runtime_env", "metadata"),
+    *("entrypoint_resources", "entrypoint_label_selector", *_NAMES),
+}
 """What a request to submit a job may have."""
 
 
@@ -130,6 +135,10 @@ def _runtime_env(runtime_env: Any) -> dict[str, Any]:
     variables = runtime_env.get("env_vars") or {}
     if not isinstance(variables, Mapping) or not all(isinstance(x, str) for pair in variables.items() for x in pair):
         raise ValueError(f"env_vars are strings by name, not {variables!r}")
+    try:
+        json.dumps(runtime_env)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the runtime_env of a job is plain data: {error}") from None
     for name in (runtime_env.get("working_dir"), *(runtime_env.get("py_modules") or ())):
         if name is not None and not str(name).startswith(PACKAGE):
             raise ValueError(f"{name!r} is no package of the cluster")
@@ -181,7 +190,16 @@ def _resources(request: Mapping[str, Any]) -> dict[str, float]:
     for name, amount in found.items():
         if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < float("inf"):
             raise ValueError(f"an entrypoint cannot have {amount!r} of {name!r}")
-    return {name: float(amount) for name, amount in found.items() if amount}
+    amounts = {name: float(amount) for name, amount in found.items() if amount}
+    selector = request.get("entrypoint_label_selector")
+    if selector:
+        from ..api.labels import parse_selector
+
+        try:
+            amounts |= request_for([parse_selector("entrypoint_label_selector", selector)])
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+    return amounts
 
 
 class ClusterJobs:

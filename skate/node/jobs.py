@@ -16,6 +16,7 @@ from ..head import policy
 from ..head.jobs import SPEC_BYTES_MAX, Changed, Effect, Forget, Job, Jobs, Place, Say, Status
 from ..wire import jobs as j
 from ..wire.cluster import AWAY, NodeInfo
+from ..wire.labels import describe, without
 from .job_packages import Packages
 from .resources import from_units, to_units
 
@@ -174,7 +175,7 @@ class JobShell:
             "driver_info": {"id": spec.id, "node_ip_address": info.host, "pid": str(job.pid)}
             if info is not None and job.pid
             else None,
-            "entrypoint_resources": spec.resources,
+            "entrypoint_resources": without(spec.resources),
             "node": {"no": info.no, "id": info.id, "name": info.name, "host": info.host, "port": info.port}
             if info is not None
             else None,
@@ -192,7 +193,7 @@ class JobShell:
         request = _request(job)
         if not request:
             return "waits for the node on the head's machine"
-        return f"waits for {from_units(request)}: {why_waiting(self.head.node, request)}"
+        return f"waits for {describe(from_units(request))}: {why_waiting(self.head.node, request)}"
 
 
 def _error_type(job: Job) -> str | None:

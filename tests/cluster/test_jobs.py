@@ -86,6 +86,10 @@ def test_what_is_wrong_is_said(client: JobSubmissionClient) -> None:
             method("nobody")
     with pytest.raises(RuntimeError, match="a command for the shell"):
         client.submit_job(entrypoint=" ")
+    with pytest.raises(RuntimeError, match="plain data"):
+        client.submit_job(entrypoint="true", runtime_env={"worker_process_setup_hook": print})
+    with pytest.raises(RuntimeError, match="entrypoint_label_selector"):
+        client.submit_job(entrypoint="true", entrypoint_label_selector={"zone": 1})  # type: ignore[dict-item]
     with pytest.raises(RuntimeError, match="cannot have -1"):
         client.submit_job(entrypoint="true", entrypoint_num_cpus=-1)
     over(client, ident)
@@ -108,6 +112,12 @@ def test_an_entrypoint_runs_where_its_resources_are(client: JobSubmissionClient,
     assert over(client, first).status is JobStatus.STOPPED
     assert over(client, second).status is JobStatus.SUCCEEDED
     assert client.stop_job(never)
+    labels = {"ray.io/node-id": there.node_id}
+    found = over(client, client.submit_job(entrypoint="true", entrypoint_label_selector=labels))
+    assert (found.driver_node_id, found.entrypoint_resources) == (there.node_id, {})
+    nowhere = client.submit_job(entrypoint="true", entrypoint_label_selector={"zone": "a"})
+    eventually(lambda: "waits for labels" in str(client.get_job_info(nowhere).message))
+    assert client.stop_job(nowhere)
     assert client.get_job_status(never) is JobStatus.STOPPED
 
 
