@@ -142,7 +142,7 @@ class JobSubmissionClient:
             from .client.jobs import ClusterJobs
 
             self._jobs = ClusterJobs(observing.observe(address))
-        self._do(self._jobs.listed)
+        self._do(self._jobs.ping)
 
     @staticmethod
     def _do(method: Any, *arguments: Any) -> Any:

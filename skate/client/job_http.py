@@ -80,6 +80,10 @@ class HttpJobs:
         except OSError as error:
             raise ConnectionError(f"no dashboard answers at {self.address}: {error}") from None
 
+    def ping(self) -> None:
+        """See `JobsApi`."""
+        self.request("GET", "/api/version")
+
     def submit(self, request: Mapping[str, Any]) -> str:
         """See `JobsApi`."""
         ident = read_request(request).id

@@ -29,7 +29,7 @@ OVER_MAX = 10_000
 LIVING_MAX = 10_000
 """So many jobs may be there that are not over."""
 
-ID = re.compile(r"[A-Za-z0-9][\w.:@+=-]{0,99}", re.ASCII)
+ID = re.compile(r"[A-Za-z0-9][\w.@+=-]{0,99}", re.ASCII)
 """What a job may be called: it names a folder, and is part of addresses."""
 SPEC_BYTES_MAX = 1 << 20
 
@@ -125,7 +125,7 @@ class Jobs:
         if not ID.fullmatch(spec.id):
             raise ValueError(
                 f"a job cannot be called {spec.id[:200]!r}: a submission_id has at most 100 characters, a letter or digit first, "
-                "then letters, digits and any of . : @ + = - _"
+                "then letters, digits and any of . @ + = - _"
             )
         known = self.by_id.get(spec.id)
         if known is not None:

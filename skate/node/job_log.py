@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 from ..store.arena import PAGE
-from .logs import TAIL_BYTES, TAIL_LINES
+from .logs import TAIL_LINES
 
 PART_BYTES = 1 << 20
 KEPT_BYTES = 512 << 20
+LAST_BYTES = 2048
+"""So much of it is in the message of a failure, which is kept by the head."""
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
@@ -52,7 +54,7 @@ class JobLog:
         """The last lines of it."""
         try:
             with open(self.path, "rb") as file:
-                file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+                file.seek(max(0, file.seek(0, 2) - LAST_BYTES))
                 lines = file.read().splitlines()[-TAIL_LINES:]
         except FileNotFoundError:
             return []

@@ -65,8 +65,10 @@ class Packages:
 
     def has(self, name: str) -> bool:
         """Whether a package is here."""
+        if name not in self.rows:
+            return False
         self._used[name] = time.monotonic()
-        return name in self.rows and self.rows[name].parts > 0
+        return self.rows[name].parts > 0
 
     def put(self, argument: dict[str, Any]) -> bool:
         """A part comes: `{"hash", "number", "data", "last"}`; it may come again.
@@ -82,6 +84,7 @@ class Packages:
         if sum(row.size for row in self.rows.values()) + len(data) > BYTES_MAX:
             raise ValueError(f"the packages of jobs have {BYTES_MAX} bytes, and that is the most: wait for jobs to end")
         row = self.rows.setdefault(name, Row())
+        self._used[name] = time.monotonic()
         row.size = max(row.size, number * PART_BYTES_MAX + len(data))
         self.store.put(_kind(name), number.to_bytes(4, "big"), data)
         if argument.get("last"):
@@ -94,7 +97,6 @@ class Packages:
     def part(self, wanted: WantPackage) -> PackagePart:
         """What a node asks for."""
         row = self.rows.get(wanted.hash)
-        self._used[wanted.hash] = time.monotonic()
         data = self.store.get(_kind(wanted.hash), wanted.number.to_bytes(4, "big")) if row is not None else None
         if row is None or data is None:
             return PackagePart(
@@ -113,14 +115,13 @@ class Packages:
         if not self.rows or now < self._look_at:
             return
         self._look_at = now + LOOK_S
-        self._used.update(dict.fromkeys(self._needed(), now))
+        self._used.update((name, now) for name in self._needed() if name in self.rows)
         for name in [name for name in self.rows if now - self._used[name] > UNUSED_S]:
             self.remove(name)
-        self._used = {name: at for name, at in self._used.items() if name in self.rows}
 
     def remove(self, name: str) -> None:
         """Forget a package."""
-        del self.rows[name]
+        del self.rows[name], self._used[name]
         for key, _ in list(self.store.load(_kind(name))):
             self.store.delete(_kind(name), key)
         self.store.delete("package", name.encode())

@@ -57,13 +57,20 @@ class JobShell:
 
     def look(self) -> None:
         """Nodes have changed: a job that waits may have room elsewhere."""
+        hopeless: set[tuple[object, ...]] = set()
         for job in self.table.waiting():
+            request = _request(job)
+            wish = job.node, *sorted(request.items())
+            if wish in hopeless:
+                continue
             here = self.head.view.get(job.node)
-            if here is not None and (here.state == AWAY or policy.room_now(here, _request(job))):
+            if here is not None and (here.state == AWAY or policy.room_now(here, request)):
                 continue
             number = self._choose(job)
-            if number and (here is None or policy.room_now(self.head.view[number], _request(job))):
+            if number and number != job.node and (here is None or policy.room_now(self.head.view[number], request)):
                 self.apply(self.table.place(job.spec.id, number))
+            else:
+                hopeless.add(wish)
 
     def apply(self, effects: Iterable[Effect]) -> None:
         """Carry out what was decided."""

@@ -211,7 +211,7 @@ def test_there_is_a_limit_to_what_waits(monkeypatch: pytest.MonkeyPatch) -> None
         jobs.submit(spec("b"), 1)
 
 
-@pytest.mark.parametrize("ident", ["", "-f", ".", "..", "a/b", "a b", "ä", "x" * 101, "a\n"])
+@pytest.mark.parametrize("ident", ["", "-f", ".", "..", "a/b", "a b", "a:b", "ä", "x" * 101, "a\n"])
 def test_names_that_would_be_trouble(ident: str) -> None:
     with pytest.raises(ValueError, match="cannot be called"):
         Jobs().submit(spec(ident), 1)
