@@ -129,7 +129,7 @@ class Drain:
         return left
 
     def _jobs(self) -> str:
-        jobs = self.node.jobs_here.living()
+        jobs = list(self.node.jobs_here.busy)
         return f"{_count(len(jobs), 'job')} ({', '.join(jobs[:NAMED_MAX])})" if jobs else ""
 
     def _promised(self) -> str:

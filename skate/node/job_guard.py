@@ -58,6 +58,8 @@ def main() -> None:
     _say(f"pid {pid}")
     status = _watch(pid, wake)
     _sweep()
+    for folder in packages[1::2]:
+        _remove(folder)
     _say(f"exit {status}")
 
 
@@ -71,6 +73,13 @@ def _unpack(file: str, to: str) -> None:
             mode = info.external_attr >> 16 & 0o777
             if mode:
                 os.chmod(made, mode | 0o600)
+
+
+def _remove(folder: str) -> None:
+    """What was unpacked. The node looks once more for what cannot be removed now."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _become(folder: str, command: str) -> None:

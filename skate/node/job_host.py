@@ -79,6 +79,8 @@ class JobHost:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.by_id: dict[str, Running] = {}
+        self.busy: dict[str, Running] = {}
+        """Those that have begun, and are not over."""
         self._by_lease: dict[int, Running] = {}
         self._numbers = itertools.count(-1, -1)
         self._followers: list[Follower] = []
@@ -113,13 +115,9 @@ class JobHost:
 
     def head_is_back(self) -> None:
         """What it was asked for it may not have heard."""
-        for job in self.by_id.values():
+        for job in self.busy.values():
             if job.fetch is not None:
                 job.fetch.ask_at = 0.0
-
-    def living(self) -> list[str]:
-        """The jobs that run here, by id."""
-        return [ident for ident, job in self.by_id.items() if job.guard is not None]
 
     def _tell(self, job: Running) -> None:
         if self.node.cluster is not None and not job.dropped:
@@ -169,6 +167,7 @@ class JobHost:
             else:
                 self._begin(job)
 
+        self.busy[job.spec.id] = job
         job.fetch = Fetch(self.node, job.spec, job.folder, then)
         job.fetch.ask()
 
@@ -244,11 +243,14 @@ class JobHost:
 
     def _over(self, job: Running, code: int | None, message: str) -> None:
         self._give_back(job)
+        self.busy.pop(job.spec.id, None)
         job.fetch = None
         job.now = j.HostedJob(job.spec.id, j.OVER, job.now.pid, code, message, job.stopping)
-        for path in job.folder.glob("*"):
-            if path != job.log.path:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+        for path in job.folder.glob("*"):  # of a guard that was killed, or had not begun
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != job.log.path:
+                path.unlink()
         self._tell(job)
         if job.dropped:
             self._remove(job)
@@ -315,7 +317,7 @@ class JobHost:
         if self._followers and now >= self._look_at:
             self._look_at = now + LOOK_S
             self._followers = [each for each in self._followers if not self._answer(each, now >= each.until)]
-        for job in list(self.by_id.values()):
+        for job in list(self.busy.values()):
             if job.fetch is not None and now >= job.fetch.ask_at:
                 job.fetch.ask()
             if job.guard is not None and now >= job.bound_at:
@@ -324,15 +326,15 @@ class JobHost:
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
-        due = [job.fetch.ask_at for job in self.by_id.values() if job.fetch is not None]
-        due += [job.bound_at for job in self.by_id.values() if job.guard is not None]
+        due = [job.fetch.ask_at for job in self.busy.values() if job.fetch is not None]
+        due += [job.bound_at for job in self.busy.values() if job.guard is not None]
         if self._followers:
             due.append(self._look_at)
         return max(0.0, min(due) - now) if due else None
 
     def close(self) -> None:
         """The node ends: end all jobs. The guards see that nobody is there any more."""
-        guards = [job.guard for job in self.by_id.values() if job.guard is not None]
+        guards = [job.guard for job in self.busy.values() if job.guard is not None]
         for guard in guards:
             assert guard.stdin is not None
             guard.stdin.close()
