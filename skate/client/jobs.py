@@ -175,14 +175,16 @@ def _bring(api: JobsApi, location: Any, excludes: tuple[str, ...], what: str) ->
     if "://" in path:
         raise ValueError(f"{what} of a job is a folder or a zip file of this machine, not a URI: {path}")
     path = os.path.abspath(os.path.expanduser(path))
-    is_module = what == "py_modules"
-    if path.endswith((".zip", ".whl")) and os.path.isfile(path):
-        package, module = from_zip(path), ""
-    else:
-        module = os.path.basename(path) if is_module else ""
+    if what == "py_modules":
+        if os.path.isfile(path) and not path.endswith(".py"):
+            raise ValueError(f"py_modules of a job are folders and .py files, not {path}")
+        module = os.path.basename(path)
         package = pack(path, excludes, module if os.path.isdir(path) else "")
+        api.bring(package)
+        return f"{PACKAGE}{package.hash}/{module}"
+    package = from_zip(path) if path.endswith(".zip") else pack(path, excludes)
     api.bring(package)
-    return f"{PACKAGE}{package.hash}/{module}" if is_module else PACKAGE + package.hash
+    return PACKAGE + package.hash
 
 
 def _resources(request: Mapping[str, Any]) -> dict[str, float]:
