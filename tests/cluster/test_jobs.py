@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from skate.client import sessions
 from skate.job_submission import JobDetails, JobErrorType, JobStatus, JobSubmissionClient
 from skate.testing import eventually
 
@@ -28,11 +27,7 @@ def jobs_cluster(home: Path) -> Iterator[Nodes]:
     nodes.add(1)
     nodes.add(2, there=1)
     yield nodes
-    processes = nodes.processes()
-    sessions.stop(nodes.started)
-    _, alive = psutil.wait_procs(processes, timeout=5)
-    assert not alive, f"left over: {alive}"
-    assert not [node.folder for node in nodes.started if os.path.exists(node.folder)]
+    nodes.end()
 
 
 @pytest.fixture
