@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import actor, exceptions, remote_function, runtime_context, util
+    from . import actor, exceptions, job_submission, remote_function, runtime_context, util
     from .api.actors import ActorClass, ActorHandle, ActorMethod, exit_actor, get_actor, method
     from .api.alias import install_as_ray
     from .api.cluster import (
@@ -76,7 +76,7 @@ _LAZY = {
 }
 """Public names and where they are."""
 
-_LAZY_MODULES = ("actor", "data", "exceptions", "remote_function", "runtime_context", "util")
+_LAZY_MODULES = ("actor", "data", "exceptions", "job_submission", "remote_function", "runtime_context", "util")
 
 
 def __getattr__(name: str) -> Any:
@@ -123,6 +123,7 @@ __all__ = [
     "init",
     "install_as_ray",
     "is_initialized",
+    "job_submission",
     "kill",
     "method",
     "nodes",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..version import __version__
+from .jobs import job
 from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:
@@ -300,6 +301,9 @@ def logs_command(**options: Any) -> None:
     from .logs import logs
 
     logs(**options)
+
+
+cli.add_command(job)
 
 
 @cli.command("completion")

@@ -24,6 +24,7 @@ from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
 from . import current, interrupts
 from .init_options import InitOptions
+from .job_config import tell_job
 from .machine import (
     BOOT,
     START_TIMEOUT_S,
@@ -107,6 +108,7 @@ def attach(sock: socket.socket, options: InitOptions) -> ClientRuntime:
     if runtime.links.clustered:
         with runtime.lock:
             runtime.links.head.open()  # the head has to know when this driver ends
+        tell_job(runtime)
     return runtime
 
 

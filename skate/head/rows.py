@@ -14,6 +14,7 @@ from ..wire.cluster import JobInfo
 from ..wire.messages import CreateActor, CreateGroup, Death
 from .actors import Actor, State
 from .groups import Group
+from .jobs import Job
 from .store import Store
 
 
@@ -54,10 +55,11 @@ _decode_row = msgspec.msgpack.Decoder(Row).decode
 _decode_group = msgspec.msgpack.Decoder(GroupRow).decode
 _decode_spec = msgspec.msgpack.Decoder(CreateActor).decode
 _decode_job = msgspec.msgpack.Decoder(JobInfo).decode
+_decode_submitted = msgspec.msgpack.Decoder(Job).decode
 
 
 class Rows:
-    """The rows of actors, and of the jobs that they are of."""
+    """The rows of actors, of the jobs that they are of, of placement groups, and of jobs that were submitted."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -145,6 +147,19 @@ class Rows:
         for _, data in self.store.load("group"):
             row = _decode_group(data)
             yield Group(row.spec, row.job, row.amounts, row.state, row.nodes, attempt=row.attempt, reason=row.reason)
+
+    def keep_submitted(self, job: Job) -> None:
+        """Write what has become of a job that was submitted."""
+        self.store.put("submitted", job.spec.id.encode(), _encode(job))
+
+    def forget_submitted(self, job: Job) -> None:
+        """Such a job is not remembered any more."""
+        self.store.delete("submitted", job.spec.id.encode())
+
+    def load_submitted(self) -> Iterator[Job]:
+        """All jobs that were submitted."""
+        for _, data in self.store.load("submitted"):
+            yield _decode_submitted(data)
 
     def load_jobs(self) -> Iterator[tuple[str, JobInfo]]:
         """All jobs."""

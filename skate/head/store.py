@@ -39,6 +39,10 @@ class Store(Protocol):
         """All rows of a kind, in the order of their keys."""
         ...
 
+    def get(self, kind: str, key: bytes) -> bytes | None:
+        """One row; None if it is not there."""
+        ...
+
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """Write a row. It is there, whatever becomes of this process, when this returns."""
 
@@ -121,6 +125,14 @@ class SqliteStore:
         for key, value in rows:
             yield key, unseal(kind, key, value, self.where)
 
+    def get(self, kind: str, key: bytes) -> bytes | None:
+        """See `Store`."""
+        try:
+            row = self._db.execute("SELECT value FROM rows WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"the head's store {self.where} is damaged: {error}. {_REMEDY}") from None
+        return None if row is None else unseal(kind, key, row[0], self.where)
+
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """See `Store`."""
         self._db.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", (kind, key, seal(value)))
@@ -197,6 +209,14 @@ class RedisStore:
         """See `Store`."""
         for key, value in sorted(self._redis.hgetall(self._key(kind)).items()):
             yield key, unseal(kind, key, value, self.where)
+
+    def get(self, kind: str, key: bytes) -> bytes | None:
+        """See `Store`."""
+        try:
+            value = self._redis.hget(self._key(kind), key)
+        except self._error as error:
+            raise StoreError(f"the head's store {self.where} does not answer: {error}") from None
+        return None if value is None else unseal(kind, key, value, self.where)
 
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """See `Store`."""

@@ -139,6 +139,7 @@ class Cluster:
                 self.host.answered = True
             self._let_in()
             self.node.abroad.head_is_back()
+            self.node.jobs_here.head_is_back()
         elif isinstance(message, c.View):
             self._changed(message.nodes)
         elif isinstance(message, c.Fenced):
@@ -147,6 +148,8 @@ class Cluster:
             self.node.groups.from_head(message)
         elif isinstance(message, c.Beat):
             self._confirmed(message.at)
+        elif isinstance(message, c.ToJobs):
+            self.node.jobs_here.from_head(message)
         else:
             self.node.actors.from_head(message)
 
@@ -264,7 +267,8 @@ class Cluster:
         self.node.watch(channel.fd, self._on_event)
         self.info.total, self._total = self.node.scheduler.pool.total, None
         ends = [message for _, message in self._ends]
-        self._send(c.Join(self.info, os.getpid(), self.node.actors.hosted_now(), self.node.groups.held_now(), ends))
+        actors, bundles = self.node.actors.hosted_now(), self.node.groups.held_now()
+        self._send(c.Join(self.info, os.getpid(), actors, bundles, ends, self.node.jobs_here.hosted_now()))
         if rest:
             self._on_event(select.EPOLLIN)
 

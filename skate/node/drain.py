@@ -118,6 +118,7 @@ class Drain:
             _count(drivers, "driver"),
             _count(tasks, "leased worker"),
             f"{_count(len(staying), 'actor')} ({', '.join(named)}{more})" if staying else "",
+            self._jobs(),
             self._promised(),
         ]
         left = [words for words in left if words] or self._workers()
@@ -126,6 +127,10 @@ class Drain:
             size = sum(value.size for value in values) / 1e6
             left = [f"{_count(len(values), 'object')} in use ({size:.1f} MB), {self.handover.describe()}"]
         return left
+
+    def _jobs(self) -> str:
+        jobs = list(self.node.jobs_here.busy)
+        return f"{_count(len(jobs), 'job')} ({', '.join(jobs[:NAMED_MAX])})" if jobs else ""
 
     def _promised(self) -> str:
         """Results of tasks that a worker here has started, and that others wait for: it has to stay until they are there."""

@@ -25,8 +25,10 @@ from ..store.arena import HEADER_BYTES, PAGE, create
 from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
+from ..wire.jobs import JobIs, WantPackage
 from .figures import actor_states
 from .gate import Gate, is_nobody
+from .jobs import JobShell
 from .moves import ActorMoves
 from .service import Node
 
@@ -84,6 +86,7 @@ class HeadProcess:
         self._channel = channel
         self.members = Head(node, store, self._died, self._changed, self._heard, self._joined, self._knock)
         self.rows = Rows(store)
+        self.jobs = JobShell(self, store)
         self.awaited: dict[str, float] = {}
         """Drivers whose connection has ended, and until when they may be back."""
         self._move_at = 0.0
@@ -110,6 +113,7 @@ class HeadProcess:
                 node.directory.restore_actor(actor.id, actor.spec.depends or [])
         for group in self.rows.load_groups():
             node.groups.table.restore(group)
+        self.jobs.restore(now)
         node.objects.recover_until = now + REJOIN_S
         address = f"{self.settings.host}:{self.settings.port}".encode()
         self._moved = dict(self.store.load("meta")).get(_ADDRESS, address) != address
@@ -163,16 +167,20 @@ class HeadProcess:
         node.groups.apply(node.groups.table.node_died(no))
         node.groups.look()  # the others may have room, and nothing else need ever change
         node.actors.node_died(no, reason)
+        self.jobs.node_died(no, reason)
         node.abroad.node_died(no, reason)
         node.claims.node_died(no)
 
     def _changed(self, nodes: list[c.NodeInfo]) -> None:
         self.node.groups.look()
         self.node.actors.view_changed()
+        self.jobs.look()
 
     def _heard(self, no: int, message: Any) -> None:
         if isinstance(message, c.BundlesReserved):
             self.node.groups.from_node(no, message)
+        elif isinstance(message, JobIs | WantPackage):
+            self.jobs.from_node(no, message)
         else:
             self.node.actors.from_node(no, message)
 
@@ -181,6 +189,7 @@ class HeadProcess:
             self.node.actors.from_node(no, end)
         self.node.groups.node_joined(no, message.bundles)
         self.node.actors.node_joined(no, message.actors)
+        self.jobs.node_joined(no, message.jobs)
 
     def drain(self, name: str, order: c.DrainOrder, only_if_idle: bool) -> c.NodeInfo:
         """Have a node take nothing new, and end when nothing is left on it.

@@ -16,6 +16,7 @@ from .resources import from_units
 from .status import cluster_status, head_address, node_info
 
 if TYPE_CHECKING:
+    from .head_process import HeadProcess
     from .service import Node
 
 
@@ -121,6 +122,8 @@ def _validate(node: Node, _: Any) -> bool:
     node.spills.logic.validate()
     node.actors.table.validate()
     node.groups.table.validate()
+    if node.head is not None:
+        node.head.jobs.table.validate()
     if node.transfers is not None:
         node.transfers.validate()
     return True
@@ -160,6 +163,47 @@ def _printed(node: Node, argument: Any) -> dict[str, Any]:
     return printed(node, argument or {})
 
 
+def _head_of_jobs(node: Node) -> HeadProcess:
+    if node.head is None:
+        raise ValueError("jobs need a cluster, and its head: start one with `skate start --head`")
+    return node.head
+
+
+def _jobs(node: Node, _: Any) -> list[dict[str, Any]]:
+    """All jobs that were submitted, the oldest first; none without a cluster."""
+    if node.head is None and node.cluster is None:
+        return []
+    shell = _head_of_jobs(node).jobs
+    return [shell.show(job) for job in sorted(shell.table.by_id.values(), key=lambda job: job.submitted_ms)]
+
+
+def _job(node: Node, ident: Any) -> dict[str, Any]:
+    shell = _head_of_jobs(node).jobs
+    return shell.show(shell.find(str(ident)))
+
+
+def _job_submit(node: Node, argument: Any) -> dict[str, Any]:
+    return _head_of_jobs(node).jobs.submit(argument)
+
+
+def _job_package(node: Node, argument: Any) -> bool:
+    """Whether a package is there, by its hash; or a part of one comes."""
+    packages = _head_of_jobs(node).jobs.packages
+    return packages.has(argument) if isinstance(argument, str) else packages.put(argument)
+
+
+def _job_stop(node: Node, ident: Any) -> bool:
+    return _head_of_jobs(node).jobs.stop(str(ident))
+
+
+def _job_driver(node: Node, argument: Any) -> bool:
+    return _head_of_jobs(node).jobs.driver_is(str(argument["id"]), str(argument["job"]))
+
+
+def _job_delete(node: Node, ident: Any) -> bool:
+    return _head_of_jobs(node).jobs.delete(str(ident))
+
+
 _QUESTIONS: dict[str, Any] = {
     "head": _head,
     "nodes": _nodes,
@@ -181,4 +225,11 @@ _QUESTIONS: dict[str, Any] = {
     "drain": _drain,
     "metrics": _metrics,
     "metric_targets": _metric_targets,
+    "jobs": _jobs,
+    "job": _job,
+    "job_submit": _job_submit,
+    "job_package": _job_package,
+    "job_stop": _job_stop,
+    "job_delete": _job_delete,
+    "job_driver": _job_driver,
 }

@@ -53,13 +53,15 @@ class Lease(Struct, eq=False):
 
 
 class WaitingActor(Struct, eq=False):
-    """An actor that waits for resources and a worker."""
+    """An actor that waits for resources and a worker; or the entrypoint of a job, which waits for resources alone."""
 
     id: bytes
     job: str
     placement: Amounts
     amounts: Amounts
     lacks_since: float = 0.0
+    lease: int = 0
+    """Of what needs no worker: the number of its lease, below 0 as no worker's is."""
 
 
 class Scheduler:
@@ -202,12 +204,13 @@ class Scheduler:
                     _add(reserved, without(actor.placement | actor.amounts))
                 continue
             idle = self.idle.get(actor.job)
-            if not idle:
+            if not idle and not actor.lease:
                 _add(reserved, actor.amounts)
                 start[actor.job] = start.get(actor.job, 0) + 1
                 waiting.append(actor)
                 continue
-            lease = Lease(idle.pop(), b"", -1, without(actor.amounts))
+            number = actor.lease or (idle.pop() if idle else 0)
+            lease = Lease(number, b"", -1, without(actor.amounts))
             self._take(lease)
             placed.append((actor, lease))
         self.actors = waiting

@@ -39,6 +39,7 @@ from .drain import Drain
 from .groups import GroupShell
 from .heirs import Heirs
 from .inquiries import Inquiries
+from .job_host import JobHost
 from .logs import Logs
 from .memory import MemoryQueue
 from .memory_monitor import MemoryMonitor
@@ -115,6 +116,7 @@ class Node:
         self.deaths = Deaths()
         self.stacks: Stacks | None = None
         """Of a node with a zygote."""
+        self.jobs_here = JobHost(self)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -468,7 +470,9 @@ class Node:
 
     def on_ask(self, client: Client, message: m.Ask) -> None:
         """A question about state."""
-        if self.inquiries.on_ask(client, message) or (self.stacks is not None and self.stacks.on_ask(client, message)):
+        if any(
+            part.on_ask(client, message) for part in (self.inquiries, self.jobs_here, self.stacks) if part is not None
+        ):
             return
         try:
             self.send(client, m.Answer(message.request, answer(self, message.what, message.argument)))
@@ -530,7 +534,10 @@ class Node:
         for lease in granted:
             self._lease(lease)
         for waiting, lease in placed:
-            self.actors.place(waiting.id, lease)
+            if waiting.lease:
+                self.jobs_here.has_room(lease)
+            else:
+                self.actors.place(waiting.id, lease)
         for job, count in start.items():
             self.pool.start(job, count)
         now = time.monotonic()
@@ -575,6 +582,7 @@ class Node:
         """End everything: the zygote ends all workers when its channel closes."""
         if self.transfers is not None:
             self.transfers.close()
+        self.jobs_here.close()
         self.pool.zygote.close()
         self.output.logs.close()
         if self.stacks is not None:

@@ -111,6 +111,7 @@ def _demand(node: Node) -> list[dict[str, Any]]:
     waiting = [(info.no, request, count) for info in node.view.values() for request, count in info.demand]
     if node.head is not None:  # actors for which there was not even a node to wait on
         waiting += [(0, to_units(a.spec.placement), 1) for a in node.actors.table.waiting() if not a.node]
+        waiting += [(0, request, 1) for request in node.head.jobs.waiting()]
     return [
         {
             "node": number,

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct, field
 
 from .groups import BundlesReserved as BundlesReserved, CommitBundles, ReserveBundles, ReturnBundles
+from .jobs import BeginJob, DropJob, HostedJob, JobIs, PackagePart, PlaceJob, StopJob, ToJobs as ToJobs, WantPackage
 from .messages import CreateActor, Death
 
 HEAD = 0xFFFF_FFFF
@@ -176,6 +177,7 @@ class Join(Struct, array_like=True, tag=0):
     """(placement group, number of the bundle) that are reserved there."""
     ends: list[ActorDied | CannotPlace | JobEnded] = field(default_factory=list)
     """What has ended there, and the head has not confirmed to have heard."""
+    jobs: list[HostedJob] = field(default_factory=list)
 
 
 # ---------------------------------------------------------------- head -> node
@@ -236,9 +238,25 @@ NodeToHead = (
     | CannotPlace
     | JobEnded
     | BundlesReserved
+    | JobIs
+    | WantPackage
 )
 ToGroups = ReserveBundles | CommitBundles | ReturnBundles
-HeadToNode = Joined | View | Fenced | PlaceActor | UnplaceActor | EndActor | Beat | ToGroups
+HeadToNode = (
+    Joined
+    | View
+    | Fenced
+    | PlaceActor
+    | UnplaceActor
+    | EndActor
+    | Beat
+    | ToGroups
+    | PlaceJob
+    | BeginJob
+    | StopJob
+    | DropJob
+    | PackagePart
+)
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_head = msgspec.msgpack.Decoder(NodeToHead).decode

@@ -117,6 +117,17 @@ def a_node_that_is_given_up(world: World) -> Iterator[bool]:
     yield False
 
 
+def jobs_that_run_and_are_deleted(world: World) -> Iterator[bool]:
+    world.head.jobs.packages.put({"hash": "a" * 64, "number": 0, "data": b"files", "last": True})
+    for name in ("stays", "goes"):
+        world.head.jobs.submit([name, "true", "n", {"working_dir": f"package://{'a' * 64}"}])
+    yield False
+    world.head.jobs.stop("goes")
+    yield False
+    world.head.jobs.delete("goes")
+    yield False
+
+
 STORIES: list[Script] = [
     a_named_actor,
     a_name_that_is_taken,
@@ -128,6 +139,7 @@ STORIES: list[Script] = [
     a_group,
     a_node_that_leaves,
     a_node_that_is_given_up,
+    jobs_that_run_and_are_deleted,
 ]
 
 SEEN: set[type] = set()
@@ -145,10 +157,12 @@ LOCAL: set[type] = {
         m.Hurry,
         m.Evicted,
         m.Offered,
+        m.Told,
+        m.Talks,
     ),
     *(m.WantMemory, m.ReturnMemory, m.Register),
     *(m.Welcome, m.Refused, m.Memory, m.Freed, m.GiveBackMemory, m.Serve, m.BeActor, m.Cancel, m.Stop, m.Begin),
-    *(m.Elsewhere, m.Unschedulable, m.Dialed, m.Pulled, m.NodeDied, m.Evict, m.Offer),
+    *(m.Elsewhere, m.Unschedulable, m.Dialed, m.Pulled, m.NodeDied, m.Evict, m.Offer, m.Question),
 }
 """Between a process and the node that it lives on: a pair of sockets in one kernel, which ends only with one of them."""
 

@@ -24,6 +24,7 @@ from skate.client.groups import Groups
 from skate.client.head_link import HeadLink
 from skate.node.cluster import Cluster
 from skate.node.head_process import HeadProcess
+from skate.node.job_host import Running
 from skate.node.resources import to_units
 from skate.node.service import Node
 from skate.store.arena import HEADER_BYTES, create
@@ -178,6 +179,10 @@ class InMemory:
         """The rows of a kind."""
         return iter([(key, value) for (each, key), value in self.rows.items() if each == kind])
 
+    def get(self, kind: str, key: bytes) -> bytes | None:
+        """A row."""
+        return self.rows.get((kind, key))
+
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """Write a row."""
         self.rows[kind, key] = value
@@ -216,6 +221,8 @@ class World:
         """Whether the reasons of deaths count."""
         self.wires: dict[str, Wire] = {}
         self._all: list[Wire] = []
+        self.began: list[str] = []
+        """Jobs, by the starts of their entrypoints."""
         self.types: set[type] = set()
         self._fds: list[int] = []
         self._ends: list[Channel] = []
@@ -262,6 +269,7 @@ class World:
         cluster = node.cluster = Cluster(node, info, ("127.0.0.1", 1), 60.0)
         node.gate = Gate(self._dial)  # type: ignore[assignment]
         node.standalone = True
+        node.jobs_here._begin = self._begin_job  # type: ignore[method-assign]
         joining = threading.Thread(target=cluster.join, args=(self.connect("node"), b""))
         joining.start()
         while joining.is_alive():
@@ -271,6 +279,12 @@ class World:
         node.directory.number = info.no.to_bytes(4, "big")
         node.parts.append(cluster)
         return node, cluster, Zygote(Channel(theirs))
+
+    def _begin_job(self, job: Running) -> None:
+        """In place of a process."""
+        self.began.append(job.spec.id)
+        job.now.pid, job.now.state = 7, "runs"
+        self.node.jobs_here._tell(job)
 
     def _make_client(self) -> HeadLink:
         runtime: Any = MagicMock()
@@ -412,6 +426,7 @@ class World:
         table = self.head.node.actors.table
         table.validate()
         self.head.node.groups.table.validate()
+        self.head.jobs.table.validate()
         entries = self.head.node.directory.entries
         return {
             "actors": {a.id[-1]: (a.state, a.restarts, bool(a.worker), self._why(a)) for a in table.by_id.values()},
@@ -428,6 +443,9 @@ class World:
             "seen": {ident[-1]: (a.state, a.restarts, self._why(a)) for ident, a in self.actors.items()},
             "seen groups": {ident[-1]: states[-1] for ident, states in self.groups.items()},
             "answers": [_plain(slot.answer) for slot in self.slots],
+            "submitted": {each: (j.status, j.node, j.pid) for each, j in self.head.jobs.table.by_id.items()},
+            "jobs here": {each: job.now.state for each, job in self.node.jobs_here.by_id.items()},
+            "began": sorted(self.began),
             "left": (len(self.link._created), len(self.link._requests), len(self.link._killed)),
             "running": self.node.running,
         }

@@ -167,6 +167,10 @@ class MemoryStore:
             if each == kind:
                 yield key, value
 
+    def get(self, kind: str, key: bytes) -> bytes | None:
+        """See `Store`."""
+        return self.rows.get((kind, key))
+
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """See `Store`."""
         self.rows[kind, key] = value

@@ -1,0 +1,28 @@
+"""What a program knows of the job that it is the entrypoint of, or was started by, and what it tells of itself.
+
+The job's node has put it into the environment (`node/job_start.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ..exceptions import GetTimeoutError
+
+if TYPE_CHECKING:
+    from .runtime import ClientRuntime
+
+TELL_S = 5.0
+
+
+def tell_job(runtime: ClientRuntime) -> None:
+    """A driver has attached to a cluster: if it is of a submitted job, the head notes that, so that its tasks can be found."""
+    ident = os.environ.get("SKATE_JOB_ID")
+    if not ident:
+        return
+    try:
+        runtime.links.head.ask("job_driver", {"id": ident, "job": runtime.welcome.job}, TELL_S)
+    except (GetTimeoutError, ValueError) as error:
+        print(f"skate: the head does not know that this is the program of job {ident}: {error}", file=sys.stderr)

@@ -1,0 +1,142 @@
+"""Submitted jobs by HTTP: the client's end of Ray's REST routes, as a dashboard of skate serves them.
+
+A dashboard of skate gives logs in parts (`offset` and `wait_s` in the query, `offset` and `over` in the answer); one of Ray gives
+all of a log each time. The cluster's token goes to this machine, or over TLS, and never in the clear over a network.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import token
+from .jobs import read_request
+
+if TYPE_CHECKING:
+    from .packages import Package
+
+TIMEOUT_S = 15.0
+POLL_S = 0.2
+"""How often the whole log is asked for, where it comes in no parts."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class HttpJobs:
+    """The jobs of a cluster behind a dashboard. See `JobsApi`."""
+
+    def __init__(self, address: str, headers: Mapping[str, str] | None = None, verify: bool | str = True) -> None:
+        """
+        Args:
+            address: of the dashboard, "http://HOST:PORT".
+            headers: to send with every request.
+            verify: of TLS: whether the certificate is checked, or the file of the CA to check it with.
+        """
+        self.address = address.rstrip("/")
+        self._headers = dict(headers or {})
+        self._tls: ssl.SSLContext | None = None
+        parts = urllib.parse.urlsplit(address)
+        if parts.scheme == "https":
+            self._tls = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+            if verify is False:
+                self._tls.check_hostname = False
+                self._tls.verify_mode = ssl.CERT_NONE
+        known = {name.lower() for name in self._headers}
+        if "authorization" not in known and ((verify and self._tls is not None) or parts.hostname in _LOOPBACK):
+            secret = token.find()
+            if secret is not None:
+                self._headers["Authorization"] = f"Bearer {secret}"
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request, and return the answer's JSON.
+
+        Raises:
+            ConnectionError: there is no answer.
+            ValueError: it is an error; the message is that of the answer.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        answer = self._send(method, path, data, "application/json")
+        try:
+            return json.loads(answer)
+        except json.JSONDecodeError as error:
+            raise ConnectionError(f"what answers at {self.address} is no dashboard: {error}") from None
+
+    def _send(self, method: str, path: str, data: bytes | None, kind: str) -> bytes:
+        headers = {"Content-Type": kind, **self._headers}
+        request = urllib.request.Request(self.address + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._tls) as answer:
+                found: bytes = answer.read()
+                return found
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace").strip()
+            error.close()
+            raise ValueError(_reason(text) or f"{self.address} has answered with status {error.code}") from None
+        except OSError as error:
+            raise ConnectionError(f"no dashboard answers at {self.address}: {error}") from None
+
+    def ping(self) -> None:
+        """See `JobsApi`."""
+        self.request("GET", "/api/version")
+
+    def submit(self, request: Mapping[str, Any]) -> str:
+        """See `JobsApi`."""
+        ident = read_request(request).id
+        body = {**{name: value for name, value in request.items() if value is not None}, "submission_id": ident}
+        found = self.request("POST", "/api/jobs/", body)
+        return str(found.get("submission_id") or ident)
+
+    def bring(self, package: Package) -> None:
+        """See `JobsApi`."""
+        self._send("PUT", f"/api/packages/skate/{package.hash}.zip", package.data, "application/zip")
+
+    def listed(self) -> list[dict[str, Any]]:
+        """See `JobsApi`."""
+        return list(self.request("GET", "/api/jobs/"))
+
+    def info(self, ident: str) -> dict[str, Any]:
+        """See `JobsApi`."""
+        found: dict[str, Any] = self.request("GET", _path(ident))
+        return found
+
+    def stop(self, ident: str) -> bool:
+        """See `JobsApi`."""
+        return bool(self.request("POST", _path(ident) + "/stop")["stopped"])
+
+    def delete(self, ident: str) -> bool:
+        """See `JobsApi`."""
+        return bool(self.request("DELETE", _path(ident))["deleted"])
+
+    def log(self, ident: str, offset: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        """See `JobsApi`."""
+        query = urllib.parse.urlencode({"offset": offset, "wait_s": wait_s})
+        found: dict[str, Any] = self.request("GET", f"{_path(ident)}/logs?{query}")
+        if "offset" in found:
+            return found
+        over = self.info(ident)["status"] not in ("PENDING", "RUNNING")
+        if over:  # it may have printed since
+            found = self.request("GET", f"{_path(ident)}/logs")
+        text = found["logs"][offset:]
+        if not text and not over and wait_s:
+            time.sleep(min(wait_s, POLL_S))
+        return {"logs": text, "offset": offset + len(text), "over": over}
+
+
+def _path(ident: str) -> str:
+    return "/api/jobs/" + urllib.parse.quote(ident, safe="")
+
+
+def _reason(text: str) -> str:
+    """What an answer that is an error says."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return text[:2000]
+    if isinstance(found, dict):
+        return str(found.get("error") or found.get("msg") or found.get("detail") or text)
+    return str(found)

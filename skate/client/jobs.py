@@ -1,0 +1,273 @@
+"""Submitted jobs of a cluster: handed in, looked at, stopped, their logs read.
+
+The head knows the jobs, and the node that a job runs on has its log, so both are asked (`observing.py`). A log is read in
+parts: whoever follows it says how far he is, and the node answers when there is more. So a log is followed through the death of
+the head.
+
+`ClusterJobs` answers in plain data with Ray's names: it is what stands behind `skate.job_submission`, and behind the REST routes
+of `job_routes.py`. `job_http.py` is the other end of these routes, with the same methods.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import secrets
+import string
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import to_builtins
+
+from ..wire.jobs import PACKAGE, JobSpec
+from ..wire.labels import request_for
+from .observing import Member, Observer
+
+if TYPE_CHECKING:
+    from .packages import Package
+
+ID_LETTERS = string.ascii_letters + string.digits
+ID_LENGTH = 16
+PART_BYTES = 1 << 20
+_NAMES = {"entrypoint_num_cpus": "CPU", "entrypoint_num_gpus": "GPU", "entrypoint_memory": "memory"}
+REQUEST = {
+    *("entrypoint", "submission_id", "job_id", "runtime_env", "metadata"),
+    *("entrypoint_resources", "entrypoint_label_selector", *_NAMES),
+}
+"""What a request to submit a job may have."""
+
+
+class JobsApi(Protocol):
+    """The jobs of a cluster, as plain data.
+
+    All methods raise ConnectionError when nobody answers, and ValueError when they cannot do what is wanted; the message says
+    why.
+    """
+
+    def ping(self) -> None:
+        """See whether anybody answers."""
+        ...
+
+    def submit(self, request: Mapping[str, Any]) -> str:
+        """Hand in a job, with the fields of `REQUEST`; its id. It is written when this returns."""
+        ...
+
+    def bring(self, package: Package) -> None:
+        """Have the cluster keep a package of files, for jobs that are submitted in a moment."""
+        ...
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All jobs, the oldest first."""
+        ...
+
+    def info(self, ident: str) -> dict[str, Any]:
+        """A job."""
+        ...
+
+    def stop(self, ident: str) -> bool:
+        """End a job; False: it was over."""
+        ...
+
+    def delete(self, ident: str) -> bool:
+        """Forget a job that is over, and its log."""
+        ...
+
+    def log(self, ident: str, offset: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        """A part of a job's log: `{"logs": text, "offset": where the next begins, "over": whether there is none}`.
+
+        It is empty when there is nothing new, after `wait_s` seconds or a few.
+        """
+        ...
+
+
+def whole_log(api: JobsApi, ident: str) -> str:
+    """What a job has printed so far. Raises as `JobsApi.log` does."""
+    parts: list[str] = []
+    offset = 0
+    while True:
+        part = api.log(ident, offset)
+        parts.append(part["logs"])
+        if part["over"] or part["offset"] == offset:
+            return "".join(parts)
+        offset = part["offset"]
+
+
+def new_id() -> str:
+    """An id for a job that was given none."""
+    return "skatesubmit_" + "".join(secrets.choice(ID_LETTERS) for _ in range(ID_LENGTH))
+
+
+def read_request(request: Mapping[str, Any]) -> JobSpec:
+    """The job that is asked for.
+
+    Raises:
+        ValueError: there is something wrong with the request.
+    """
+    unknown = sorted(set(request) - REQUEST)
+    if unknown:
+        raise ValueError(f"a job has no {', '.join(unknown)}; it may have {', '.join(sorted(REQUEST))}")
+    entrypoint = request.get("entrypoint")
+    if not isinstance(entrypoint, str) or not entrypoint.strip():
+        raise ValueError(f"the entrypoint of a job is a command for the shell, not {entrypoint!r}")
+    return JobSpec(
+        _ident(request),
+        entrypoint,
+        secrets.token_hex(8),
+        _runtime_env(request.get("runtime_env") or {}),
+        _metadata(request.get("metadata") or {}),
+        _resources(request),
+    )
+
+
+def _ident(request: Mapping[str, Any]) -> str:
+    ident = request.get("submission_id") or request.get("job_id") or new_id()
+    if not isinstance(ident, str):
+        raise ValueError(f"a submission_id is a string, not {ident!r}")
+    return ident
+
+
+def _metadata(metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, Mapping) or not all(isinstance(x, str) for pair in metadata.items() for x in pair):
+        raise ValueError(f"the metadata of a job are strings by name, not {metadata!r}")
+    return dict(metadata)
+
+
+def _runtime_env(runtime_env: Any) -> dict[str, Any]:
+    if not isinstance(runtime_env, Mapping):
+        raise ValueError(f"a runtime_env is a mapping, not {runtime_env!r}")
+    variables = runtime_env.get("env_vars") or {}
+    if not isinstance(variables, Mapping) or not all(isinstance(x, str) for pair in variables.items() for x in pair):
+        raise ValueError(f"env_vars are strings by name, not {variables!r}")
+    try:
+        json.dumps(runtime_env)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the runtime_env of a job is plain data: {error}") from None
+    for name in (runtime_env.get("working_dir"), *(runtime_env.get("py_modules") or ())):
+        if name is not None and not str(name).startswith(PACKAGE):
+            raise ValueError(f"{name!r} is no package of the cluster")
+    return dict(runtime_env)
+
+
+def pack_folders(api: JobsApi, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """The runtime environment of a job, with packages on the cluster in place of folders of this machine.
+
+    Raises:
+        ValueError: something of it is not here, or is too large.
+    """
+    given = dict(runtime_env)
+    excludes = tuple(given.pop("excludes", None) or ())
+    if given.get("working_dir"):
+        given["working_dir"] = _bring(api, given["working_dir"], excludes, "working_dir")
+    if given.get("py_modules"):
+        given["py_modules"] = [_bring(api, each, excludes, "py_modules") for each in given["py_modules"]]
+    return given
+
+
+def _bring(api: JobsApi, location: Any, excludes: tuple[str, ...], what: str) -> str:
+    from .packages import from_zip, pack
+
+    if not isinstance(location, (str, os.PathLike)):
+        raise ValueError(f"{what} is a path, not {location!r}")
+    path = os.fspath(location)
+    if path.startswith(PACKAGE):
+        return path
+    if "://" in path:
+        raise ValueError(f"{what} of a job is a folder or a zip file of this machine, not a URI: {path}")
+    path = os.path.abspath(os.path.expanduser(path))
+    if what == "py_modules":
+        if os.path.isfile(path) and not path.endswith(".py"):
+            raise ValueError(f"py_modules of a job are folders and .py files, not {path}")
+        module = os.path.basename(path)
+        package = pack(path, excludes, module if os.path.isdir(path) else "")
+        api.bring(package)
+        return f"{PACKAGE}{package.hash}/{module}"
+    package = from_zip(path) if path.endswith(".zip") else pack(path, excludes)
+    api.bring(package)
+    return PACKAGE + package.hash
+
+
+def _resources(request: Mapping[str, Any]) -> dict[str, float]:
+    found = {name: request[field] for field, name in _NAMES.items() if request.get(field)}
+    own = request.get("entrypoint_resources") or {}
+    if not isinstance(own, Mapping) or {"CPU", "GPU", "memory"} & set(own):
+        raise ValueError("entrypoint_resources are amounts by name: CPUs, GPUs and memory have arguments of their own")
+    found.update(own)
+    for name, amount in found.items():
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < float("inf"):
+            raise ValueError(f"an entrypoint cannot have {amount!r} of {name!r}")
+    amounts = {name: float(amount) for name, amount in found.items() if amount}
+    selector = request.get("entrypoint_label_selector")
+    if selector:
+        from ..api.labels import parse_selector
+
+        try:
+            amounts |= request_for([parse_selector("entrypoint_label_selector", selector)])
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+    return amounts
+
+
+class ClusterJobs:
+    """The jobs of a cluster that can be asked itself. See `JobsApi`."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def ping(self) -> None:
+        """See `JobsApi`."""
+        self.observer.ask_head("job_package", "")  # no package is called so: whoever can say that has jobs
+
+    def submit(self, request: Mapping[str, Any]) -> str:
+        """See `JobsApi`."""
+        spec = read_request(request)
+        found: dict[str, Any] = self.observer.ask_head("job_submit", to_builtins(spec))
+        return str(found["submission_id"])
+
+    def bring(self, package: Package) -> None:
+        """See `JobsApi`."""
+        if self.observer.ask_head("job_package", package.hash):
+            return
+        count = max(1, -(-len(package.data) // PART_BYTES))
+        for number in range(count):
+            part = package.data[number * PART_BYTES : (number + 1) * PART_BYTES]
+            said = {"hash": package.hash, "number": number, "data": part, "last": number + 1 == count}
+            self.observer.ask_head("job_package", said)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """See `JobsApi`."""
+        return list(self.observer.ask_head("jobs"))
+
+    def info(self, ident: str) -> dict[str, Any]:
+        """See `JobsApi`."""
+        found: dict[str, Any] = self.observer.ask_head("job", ident)
+        return found
+
+    def stop(self, ident: str) -> bool:
+        """See `JobsApi`."""
+        return bool(self.observer.ask_head("job_stop", ident))
+
+    def delete(self, ident: str) -> bool:
+        """See `JobsApi`."""
+        return bool(self.observer.ask_head("job_delete", ident))
+
+    def log(self, ident: str, offset: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        """See `JobsApi`. The log of a job ends with its node."""
+        info = self.info(ident)
+        node = info["node"]
+        over = info["status"] not in ("PENDING", "RUNNING")
+        if info["driver_node_id"] is None or node is None:
+            return {"logs": "", "offset": offset, "over": over}
+        if not info["node_alive"]:
+            raise ValueError(f"the log of job {ident!r} is gone: {info['message']}")
+        member = Member(node["no"], node["id"], node["name"], node["host"], node["port"])
+        wanted = {"id": ident, "offset": offset, "wait_s": wait_s}
+        return _text(self.observer.ask(member, "job_log", wanted))
+
+
+def _text(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of a log as text. A character that is not all there comes with the next part."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(part["data"], final=part["over"])
+    rest, _ = decoder.getstate()
+    return {"logs": text, "offset": part["offset"] - len(rest), "over": part["over"]}

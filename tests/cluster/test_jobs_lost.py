@@ -1,0 +1,79 @@
+"""What becomes of submitted jobs when what they run on is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from skate.client import asking, sessions
+from skate.client.init_options import InitOptions
+from skate.job_submission import JobStatus, JobSubmissionClient
+from skate.testing import eventually
+
+from .conftest import HOST, STORE_BYTES, Nodes
+from .test_jobs import over
+
+
+def test_f4_a_job_ends_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
+    """What runs on a node that is killed has failed, and its processes end; what waits there goes elsewhere."""
+    nodes.add(1)
+    lost = nodes.add(2, there=1)
+    client = JobSubmissionClient(nodes.address)
+    ident = client.submit_job(entrypoint="echo $$; sleep 100 & echo $!; wait", entrypoint_num_cpus=2)
+    waits = client.submit_job(entrypoint="echo done", entrypoint_num_cpus=2)
+    pids = [int(word) for word in eventually(lambda: client.get_job_logs(ident), 10).split()]
+    nodes.kill(lost)
+    info = over(client, ident)
+    assert info.status is JobStatus.FAILED and "node 2, on which it ran, is gone" in str(info.message)
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids), 5, "its processes have ended")
+    with pytest.raises(RuntimeError, match=r"the log of job .* is gone: node 2"):
+        client.get_job_logs(ident)
+    assert client.get_job_status(waits) is JobStatus.PENDING
+    nodes.add(2)
+    assert over(client, waits).status is JobStatus.SUCCEEDED
+    assert client.get_job_logs(waits) == "done\n"
+
+
+def test_a_drained_node_waits_for_its_job(nodes: Nodes) -> None:
+    """What waits there goes elsewhere when there is room, and the node ends when the job is over."""
+    head = nodes.add(1)
+    going = nodes.add(2, there=1)
+    client = JobSubmissionClient(nodes.address)
+    ident = client.submit_job(entrypoint="sleep 100", entrypoint_num_cpus=2)
+    eventually(lambda: client.get_job_status(ident) is JobStatus.RUNNING, 10)
+    waits = client.submit_job(entrypoint="true", entrypoint_num_cpus=2)
+    asking.ask_at(head.host, head.port, "drain", {"node": "2", "reason": "a test", "deadline_s": 0}, of_head=True)
+
+    def what_it_waits_for() -> object:
+        status = asking.ask_at(head.host, head.port, "cluster_status", of_head=True)
+        return next(node["Drain"] and node["Drain"]["waits_for"] for node in status["nodes"] if node["No"] == 2)
+
+    eventually(lambda: what_it_waits_for() == [f"1 job ({ident})"])
+    nodes.add(2)
+    assert over(client, waits).status is JobStatus.SUCCEEDED
+    assert client.stop_job(ident) and over(client, ident).status is JobStatus.STOPPED
+    eventually(lambda: not sessions.began(going.pid), 10, "the node has ended")
+
+
+def test_f6_jobs_of_a_cluster_that_was_killed_as_a_whole(nodes: Nodes, tmp_path: Path) -> None:
+    """Another head with the same state knows what has become of them: nothing goes on unseen, and what waited runs."""
+    store = str(tmp_path / "head.db")
+    options = InitOptions(num_cpus=1, object_store_memory=STORE_BYTES)
+    nodes.started.append(sessions.start_node(options, sessions.Wish(True, HOST, store=store)))
+    client = JobSubmissionClient(nodes.address)
+    done = client.submit_job(entrypoint="true")
+    runs = client.submit_job(entrypoint="sleep 100")
+    waits = client.submit_job(entrypoint="echo now", entrypoint_num_cpus=2)
+    over(client, done)
+    eventually(lambda: client.get_job_status(runs) is JobStatus.RUNNING, 10)
+    nodes.kill(nodes.started[0])
+    eventually(lambda: not sessions.began(nodes.started[0].pid), 5)
+    again = InitOptions(num_cpus=2, object_store_memory=STORE_BYTES)
+    nodes.started.append(sessions.start_node(again, sessions.Wish(True, HOST, store=store)))
+    client = JobSubmissionClient(f"{HOST}:{nodes.started[1].port}")
+    assert client.get_job_status(done) is JobStatus.SUCCEEDED
+    assert over(client, runs).status is JobStatus.FAILED
+    assert over(client, waits).status is JobStatus.SUCCEEDED
+    assert client.get_job_logs(waits) == "now\n"
