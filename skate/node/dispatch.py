@@ -39,6 +39,7 @@ def handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Dial: node.abroad.on_dial,
         m.Pull: node.heirs.on_pull,
         m.Hurry: node.heirs.on_hurry,
+        m.Prepare: node.environments.on_prepare,
         m.CreateGroup: node.groups.on_create,
         m.RemoveGroup: node.groups.on_remove,
         m.WatchGroup: node.groups.on_watch,

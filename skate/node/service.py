@@ -27,6 +27,7 @@ from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
 from ..wire.cluster import JobEnded, NodeInfo
 from ..wire.config import SystemConfig
+from ..wire.environments import job_of
 from ..wire.labels import in_request
 from .abroad import Abroad
 from .actors import ActorShell, Parked
@@ -36,6 +37,7 @@ from .deaths import Deaths
 from .directory import Directory
 from .dispatch import WITH_FDS, handlers
 from .drain import Drain
+from .environments import Environments
 from .groups import GroupShell
 from .heirs import Heirs
 from .inquiries import Inquiries
@@ -115,6 +117,7 @@ class Node:
         self.deaths = Deaths()
         self.stacks: Stacks | None = None
         """Of a node with a zygote."""
+        self.environments = Environments(self)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -207,7 +210,7 @@ class Node:
     def _on_event(self, fd: int, mask: int) -> bool:
         """Handle one descriptor; False when there may be more to read."""
         if fd == self.pool.zygote.fd:
-            return self.pool.on_zygote()
+            return self.pool.on_zygote(self.pool.zygote)
         if fd == self.output.logs.fd:
             self.output.on_event()
             return True
@@ -327,7 +330,12 @@ class Node:
         self.clients[client.id] = client
         self.jobs[client.job] = client
         self.send(client, self.welcome(client), (self.arena_fd,))
-        self.pool.start(client.job, min(2, max(1, int(self.total.get("CPU", 1)))))
+        if not hello.waits:
+            self.start_first(client.job)
+
+    def start_first(self, crew: str) -> None:
+        """Start the first workers of a crew before anybody has asked for them."""
+        self.pool.start(crew, min(2, max(1, int(self.total.get("CPU", 1)))))
 
     def welcome(self, client: Client) -> m.Welcome:
         """What a client is told first."""
@@ -391,6 +399,7 @@ class Node:
     def end_job(self, job: str) -> None:
         """Nobody of a job is here any more: its workers end, but for actors."""
         self.scheduler.job_gone(job)
+        self.environments.job_gone(job)
         for worker, other in list(self.pool.jobs.items()):
             if job == other and not self.actors.is_actor(worker):
                 self.pool.kill(worker, signal.SIGKILL)
@@ -431,7 +440,8 @@ class Node:
             client.shapes[message.shape] = to_units(message.resources)
         amounts = client.shapes[message.shape]
         count = self.abroad.direct(client, message, amounts)
-        self.scheduler.want(client.id, client.job, message.shape, amounts, count, message.depth)
+        crew = self.environments.crew(client.job, message.env)
+        self.scheduler.want(client.id, crew, message.shape, amounts, count, message.depth)
         self._dirty = True
 
     def on_return_worker(self, client: Client, message: m.ReturnWorker) -> None:
@@ -445,7 +455,7 @@ class Node:
         worker = self.workers.get(message.worker)
         if worker is not None and message.worker not in self.pool.kill_at:
             worker.since = time.monotonic()
-            self.scheduler.worker_idle(message.worker, worker.job)
+            self.scheduler.worker_idle(message.worker, worker.crew)
         self._dirty = True
 
     def on_blocked(self, client: Client, message: m.Blocked) -> None:
@@ -485,15 +495,15 @@ class Node:
     def on_ready(self, client: Client, message: m.Ready) -> None:
         """A worker has started."""
         client.began = True
-        self.pool.failures.pop(client.job, None)
+        self.pool.failures.pop(client.crew, None)
 
-    def cannot_start(self, job: str, reason: str) -> None:
-        """Workers of a job die before they are ready, again and again: what waits for them fails."""
-        self.actors.cannot_start(job, reason)
+    def cannot_start(self, crew: str, reason: str, env: str = "", error: bytes = b"") -> None:
+        """Workers of a crew cannot be had: what waits for them fails."""
+        self.actors.cannot_start(crew, reason, error)
         for client in list(self.clients.values()):
-            if client.job == job:
-                self.scheduler.client_gone(client.id)
-                self.send(client, m.CannotStart(reason))
+            if client.job == job_of(crew):
+                self.scheduler.cannot_start(client.id, crew)
+                self.send(client, m.CannotStart(reason, env, error))
 
     def on_flushed(self, client: Client, message: m.Flushed) -> None:
         """Answer when all that was printed before has been passed on."""
