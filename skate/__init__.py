@@ -76,7 +76,16 @@ _LAZY = {
 }
 """Public names and where they are."""
 
-_LAZY_MODULES = ("actor", "data", "exceptions", "job_submission", "remote_function", "runtime_context", "util")
+_LAZY_MODULES = (
+    "actor",
+    "data",
+    "exceptions",
+    "job_submission",
+    "remote_function",
+    "runtime_context",
+    "runtime_env",
+    "util",
+)
 
 
 def __getattr__(name: str) -> Any:

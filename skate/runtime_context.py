@@ -10,6 +10,7 @@ from .client.specs import group_of, own_resources
 
 if TYPE_CHECKING:
     from .client.waist import Runtime, TaskContext
+    from .runtime_env import RuntimeEnv
 
 
 class RuntimeContext:
@@ -120,13 +121,15 @@ class RuntimeContext:
         return group_of(self._now.resources)[1]
 
     def get_runtime_env_string(self) -> str:
-        """The runtime environment as JSON: "{}", as there are none yet."""
-        return "{}"
+        """The runtime environment as JSON. Folders are in it as the packages that they were made."""
+        return self._now.runtime_env or "{}"
 
     @property
-    def runtime_env(self) -> dict[str, Any]:
-        """The runtime environment, empty."""
-        return {}
+    def runtime_env(self) -> RuntimeEnv:
+        """The runtime environment that this runs in, or, in a driver, that its tasks and actors do."""
+        from .runtime_env import RuntimeEnv
+
+        return RuntimeEnv.deserialize(self.get_runtime_env_string())
 
     @property
     def gcs_address(self) -> str:

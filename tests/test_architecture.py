@@ -38,6 +38,7 @@ PURE = (
     "head/labels.py",
     "head/nodes.py",
     "head/policy.py",
+    "wire/environments.py",
     "wire/labels.py",
     "store/ranges.py",
     "data/execution/operators.py",
@@ -81,6 +82,8 @@ EXCEPTIONS: dict[str, set[str]] = {
     "client/start.py": {"__init__"},  # the version
     "node/service.py": {"client.errors", "__init__"},  # errors that the node makes travel like all others
     "node/transfer.py": {"client.errors"},
+    "node/environments.py": {"client.errors"},
+    "node/packages.py": {"client.package_files"},  # one folder for all processes of a machine
     "node/spills.py": {"client.errors"},
     "node/main.py": {"worker.zygote"},  # the zygote is forked from the node's own warm interpreter
     "worker/start.py": {"api.alias"},  # `import ray` means skate in workers, too

@@ -102,8 +102,9 @@ def init(
         _metrics_export_port: a port on loopback for the metrics of a node that this call starts: see docs/metrics.md.
         _tracing_startup_hook: "module:function" that sets OpenTelemetry up, called here and in workers; None is SKATE_TRACING.
         _temp_dir, _node_name: where the session's files go, and the name of this node.
+        runtime_env: what tasks and actors of this program run in, unless they say otherwise: see docs/runtime-env.md.
         local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
-            runtime_env, enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
+            enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
             proxy_server_url: known from Ray; they raise `UnsupportedError` when they ask for something.
 
     Returns:
@@ -121,7 +122,7 @@ def init(
         True
     """
     _refuse(
-        job_config=job_config, logging_config=logging_config, runtime_env=runtime_env,
+        job_config=job_config, logging_config=logging_config,
         enable_resource_isolation=enable_resource_isolation, cgroup_path=cgroup_path,
         system_reserved_cpu=system_reserved_cpu, system_reserved_memory=system_reserved_memory,
         proxy_server_url=proxy_server_url, include_dashboard=include_dashboard,
@@ -135,9 +136,14 @@ def init(
         import warnings
 
         warnings.warn("No dashboard is started: dashboard_host and dashboard_port have no effect.", stacklevel=2)
+    env = ""
+    if runtime_env:
+        from .environments import read_environment
+
+        env = read_environment(runtime_env)
     options = _init_options(
         num_cpus, num_gpus, resources, object_store_memory, namespace, log_to_driver is not False, hidden,
-        check_labels("init(labels=...)", labels or {}),
+        check_labels("init(labels=...)", labels or {}), env,
     )  # fmt: skip
     if configure_logging:
         _configure_logging(logging_level, logging_format)
@@ -289,6 +295,7 @@ def _init_options(
     log_to_driver: bool,
     hidden: Mapping[str, Any],
     labels: dict[str, str],
+    env: str,
 ) -> InitOptions:
     memory = hidden.get("_memory")
     check_options({"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources, "memory": memory}, "t")
@@ -318,6 +325,7 @@ def _init_options(
         labels=labels,
         metrics_port=_metrics_port(hidden.get("_metrics_export_port")),
         tracing=_tracing(hidden.get("_tracing_startup_hook")),
+        env=env,
     )
 
 

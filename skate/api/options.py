@@ -209,7 +209,7 @@ _TABLE: dict[str, Option] = {
     "allow_out_of_order_execution": Option("a", _optional_flag),
     "_generator_backpressure_num_objects": Option("tm", _backpressure),
     "_generator_lends_cpu": Option("t", _optional_flag),
-    "runtime_env": Option("ta", _unsupported("skate has no runtime environments yet", {})),
+    "runtime_env": Option("ta", lambda name, value: None),  # read when the options are built
     "placement_group": Option("ta", _unsupported(_NO_GROUPS, "default")),
     "placement_group_bundle_index": Option("ta", _unsupported(_NO_GROUPS, -1)),
     "placement_group_capture_child_tasks": Option("ta", _unsupported(_NO_GROUPS, False)),
@@ -314,6 +314,14 @@ def _affinity(options: Mapping[str, Any]) -> tuple[str, bool]:
     return strategy.node_id, bool(strategy.soft)
 
 
+def _environment(options: Mapping[str, Any]) -> str:
+    if not options.get("runtime_env"):
+        return ""
+    from .environments import read_environment
+
+    return read_environment(options["runtime_env"])
+
+
 def _default(options: Mapping[str, Any], name: str, default: Any) -> Any:
     value = options.get(name)
     return default if value is None else value
@@ -347,6 +355,7 @@ def build_task_options(options: Mapping[str, Any], name: str, is_generator: bool
         lends=bool(options.get("_generator_lends_cpu")),
         node_id=node_id,
         node_soft=soft,
+        env=_environment(options),
     )
 
 
@@ -378,6 +387,7 @@ def build_actor_options(options: Mapping[str, Any], class_name: str, is_async: b
         is_async=is_async,
         node_id=node_id,
         node_soft=soft,
+        env=_environment(options),
     )
 
 

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ActorDiedError, ActorUnavailableError, TaskCancelledError
+from ..exceptions import ActorDiedError, ActorUnavailableError, RuntimeEnvSetupError, TaskCancelledError
 from ..wire import messages as m
 from ..wire.tls import CLOSED, SAID
 from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
@@ -179,20 +179,23 @@ class ActorLife:
                 f"Actor {name} ({ident}) lives, but {actor.trouble}. The call has not run.", ident
             )
         if actor.error:
-            return ActorDiedError(unpack_error(actor.error), actor_id=ident, class_name=name)
+            error = unpack_error(actor.error)
+            if isinstance(error, RuntimeEnvSetupError):
+                return error
+            return ActorDiedError(error, actor_id=ident, class_name=name)
         if death is None:
             return ActorUnavailableError(
                 f"The connection to actor {name} ({ident}) has ended; whether it lives is not known yet. The call may or may not "
                 "have run; set max_task_retries to have such calls made again.",
                 ident,
             )
-        error = ActorDiedError(
+        died = ActorDiedError(
             death.reason,
             actor_id=ident,
             class_name=name,
             memory_bytes=None if death.intended else death.memory_bytes or None,
             last_output=None if death.intended else death.last_lines,
         )
-        error.exit_signal = death.signal or None  # the reason names them already
-        error.exit_code = death.exit_code
-        return error
+        died.exit_signal = death.signal or None  # the reason names them already
+        died.exit_code = death.exit_code
+        return died

@@ -48,6 +48,7 @@ class Creation:
         if exported is None or exported[0] is not runtime:
             exported = spec.exported = (runtime, Code(serialize(spec.cls), runtime))
         code = exported[1]
+        env = runtime.environments.of(options.env)
         record = TaskRecord(0, Method(0, MethodOptions("__init__")), EMPTY_BODY, None)
         pack_arguments(runtime, record, args, kwargs)
         with runtime.lock:
@@ -55,7 +56,7 @@ class Creation:
             ident = runtime.new_actor_id()
             record.seq = int.from_bytes(ident[8:], "big")
             actor = ActorClient(ident, options.class_name, options.max_pending_calls)
-            request = self._message(actor, spec, code, record, meta)
+            request = self._message(actor, spec, code, env, meta)
             ref: ObjectRef[Any] = ObjectRef(runtime, ident, REMOTE)
             slot = runtime.links.head.open_request() if options.name else None
             if slot is not None:
@@ -85,9 +86,7 @@ class Creation:
                 raise ActorAlreadyExistsError(found.error)
             return self.runtime.objects.adopt(found.id), found.meta
 
-    def _message(
-        self, actor: ActorClient, spec: ActorSpec, code: Code, record: TaskRecord, meta: bytes
-    ) -> m.CreateActor:
+    def _message(self, actor: ActorClient, spec: ActorSpec, code: Code, env: str, meta: bytes) -> m.CreateActor:
         options = spec.options
         runtime = self.runtime
         resources, placement = options.resources, _needed(options)
@@ -118,6 +117,7 @@ class Creation:
             0,
             node_id=options.node_id,
             node_soft=options.node_soft,
+            env=env,
         )
 
     def when_ready(self, record: TaskRecord, then: Any) -> None:

@@ -59,6 +59,7 @@ class Demand:
         else:
             shape.told.pop(number, None)
         wanted = m.WantWorkers(shape.no, count, shape.resources, self.tasks.depth, shape.node_id, shape.node_soft)
+        wanted.env = shape.env
         wanted.prefers = shape.prefers if shape.patient else 0
         self.runtime.links.to(number).send(wanted)
 

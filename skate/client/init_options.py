@@ -25,6 +25,7 @@ class InitOptions(Struct, frozen=True, eq=False):
         metrics_port: on loopback, for the metrics of the node that is started; 0 means none.
         tracing: "module:function" that sets up OpenTelemetry; "" means no spans.
         node_name: shown in the list of nodes; "" means the host's name.
+        env: the environment of its tasks and actors, as text; "" is none.
     """
 
     num_cpus: float | None = None
@@ -40,3 +41,4 @@ class InitOptions(Struct, frozen=True, eq=False):
     labels: Mapping[str, str] = field(default_factory=dict)
     metrics_port: int = 0
     tracing: str = ""
+    env: str = ""

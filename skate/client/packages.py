@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .package_files import PACKAGE_BYTES_MAX as PACKAGE_BYTES_MAX
+
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-PACKAGE_BYTES_MAX = 500 << 20
-"""The files of a package together: it passes through memory."""
 FILES_MAX = 100_000
 LARGEST_SHOWN = 5
 IGNORE_FILES = (".gitignore", ".rayignore")

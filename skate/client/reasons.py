@@ -89,7 +89,8 @@ def _why_queued(runtime: ClientRuntime, task: TaskRecord) -> Known:
     have = f"{leased} workers run such tasks, all busy" if leased else "no worker is leased for it yet"
     if shape.patient:
         have += f"; for now it waits for node {shape.prefers}, which has its arguments"
-    text = f"{name} is queued: it needs {describe(shape.resources)}; {have}"
+    also = " and its runtime environment" if shape.env else ""
+    text = f"{name} is queued: it needs {describe(shape.resources)}{also}; {have}"
     return Known(text, name, needs=dict(shape.resources))
 
 

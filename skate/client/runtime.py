@@ -29,6 +29,7 @@ from ..wire.reasons import Doing
 from .actor_client import ActorClient
 from .actors import Actors
 from .callbacks import Callbacks
+from .environments import Environments
 from .grants import Grants
 from .groups import Groups
 from .link import Link
@@ -104,6 +105,7 @@ class ClientRuntime:
         self.reporting = Reporting(self)
         self.tracing: Tracing | None = None
         """What makes spans of tasks and calls, if that is wanted."""
+        self.environments = Environments(self)
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
         self._reserved = 1 << 64
@@ -437,6 +439,7 @@ class ClientRuntime:
             session=welcome.session,
             session_dir=welcome.session_dir,
             is_driver=self.is_driver,
+            runtime_env=self.environments.own,
         )
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -535,6 +538,7 @@ class ClientRuntime:
             if actor.channel is not None:
                 actor.channel.close()
         self.control.close()
+        self.environments.close()
         self.memory.close()
 
 

@@ -58,6 +58,7 @@ class TaskOptions(Struct, frozen=True, eq=False):
         lends: while it waits for that, others may have its CPU. Whoever says so bounds the number of such tasks.
         node_id: hex id of the node to run on (node affinity), "SPREAD" to use all nodes evenly, or "".
         node_soft: with `node_id`: run elsewhere when that node is gone.
+        env: what it asks of its environment, as text (`api/environments.py`); "" inherits all.
     """
 
     name: str
@@ -70,6 +71,7 @@ class TaskOptions(Struct, frozen=True, eq=False):
     lends: bool = False
     node_id: str = ""
     node_soft: bool = False
+    env: str = ""
 
 
 def value_of(options: Any) -> tuple[Any, ...]:
@@ -113,7 +115,7 @@ class ActorOptions(Struct, frozen=True, eq=False):
         concurrency_groups: name to number of calls at the same time.
         max_pending_calls: unfinished calls per handle before `PendingCallsLimitExceeded`; -1 is without limit.
         is_async: the class has `async def` methods: its methods run on one event loop.
-        node_id, node_soft: as for tasks.
+        node_id, node_soft, env: as for tasks.
     """
 
     class_name: str
@@ -131,6 +133,7 @@ class ActorOptions(Struct, frozen=True, eq=False):
     is_async: bool = False
     node_id: str = ""
     node_soft: bool = False
+    env: str = ""
 
 
 class ActorSpec(Struct, eq=False):

@@ -114,11 +114,16 @@ def attach(sock: socket.socket, options: InitOptions) -> ClientRuntime:
 
 def _greet(channel: Channel, options: InitOptions, namespace: str) -> ClientRuntime:
     hello = _hello(options, namespace)
+    hello.waits = bool(options.env)
     channel.send(m.encode(hello))
     welcome, arena_fd = _welcome(channel)
     runtime = ClientRuntime(channel, welcome, Arena(arena_fd, welcome.arena_bytes), namespace, True)
     runtime.environment = (hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path)
     runtime.log_to_driver = hello.log_to_driver
+    if options.env:
+        runtime.environments.own = runtime.environments.of(options.env)
+        with runtime.lock:
+            runtime.send(m.Prepare(runtime.environments.own))
     return runtime
 
 

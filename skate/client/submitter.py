@@ -129,15 +129,16 @@ class LeasedWorker:
 
 
 class Shape:
-    """Tasks that ask for the same resources on the same node, or prefer the same node: they share a queue and workers."""
+    """Tasks that ask for the same resources and environment on the same node, or prefer the same node: they share a queue and
+    workers."""
 
     __slots__ = (
-        "asked", "failed", "idle", "key", "no", "node_id", "node_soft", "patient", "prefers", "queue", "resources", "saves",
-        "told", "workers",
+        "asked", "env", "failed", "idle", "key", "no", "node_id", "node_soft", "patient", "prefers", "queue", "resources",
+        "saves", "told", "workers",
     )  # fmt: skip
 
     def __init__(
-        self, no: int, key: Any, resources: dict[str, float], node_id: str, node_soft: bool, prefers: int
+        self, no: int, key: Any, resources: dict[str, float], node_id: str, node_soft: bool, prefers: int, env: str
     ) -> None:
         self.no = no
         self.key = key
@@ -146,6 +147,8 @@ class Shape:
         self.node_soft = node_soft
         self.prefers = prefers
         """The node, by number, that has the arguments of these tasks; 0: they have no preference."""
+        self.env = env
+        """The environment that they run in."""
         self.patient = bool(prefers)
         """They wait for the node that they prefer; if not, they run anywhere."""
         self.saves = 0
@@ -184,12 +187,14 @@ class Submitter:
 
     # ------------------------------------------------------------ shapes and leases
 
-    def shape(self, resources: dict[str, float], node_id: str = "", node_soft: bool = False, prefers: int = 0) -> Shape:
+    def shape(
+        self, resources: dict[str, float], node_id: str = "", node_soft: bool = False, prefers: int = 0, env: str = ""
+    ) -> Shape:
         """The shape of a resource request, made when new."""
-        key = (tuple(sorted(resources.items())), node_id, node_soft, prefers)
+        key = (tuple(sorted(resources.items())), node_id, node_soft, prefers, env)
         found = self.shapes.get(key)
         if found is None:
-            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id, node_soft, prefers)
+            found = self.shapes[key] = Shape(len(self.by_no), key, resources, node_id, node_soft, prefers, env)
             self.by_no.append(found)
         return found
 
@@ -197,7 +202,7 @@ class Submitter:
         """The same function for tasks that prefer a node."""
         found = function.near.get(node)
         if found is None:
-            shape = self.shape(function.shape.resources, prefers=node)
+            shape = self.shape(function.shape.resources, prefers=node, env=function.shape.env)
             found = function.near[node] = Function(function.code, function.options, shape, function.spec_id)
             found.base = function
             found.expected_us = function.expected_us

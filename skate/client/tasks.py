@@ -77,13 +77,14 @@ class Tasks:
             capture = ""  # it says itself where it is to run
         if capture:
             options = replace(options, resources=request(options.resources, capture, -1, True))
+        env = runtime.environments.of(options.env)
         key = value_of(options)
         with runtime.lock:
             function = exported.variants.get(key)
         if function is None:
             with runtime.lock:
                 self._functions += 1
-                shape = self.submitter.shape(dict(options.resources), options.node_id, options.node_soft)
+                shape = self.submitter.shape(dict(options.resources), options.node_id, options.node_soft, env=env)
                 runtime.groups.watch(shape)
                 function = Function(exported.code, options, shape, self._functions)
                 exported.add(key, function)
@@ -524,14 +525,15 @@ class Tasks:
             self.demand.tell(shape)
 
     def cannot_start(self, message: m.CannotStart) -> None:
-        """No worker can be had: what waits for one fails."""
-        for shape in self.submitter.by_no:
+        """No worker can be had in an environment: what waits for one fails."""
+        for shape in [shape for shape in self.submitter.by_no if shape.env == message.env]:
             waiting = list(shape.queue)
             shape.queue.clear()
             if shape.told:
                 self.demand.tell(shape)
             for task in waiting:
-                self.fail(task, WorkerCrashedError(f"task {task.function.options.name} was not run: {message.reason}"))
+                crashed = WorkerCrashedError(f"task {task.function.options.name} was not run: {message.reason}")
+                self.fail(task, message.error or crashed)
 
     # ------------------------------------------------------------ cancelling
 

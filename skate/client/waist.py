@@ -36,6 +36,8 @@ class TaskContext(Struct, eq=False):
     resources: Mapping[str, float] = field(default_factory=dict)
     accelerator_ids: Mapping[str, list[str]] = field(default_factory=dict)
     is_canceled: Callable[[], bool] = lambda: False
+    runtime_env: str = ""
+    """The text of the environment that it runs in."""
 
 
 class Runtime(Protocol):

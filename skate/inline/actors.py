@@ -20,7 +20,9 @@ from ..exceptions import (
     RayError,
     TaskCancelledError,
     TaskUnschedulableError,
+    UnsupportedError,
 )
+from .environment import inherited
 from .methods import find_method
 from .values import (
     Failure,
@@ -73,6 +75,7 @@ class InlineActor:
         self.meta = meta
         self.namespace = namespace
         self.copy = copy
+        self.env = ""
         self.instance: Any = None
         self.death: RayError | None = None
         self.restarts_left = spec.options.max_restarts
@@ -115,9 +118,15 @@ class InlineActors:
             runtime._check_room(f"Actor {options.class_name}", options.placement)
         except TaskUnschedulableError as error:
             raise ActorUnschedulableError(str(error)) from None
+        env = inherited(runtime.context().runtime_env, options.env)
+        if options.env and options.is_async:
+            raise UnsupportedError(
+                f'runtime_env of async actor {options.class_name} is not supported with mode="inline".'
+            )
         needed = dependencies(args, kwargs)
         ref = runtime.new_ref()
         actor = InlineActor(ref.binary(), spec, meta, namespace, copy_arguments(args, kwargs))
+        actor.env = env
         self._actors[actor.id] = actor
         if options.name:
             self._named[namespace, options.name] = actor
@@ -241,6 +250,7 @@ class InlineActors:
             attempt=attempt,
             restarted=actor.restarted,
             resources=actor.options.resources,
+            runtime_env=actor.env,
         )
 
     def call(self, ref: ObjectRef[Any], method: MethodOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

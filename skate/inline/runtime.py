@@ -29,6 +29,7 @@ from ..client.specs import (
 from ..client.waist import TaskContext
 from ..exceptions import GetTimeoutError, NotRunningError, TaskUnschedulableError, UnsupportedError, WorkerCrashedError
 from .actors import InlineActors
+from .environment import inherited, variables
 from .streams import InlineStream, restore_finished, restore_stream
 from .values import (
     Failure,
@@ -68,7 +69,10 @@ class InlineRuntime:
             session=session,
             session_dir=os.path.join(options.temp_dir or "/tmp/skate", session),
             is_driver=True,
+            runtime_env=inherited("", options.env),
         )
+        self._variables = variables(self.base_context.runtime_env)
+        self._variables.__enter__()
         self._change = threading.Condition(threading.RLock())
         self._known: weakref.WeakValueDictionary[bytes, ObjectRef[Any]] = weakref.WeakValueDictionary()
         self._pinned: list[ObjectRef[Any]] = []
@@ -132,6 +136,7 @@ class InlineRuntime:
             serialize(function.function)  # fails here as it would where functions travel
             function.exported = CHECKED
         self._check_room(f"Task {options.name}", options.resources)
+        env = inherited(self.context().runtime_env, options.env)
         name = str(getattr(function.function, "__name__", options.name))
         attempt_copy = copy_arguments(args, kwargs)
         needed = dependencies(args, kwargs)
@@ -142,7 +147,7 @@ class InlineRuntime:
         for attempt in itertools.count():
             context = task_context(
                 self, task_id=task_id, task_name=options.name, function_name=name, attempt=attempt,
-                resources=without(options.resources),
+                resources=without(options.resources), runtime_env=env,
             )  # fmt: skip
             outcome = self.run_attempt(function.function, attempt_copy, needed, context)
             failed = isinstance(outcome, Failure)
@@ -162,7 +167,8 @@ class InlineRuntime:
         token = running.set(context)
         try:
             args, kwargs = resolve(*copy())
-            return function(*args, **kwargs)
+            with variables(context.runtime_env):
+                return function(*args, **kwargs)
         except SystemExit as error:
             if context.actor_id:
                 raise
@@ -191,10 +197,11 @@ class InlineRuntime:
             return result
         token = running.set(context)
         try:
-            if num_returns == STREAMING:
-                result._stream.run(iter(outcome))
-            else:
-                self._deliver_values(result, outcome, num_returns, name)
+            with variables(context.runtime_env):
+                if num_returns == STREAMING:
+                    result._stream.run(iter(outcome))
+                else:
+                    self._deliver_values(result, outcome, num_returns, name)
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -478,6 +485,7 @@ class InlineRuntime:
         if self._closed:
             return
         self.actors.close()
+        self._variables.__exit__(None, None, None)
         self._closed = True
         self.streams.clear()
         self._pinned.clear()

@@ -19,6 +19,7 @@ from ..head import policy
 from ..head.actors import Actor, Actors, Effect, Place, State, Tell, Unplace
 from ..version import __version__
 from ..wire import cluster as c, messages as m
+from ..wire.environments import crew as crew_of
 from ..wire.groups import group_of
 from .resources import to_units
 from .scheduler import Lease, WaitingActor
@@ -239,7 +240,8 @@ class ActorShell:
 
     def _want(self, spec: m.CreateActor, job: str) -> None:
         needed = to_units(spec.placement), to_units(spec.resources)
-        self.node.scheduler.want_actor(WaitingActor(spec.id, job, *needed))
+        crew = self.node.environments.crew(job, spec.env)
+        self.node.scheduler.want_actor(WaitingActor(spec.id, crew, *needed))
         self.node.decide_again()
 
     def _place_somewhere(self, actor: Actor) -> None:
@@ -466,7 +468,7 @@ class ActorShell:
         elif isinstance(message, c.ActorDied) and key:
             self.apply(self.table.process_died(key, message.death, self._is_draining(number)))
         elif isinstance(message, c.CannotPlace):
-            self.apply(self.table.give_up(message.id, m.Death(message.reason)))
+            self._give_up(actor, message.reason, message.error)
 
     def hosted_now(self) -> list[c.HostedActor]:
         """What the head should know of the actors here, whatever it has heard."""
@@ -537,14 +539,19 @@ class ActorShell:
             else:
                 hopeless.add(wish)
 
-    def cannot_start(self, job: str, reason: str) -> None:
-        """No worker can be started for a job: its actors that wait for one are given up."""
-        for hosted in [h for h in self.hosted.values() if h.job.job == job and not h.worker]:
+    def cannot_start(self, crew: str, reason: str, error: bytes = b"") -> None:
+        """No worker can be started for a crew: its actors that wait for one are given up."""
+        for hosted in [h for h in self.hosted.values() if crew_of(h.job.job, h.spec.env) == crew and not h.worker]:
             self.node.scheduler.forget_actor(hosted.spec.id)
             self._unhost(hosted)
-            self._tell_head(c.CannotPlace(hosted.spec.id, hosted.restarts, reason))
-        for actor in [a for a in self.table.by_id.values() if a.job == job and a.state in _WAITING]:
-            self.apply(self.table.give_up(actor.id, m.Death(reason)))
+            self._tell_head(c.CannotPlace(hosted.spec.id, hosted.restarts, reason, error))
+        for actor in [a for a in self.table.by_id.values() if crew_of(a.job, a.spec.env) == crew]:
+            if actor.state in _WAITING:
+                self._give_up(actor, reason, error)
+
+    def _give_up(self, actor: Actor, reason: str, error: bytes) -> None:
+        actor.error = error
+        self.apply(self.table.give_up(actor.id, m.Death(reason)))
 
 
 def _close(fds: Iterable[int]) -> None:

@@ -16,6 +16,7 @@ class Client:
         "asked_for_memory",
         "began",
         "channel",
+        "crew",
         "deaf",
         "far",
         "hello",
@@ -38,6 +39,8 @@ class Client:
         self.worker = worker
         self.id = os.urandom(8)
         self.job = ""
+        self.crew = ""
+        """Of a worker: whom it is for."""
         self.pid = 0
         self.hello: m.Hello | None = None
         self.log_to_driver = False

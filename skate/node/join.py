@@ -19,6 +19,7 @@ from .head_host import HeadHost
 from .head_spawn import Spawned
 from .listening import open_door
 from .membership import Membership
+from .packages import Packages
 from .resources import to_units
 from .transfer import Transfers
 
@@ -89,6 +90,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     node.node_no = info.no
     node.directory.number = info.no.to_bytes(4, "big")
     node.transfers = Transfers(node, gate)
+    node.environments.packages = Packages(node, gate)
     node.parts.append(cluster)
     open_door(node)
 

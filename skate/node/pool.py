@@ -1,6 +1,7 @@
-"""The worker processes of a node: started through the zygote, and ended.
+"""The worker processes of a node: started through zygotes, and ended.
 
-The zygote is their parent: it says that a worker is there (`Forked`), and how it ended (`Reaped`).
+A zygote is their parent: it says that a worker is there (`Forked`), and how it ended (`Reaped`). That of an environment is a
+child of the first one (`environments.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, pair
 from ..wire.cluster import WorkerLost
+from ..wire.environments import job_of
 from .deaths import describe
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 IDLE_WORKERS_S = 5.0
 """Idle workers beyond one per CPU end after this time."""
+UNUSED_S = 30.0
+"""Idle workers of an environment end after this time, and then what it was set up in."""
 KILL_AGAIN_S = 60.0
 START_AGAIN_S = 0.05
 START_FAILURES_MAX = 5
@@ -41,35 +45,59 @@ class WorkerPool:
         self.starts_after = 0.0
         """After a failed start the next one waits, so that a machine without room for processes is not kept busy."""
         self.failures: dict[str, int] = {}
-        """Workers of a job that died before they were ready, in a row."""
+        """Workers of a crew that died before they were ready, in a row."""
         self.asked_to_end: set[int] = set()
 
-    def start(self, job: str, count: int) -> None:
-        """Fork workers for a job."""
+    def number(self) -> int:
+        """The number of a new process."""
+        self._next_worker += 1
+        return self._next_worker
+
+    def start(self, crew: str, count: int) -> None:
+        """Fork workers for a crew."""
+        zygote = self.zygote_of(crew)
         if time.monotonic() < self.starts_after:
             return
+        if zygote is None:
+            self.node.environments.prepare(crew)
+            return
+        job = job_of(crew)
         for _ in range(count):
-            self._next_worker += 1
-            worker = self._next_worker
+            worker = self.number()
             mine, theirs = pair()
             client = self.node.add_client(mine, worker)
-            client.job = job
+            client.job, client.crew = job, crew
             self.jobs[worker] = job
-            self.node.scheduler.starting[job] = self.node.scheduler.starting.get(job, 0) + 1
+            self.node.environments.count(crew, 1)
+            self.node.scheduler.starting[crew] = self.node.scheduler.starting.get(crew, 0) + 1
             out, err = self.node.output.logs.paths(worker, job)
-            self._to_zygote(forks.Fork(worker, out, err), (theirs.fileno(),))
+            self.tell(zygote, forks.Fork(worker, out, err), (theirs.fileno(),))
             theirs.close()
 
-    def _to_zygote(self, message: Any, fds: tuple[int, ...] = ()) -> None:
-        if not self.zygote.send_fds(m.encode(message), fds):
-            self.node.epoll.modify(self.zygote.fd, select.EPOLLIN | select.EPOLLOUT)
+    def zygote_of(self, crew: str) -> Channel | None:
+        """The parent of a crew's workers; None if it is not ready."""
+        return self.zygote if job_of(crew) == crew else self.node.environments.zygote_of(crew)
 
-    def on_zygote(self) -> bool:
-        """The zygote has something to say, or room to be told."""
-        if self.zygote.backlog and self.zygote.flush():
-            self.node.epoll.modify(self.zygote.fd, select.EPOLLIN)
+    def tell(self, zygote: Channel, message: Any, fds: tuple[int, ...] = ()) -> None:
+        """Send to a zygote, now or when it has room."""
+        try:
+            if not zygote.send_fds(m.encode(message), fds):
+                self.node.epoll.modify(zygote.fd, select.EPOLLIN | select.EPOLLOUT)
+        except ChannelClosed:
+            if zygote is self.zygote:
+                raise
+            # its end is on the way, and with it that of its workers
+
+    def on_zygote(self, zygote: Channel) -> bool:
+        """A zygote has something to say, or room to be told.
+
+        Raises:
+            ChannelClosed: it has ended.
+        """
+        if zygote.backlog and zygote.flush():
+            self.node.epoll.modify(zygote.fd, select.EPOLLIN)
         while True:
-            received = self.zygote.receive()
+            received = zygote.receive()
             if received is None:
                 return True
             message = forks.decode_from_zygote(received[0])
@@ -77,12 +105,15 @@ class WorkerPool:
                 self._forked(message)
             elif type(message) is forks.Reaped:
                 self._reaped(message)
+            else:
+                self.node.environments.on_message(zygote, message)
 
     def _forked(self, message: forks.Forked) -> None:
         client = self.node.workers.get(message.worker)
         if client is None:
+            self.node.environments.forked(message)
             return
-        self._less_starting(client.job)
+        self._less_starting(client.crew)
         if message.error:
             self.starts_after = time.monotonic() + START_AGAIN_S
             self._ended(client, m.Death(f"it could not be started: {message.error}"))
@@ -99,19 +130,20 @@ class WorkerPool:
         )
         self.node.send(client, begin)
         client.since = time.monotonic()
-        self.node.scheduler.worker_idle(message.worker, client.job)
+        self.node.scheduler.worker_idle(message.worker, client.crew)
         self.node.decide_again()
 
-    def _less_starting(self, job: str) -> None:
-        left = self.node.scheduler.starting.get(job, 0) - 1
+    def _less_starting(self, crew: str) -> None:
+        left = self.node.scheduler.starting.get(crew, 0) - 1
         if left > 0:
-            self.node.scheduler.starting[job] = left
+            self.node.scheduler.starting[crew] = left
         else:
-            self.node.scheduler.starting.pop(job, None)
+            self.node.scheduler.starting.pop(crew, None)
 
     def _reaped(self, message: forks.Reaped) -> None:
         client = self.node.workers.get(message.worker)
         if client is None:
+            self.node.environments.reaped(message)
             return
         self._read_last(client)
         tail = self.node.output.logs.tail(message.worker)
@@ -127,15 +159,23 @@ class WorkerPool:
             cluster.send_to_head(WorkerLost(death.pid, self.node.actors.name_of(message.worker), death.reason))
         self._ended(client, death)
 
-    def _start_failed(self, job: str, death: m.Death) -> None:
+    def parent_ended(self, crew: str, death: m.Death) -> None:
+        """The zygote of an environment has ended, and its workers with it."""
+        for client in [client for client in self.node.workers.values() if client.crew == crew]:
+            self._read_last(client)
+            if not client.pid:
+                self._less_starting(crew)
+            self._ended(client, death)
+
+    def _start_failed(self, crew: str, death: m.Death) -> None:
         """Wait longer each time; give up what waits for workers after `START_FAILURES_MAX` in a row."""
-        failures = self.failures[job] = self.failures.get(job, 0) + 1
+        failures = self.failures[crew] = self.failures.get(crew, 0) + 1
         self.starts_after = time.monotonic() + START_AGAIN_S * 2**failures
         if failures >= START_FAILURES_MAX:
-            self.failures.pop(job)
+            self.failures.pop(crew)
             log = self.node.session_dir / "logs" / "node.log"
-            self.node.cannot_start(
-                job,
+            self.node.environments.cannot_start(
+                crew,
                 f"workers cannot start: {failures} in a row ended before they were ready ({death.reason}); see {log}",
             )
 
@@ -158,6 +198,7 @@ class WorkerPool:
         self.node.output.ended(worker)
         del self.node.workers[worker]
         self.jobs.pop(worker, None)
+        self.node.environments.count(client.crew, -1)
         self.kill_at.pop(worker, None)
         if self.node.by_fd.get(client.channel.fd) is client:  # the number may be another's by now
             self.node.epoll.unregister(client.channel.fd)
@@ -172,8 +213,9 @@ class WorkerPool:
             owner = self.node.clients.get(lease.client)
             if owner is not None:
                 self.node.send(owner, m.WorkerDied(worker, death, self.node.running_on(worker)))
-        if not client.began and client.leaving is None and worker not in self.asked_to_end:
-            self._start_failed(client.job, death)
+        on_purpose = client.leaving is not None and client.leaving.intended
+        if not client.began and not on_purpose and worker not in self.asked_to_end:
+            self._start_failed(client.crew, death)
         self.asked_to_end.discard(worker)
         self.node.actors.process_died(worker, death)
         self.node.forget(client)
@@ -203,7 +245,9 @@ class WorkerPool:
                 for idle in self.node.scheduler.idle.values():
                     if worker in idle:
                         idle.remove(worker)
-            self._to_zygote(forks.Kill(client.pid, signo))
+            zygote = self.zygote_of(client.crew)
+            if zygote is not None:
+                self.tell(zygote, forks.Kill(client.pid, signo))
 
     def on_time(self, now: float) -> None:
         """Kill what did not end by itself, and end idle workers that are too many."""
@@ -216,11 +260,12 @@ class WorkerPool:
             self.starts_after = 0.0
             node.decide_again()
         cpus = max(1, int(node.total.get("CPU", 1)))
-        for idle in node.scheduler.idle.values():
-            if len(idle) > cpus:
-                for worker in [w for w in idle[cpus:] if now - node.workers[w].since > IDLE_WORKERS_S]:
-                    idle.remove(worker)
-                    node.send(node.workers[worker], m.Stop())
+        for crew, idle in node.scheduler.idle.items():
+            too_many = [w for w in idle[cpus:] if now - node.workers[w].since > IDLE_WORKERS_S]
+            unused = [w for w in idle if now - node.workers[w].since > UNUSED_S] if job_of(crew) != crew else ()
+            for worker in {*too_many, *unused}:
+                idle.remove(worker)
+                node.send(node.workers[worker], m.Stop())
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
@@ -228,6 +273,6 @@ class WorkerPool:
         if now < self.starts_after:
             due.append(self.starts_after)
         cpus = max(1, int(self.node.total.get("CPU", 1)))
-        if any(len(idle) > cpus for idle in self.node.scheduler.idle.values()):
+        if any(len(idle) > (cpus if job_of(crew) == crew else 0) for crew, idle in self.node.scheduler.idle.items()):
             due.append(now + 1.0)
         return max(0.0, min(due) - now) if due else None

@@ -50,6 +50,12 @@ def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _keep_package(node: Node, name: Any) -> bool:
+    if node.environments.packages is not None:
+        node.environments.packages.keep(str(name))
+    return True
+
+
 def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, float]:
     units: dict[str, int] = {}
     for each in amounts:
@@ -210,6 +216,7 @@ _QUESTIONS: dict[str, Any] = {
     "cluster_status": _cluster_status,
     "total": _total,
     "available": _available,
+    "keep_package": _keep_package,
     "named_actors": _named_actors,
     "groups": _groups,
     "store": _store,

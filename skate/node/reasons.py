@@ -26,7 +26,10 @@ def why(node: Node, needed: dict[str, float]) -> dict[str, Any]:
         f"needs {units / UNIT:g} {name}, {max(0, free) / UNIT:g} of {total / UNIT:g} free"
         for name, units, free, total in _short(node, needed)
     ]
-    return {"text": "; ".join(short) or "the resources are free: a worker is being started", "nodes": [0] * bool(short)}
+    return {
+        "text": "; ".join(short) or f"the resources are free: {node.environments.why()}",
+        "nodes": [0] * bool(short),
+    }
 
 
 def _short(node: Node, needed: dict[str, float]) -> list[tuple[str, int, int, int]]:

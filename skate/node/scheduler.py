@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from ..wire.environments import job_of
 from ..wire.labels import in_request, without
 from .resources import Amounts, Pool, cpu_part, gpu_request
 
@@ -26,7 +27,8 @@ class Demand(Struct, eq=False):
     """How many workers a client could use for one shape."""
 
     client: bytes
-    job: str
+    crew: str
+    """Whom its workers are for: its job, or those tasks of it that run in one environment."""
     shape: int
     amounts: Amounts
     count: int
@@ -56,7 +58,7 @@ class WaitingActor(Struct, eq=False):
     """An actor that waits for resources and a worker; or the entrypoint of a job, which waits for resources alone."""
 
     id: bytes
-    job: str
+    crew: str
     placement: Amounts
     amounts: Amounts
     lacks_since: float = 0.0
@@ -73,6 +75,8 @@ class Scheduler:
         self.leases: dict[int, Lease] = {}
         self.idle: dict[str, list[int]] = {}
         self.starting: dict[str, int] = {}
+        self.preparing: set[str] = set()
+        """Crews whose environment is being set up: until it is, nothing is kept for them."""
         self.actors: list[WaitingActor] = []
         self.met: set[str] = set()
         """Of what requests ask of the labels of their node: what this node has."""
@@ -84,12 +88,12 @@ class Scheduler:
 
     # ------------------------------------------------------------ events
 
-    def want(self, client: bytes, job: str, shape: int, amounts: Amounts, count: int, depth: int) -> None:
+    def want(self, client: bytes, crew: str, shape: int, amounts: Amounts, count: int, depth: int) -> None:
         """A client's demand for one shape is `count` from now on."""
         demand = self.demands.get((client, shape))
         if demand is None:
             self._order += 1
-            demand = self.demands[client, shape] = Demand(client, job, shape, amounts, 0, depth, self._order)
+            demand = self.demands[client, shape] = Demand(client, crew, shape, amounts, 0, depth, self._order)
         demand.count = count
 
     def want_actor(self, actor: WaitingActor) -> None:
@@ -100,9 +104,9 @@ class Scheduler:
         """An actor that waits is not wanted any more."""
         self.actors = [actor for actor in self.actors if actor.id != ident]
 
-    def worker_idle(self, worker: int, job: str) -> None:
+    def worker_idle(self, worker: int, crew: str) -> None:
         """A worker is ready for work."""
-        self.idle.setdefault(job, []).append(worker)
+        self.idle.setdefault(crew, []).append(worker)
 
     def release(self, worker: int) -> None:
         """A lease has ended, by its client or by death."""
@@ -137,18 +141,30 @@ class Scheduler:
 
     def job_gone(self, job: str) -> None:
         """A driver has gone: nothing of its job is idle or starting any more."""
-        self.idle.pop(job, None)
-        self.starting.pop(job, None)
+        for table in (self.idle, self.starting):
+            for crew in [crew for crew in table if job_of(crew) == job]:
+                del table[crew]
 
     def client_gone(self, client: bytes) -> None:
         """A client has no demands any more. Its leases are released one by one."""
         for key in [key for key in self.demands if key[0] == client]:
             del self.demands[key]
 
+    def cannot_start(self, client: bytes, crew: str) -> None:
+        """What a client wants of a crew, it wants in vain."""
+        for key in [key for key, demand in self.demands.items() if key[0] == client and demand.crew == crew]:
+            del self.demands[key]
+
+    def wanted(self, crew: str) -> bool:
+        """Whether anybody waits for a worker of a crew."""
+        return any(d.crew == crew and d.count > d.held for d in self.demands.values()) or any(
+            actor.crew == crew for actor in self.actors
+        )
+
     # ------------------------------------------------------------ decisions
 
     def decide(self, now: float = 0.0) -> tuple[list[Lease], list[tuple[WaitingActor, Lease]], dict[str, int]]:
-        """New leases for tasks, new actors with their workers, and how many workers to start for each job."""
+        """New leases for tasks, new actors with their workers, and how many workers to start for each crew."""
         if self.closed:
             return [], [], {}
         granted: list[Lease] = []
@@ -162,6 +178,9 @@ class Scheduler:
         )
         for demand in ranked:
             wanted = demand.held
+            if demand.crew in self.preparing:
+                demand.short = demand.count - wanted
+                continue
             if (
                 not wanted
                 and not self._fits(demand.amounts, reserved)
@@ -170,17 +189,17 @@ class Scheduler:
                 _add(reserved, without(demand.amounts))
             while demand.count > wanted and self._fits(demand.amounts, reserved):
                 wanted += 1
-                idle = self.idle.get(demand.job)
+                idle = self.idle.get(demand.crew)
                 if idle:
                     granted.append(self._grant(idle.pop(), demand))
                 else:
                     _add(reserved, demand.amounts)
-                    start[demand.job] = start.get(demand.job, 0) + 1
+                    start[demand.crew] = start.get(demand.crew, 0) + 1
             demand.short = demand.count - wanted
         return (
             granted,
             placed,
-            {job: n - self.starting.get(job, 0) for job, n in start.items() if n > self.starting.get(job, 0)},
+            {crew: n - self.starting.get(crew, 0) for crew, n in start.items() if n > self.starting.get(crew, 0)},
         )
 
     def _keeps_room(self, waiting: Demand | WaitingActor, amounts: Amounts, now: float) -> bool:
@@ -198,15 +217,18 @@ class Scheduler:
     ) -> None:
         waiting = []
         for actor in self.actors:
+            if actor.crew in self.preparing:
+                waiting.append(actor)
+                continue
             if not (self._fits(actor.placement, reserved) and self._fits(actor.amounts, reserved)):
                 waiting.append(actor)
                 if self._keeps_room(actor, actor.placement, now):
                     _add(reserved, without(actor.placement | actor.amounts))
                 continue
-            idle = self.idle.get(actor.job)
+            idle = self.idle.get(actor.crew)
             if not idle and not actor.lease:
                 _add(reserved, actor.amounts)
-                start[actor.job] = start.get(actor.job, 0) + 1
+                start[actor.crew] = start.get(actor.crew, 0) + 1
                 waiting.append(actor)
                 continue
             number = actor.lease or (idle.pop() if idle else 0)
@@ -254,8 +276,10 @@ class Scheduler:
         if self.closed:
             holders = [lease.client for lease in self.leases.values() if lease.client]
             return [(client, -1, holders.count(client)) for client in set(holders)]
-        hungry = [d for d in self.demands.values() if d.count > d.held and self._feasible(d.amounts)]
-        self.contended = bool(hungry or self.actors)
+        usable = [d for d in self.demands.values() if d.crew not in self.preparing]
+        hungry = [d for d in usable if d.count > d.held and self._feasible(d.amounts)]
+        actors = [actor for actor in self.actors if actor.crew not in self.preparing]
+        self.contended = bool(hungry or actors)
         if not self.contended:
             return []
         having: dict[bytes, list[Lease]] = {}
@@ -267,13 +291,13 @@ class Scheduler:
         waiting = {d.client for d in hungry}
         empty_handed = {d.client: d.depth for d in hungry if d.held == 0 and not having.get(d.client)}
         too_many = self._too_many(hungry)
-        for actor in self.actors:
+        for actor in actors:
             for client in self._holders(self._short(actor.placement) + self._short(actor.amounts)):
                 too_many.setdefault(client, 1)
         deepest = max(empty_handed.values(), default=-1)
         out = []
         for client, leases in having.items():
-            others = len(waiting) > (client in waiting) or bool(self.actors)
+            others = len(waiting) > (client in waiting) or bool(actors)
             busy = too_many.get(client, 0)
             if not busy and len(empty_handed) > (client in empty_handed):
                 busy = int(len(leases) > 1 or self._long_had(leases, deepest, now))

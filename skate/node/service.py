@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .. import __version__
 from ..client.errors import pack_error
 from ..exceptions import OwnerDiedError
-from ..head import policy
 from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
 from ..wire import channel as wire, messages as m
-from ..wire.channel import Channel, ChannelClosed, MessageTooLarge, pair
+from ..wire.channel import Channel, ChannelClosed, MessageTooLarge
 from ..wire.cluster import JobEnded, NodeInfo
 from ..wire.config import SystemConfig
-from ..wire.labels import in_request
+from ..wire.environments import job_of
 from .abroad import Abroad
 from .actors import ActorShell, Parked
 from .claims import Claims
@@ -36,10 +35,12 @@ from .deaths import Deaths
 from .directory import Directory
 from .dispatch import WITH_FDS, handlers
 from .drain import Drain
+from .environments import Environments
 from .groups import GroupShell
 from .heirs import Heirs
 from .inquiries import Inquiries
 from .job_host import JobHost
+from .leasing import Leasing
 from .logs import Logs
 from .memory import MemoryQueue
 from .memory_monitor import MemoryMonitor
@@ -48,8 +49,8 @@ from .objects import ObjectShell
 from .output import Output
 from .pool import WorkerPool
 from .queries import answer
-from .resources import Pool, to_units
-from .scheduler import SLICE_S, Lease, Scheduler
+from .resources import Pool
+from .scheduler import Lease, Scheduler
 from .spills import SpillShell
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
     from .stacks import Stacks
     from .transfer import Transfers
 
-ASK_BACK_S = 0.25
-"""A client that was asked for its idle workers gives them back early for a while: it is not asked again so soon."""
 READS_PER_ROUND = 256
 EVENTS_MAX = 1 << 16
 
@@ -94,6 +93,7 @@ class Node:
         self.node_id = os.urandom(16).hex()
         self.pool = WorkerPool(self, zygote)
         self.scheduler = Scheduler(Pool(total))
+        self.leasing = Leasing(self)
         self.directory = Directory(arena_bytes - HEADER_BYTES, HEADER_BYTES)
         self.actors = ActorShell(self)
         self.groups = GroupShell(self)
@@ -117,11 +117,9 @@ class Node:
         self.stacks: Stacks | None = None
         """Of a node with a zygote."""
         self.jobs_here = JobHost(self)
+        self.environments = Environments(self)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
-        self._dirty = False
-        self._look_again_at = 0.0
-        """When to see again who has had for long what others lack; 0: nobody lacks anything."""
         self.node_no = 0
         """This node's number in its cluster; 0: it is in none."""
         self.gate: Gate | None = None
@@ -182,11 +180,8 @@ class Node:
         now = time.monotonic()
         for part in self.parts:
             part.on_time(now)
-        self._dirty |= 0 < self._look_again_at <= now
         self._end_deaf()
-        if self._dirty:
-            self._dirty = False
-            self._decide()
+        self.leasing.after_round(now)
         self.metrics.loop.round(began)
 
     def _after_drain(self, condemned: set[bytes], parked: list[Parked]) -> None:
@@ -202,14 +197,13 @@ class Node:
             return 0.0
         now = time.monotonic()
         due = [part.next_due(now) for part in self.parts]
-        if self._look_again_at:
-            due.append(max(0.0, self._look_again_at - now))
+        due.append(self.leasing.next_due(now))
         return min((seconds for seconds in due if seconds is not None), default=-1.0)
 
     def _on_event(self, fd: int, mask: int) -> bool:
         """Handle one descriptor; False when there may be more to read."""
         if fd == self.pool.zygote.fd:
-            return self.pool.on_zygote()
+            return self.pool.on_zygote(self.pool.zygote)
         if fd == self.output.logs.fd:
             self.output.on_event()
             return True
@@ -329,7 +323,12 @@ class Node:
         self.clients[client.id] = client
         self.jobs[client.job] = client
         self.send(client, self.welcome(client), (self.arena_fd,))
-        self.pool.start(client.job, min(2, max(1, int(self.total.get("CPU", 1)))))
+        if not hello.waits:
+            self.start_first(client.job)
+
+    def start_first(self, crew: str) -> None:
+        """Start the first workers of a crew before anybody has asked for them."""
+        self.pool.start(crew, min(2, max(1, int(self.total.get("CPU", 1)))))
 
     def welcome(self, client: Client) -> m.Welcome:
         """What a client is told first."""
@@ -393,6 +392,7 @@ class Node:
     def end_job(self, job: str) -> None:
         """Nobody of a job is here any more: its workers end, but for actors."""
         self.scheduler.job_gone(job)
+        self.environments.job_gone(job)
         for worker, other in list(self.pool.jobs.items()):
             if job == other and not self.actors.is_actor(worker):
                 self.pool.kill(worker, signal.SIGKILL)
@@ -410,7 +410,7 @@ class Node:
         for lease in [lease for lease in self.scheduler.leases.values() if lease.client == client.id]:
             self.pool.kill(lease.worker, signal.SIGKILL)
         self.objects.settle(client.id)
-        self._dirty = True
+        self.leasing.dirty = True
 
     # ------------------------------------------------------------ messages
 
@@ -426,47 +426,6 @@ class Node:
         finally:
             for fd in fds:
                 os.close(fd)
-
-    def on_want_workers(self, client: Client, message: m.WantWorkers) -> None:
-        """How many workers it could use."""
-        if message.resources is not None:
-            client.shapes[message.shape] = to_units(message.resources)
-        amounts = client.shapes[message.shape]
-        count = self.abroad.direct(client, message, amounts)
-        self.scheduler.want(client.id, client.job, message.shape, amounts, count, message.depth)
-        self._dirty = True
-
-    def on_return_worker(self, client: Client, message: m.ReturnWorker) -> None:
-        """A lease has ended."""
-        lease = self.scheduler.leases.get(message.worker)
-        if lease is None or lease.client != client.id:
-            return
-        self.scheduler.release(message.worker)
-        if client.far:
-            self.abroad.released(message.worker)
-        worker = self.workers.get(message.worker)
-        if worker is not None and message.worker not in self.pool.kill_at:
-            worker.since = time.monotonic()
-            self.scheduler.worker_idle(message.worker, worker.job)
-        self._dirty = True
-
-    def on_blocked(self, client: Client, message: m.Blocked) -> None:
-        """It waits, and lends its CPU."""
-        client.waits = message.blocked
-        self.scheduler.blocked(client.worker, message.blocked)
-        self._dirty = True
-
-    def on_interrupt(self, client: Client, message: m.Interrupt) -> None:
-        """A task is to be cancelled."""
-        lease = self.scheduler.leases.get(message.worker)
-        worker = self.workers.get(message.worker)
-        if lease is None or lease.client != client.id or worker is None:
-            return
-        if message.force:
-            self.pool.kill(message.worker, signal.SIGKILL)
-            return
-        self.send(worker, m.Cancel(client.id, message.seq, message.recursive))
-        self.pool.kill(message.worker, signal.SIGINT)
 
     def on_ask(self, client: Client, message: m.Ask) -> None:
         """A question about state."""
@@ -489,15 +448,15 @@ class Node:
     def on_ready(self, client: Client, message: m.Ready) -> None:
         """A worker has started."""
         client.began = True
-        self.pool.failures.pop(client.job, None)
+        self.pool.failures.pop(client.crew, None)
 
-    def cannot_start(self, job: str, reason: str) -> None:
-        """Workers of a job die before they are ready, again and again: what waits for them fails."""
-        self.actors.cannot_start(job, reason)
+    def cannot_start(self, crew: str, reason: str, env: str = "", error: bytes = b"") -> None:
+        """Workers of a crew cannot be had: what waits for them fails."""
+        self.actors.cannot_start(crew, reason, error)
         for client in list(self.clients.values()):
-            if client.job == job:
-                self.scheduler.client_gone(client.id)
-                self.send(client, m.CannotStart(reason))
+            if client.job == job_of(crew):
+                self.scheduler.cannot_start(client.id, crew)
+                self.send(client, m.CannotStart(reason, env, error))
 
     def on_flushed(self, client: Client, message: m.Flushed) -> None:
         """Answer when all that was printed before has been passed on."""
@@ -524,59 +483,12 @@ class Node:
 
     def decide_again(self) -> None:
         """Something has changed that leases depend on."""
-        self._dirty = True
-
-    def _decide(self) -> None:
-        self._look_at_labels()
-        if self.cluster is None:
-            self.groups.look()
-        granted, placed, start = self.scheduler.decide(time.monotonic())
-        for lease in granted:
-            self._lease(lease)
-        for waiting, lease in placed:
-            if waiting.lease:
-                self.jobs_here.has_room(lease)
-            else:
-                self.actors.place(waiting.id, lease)
-        for job, count in start.items():
-            self.pool.start(job, count)
-        now = time.monotonic()
-        for ident, shape, busy in self.scheduler.starved(now):
-            client = self.clients.get(ident)
-            if client is not None and (busy or now - client.asked_back > ASK_BACK_S):
-                client.asked_back = now
-                self.send(client, m.GiveBack(busy, shape))
-        self._look_again_at = now + SLICE_S if self.scheduler.contended else 0.0
-        self.abroad.spill()
-
-    def _look_at_labels(self) -> None:
-        """Which requests ask for a node that is as this one. Others may have joined that are more as they wish."""
-        asking = self.scheduler.asking_labels()
-        if asking:
-            view = self.view or {self.node_no: self.described()}
-            own = view.get(self.node_no) or self.described()
-            self.scheduler.met = {in_request(amounts) for amounts in asking if policy.belongs(own, view, amounts)}
+        self.leasing.dirty = True
 
     def described(self) -> NodeInfo:
         """This node as it looks without a cluster."""
         pool = self.scheduler.pool
         return NodeInfo(0, self.node_id, "", "", "", 0, pool.total, pool.free, self.labels)
-
-    def _lease(self, lease: Lease) -> None:
-        worker = self.workers[lease.worker]
-        lease.since = worker.since = time.monotonic()
-        client = self.clients[lease.client]
-        if client.far:
-            self.abroad.lease(client, lease)
-            return
-        mine, theirs = pair()
-        self.send(
-            client,
-            m.Leased(lease.shape, lease.worker, worker.pid),
-            (mine.fileno(), theirs.fileno()),
-        )
-        mine.close()
-        self.serve(worker, lease.client, theirs.detach(), lease)
 
     def close(self) -> None:
         """End everything: the zygote ends all workers when its channel closes."""

@@ -159,6 +159,8 @@ class CannotPlace(Struct, array_like=True, tag=7):
     id: bytes
     restarts: int
     reason: str
+    error: bytes = b""
+    """What its calls fail with, if not by that reason."""
 
 
 class JobEnded(Struct, array_like=True, tag=8):

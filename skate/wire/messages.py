@@ -68,6 +68,8 @@ class Hello(Struct, array_like=True, tag=0):
     """A client of another node says who it is, and of which job."""
     job: str = ""
     is_driver: bool = True
+    waits: bool = False
+    """It will say what its workers run in (`Prepare`): none are started before."""
 
 
 class WantWorkers(Struct, array_like=True, tag=1):
@@ -82,6 +84,8 @@ class WantWorkers(Struct, array_like=True, tag=1):
     node_soft: bool = False
     prefers: int = 0
     """The node, by number, where the arguments are: for now the workers should be there, and nowhere else."""
+    env: str = ""
+    """The environment that they run in: see `environments.py`."""
 
 
 class ReturnWorker(Struct, array_like=True, tag=2):
@@ -118,6 +122,8 @@ class CreateActor(Struct, array_like=True, tag=4):
     node_id: str = ""
     """The node that it must be on, or with `node_soft` should be on; or "SPREAD"."""
     node_soft: bool = False
+    env: str = ""
+    """The environment that it runs in."""
 
 
 class ConnectActor(Struct, array_like=True, tag=5):
@@ -248,6 +254,12 @@ class Hurry(Struct, array_like=True, tag=24):
     id: bytes
 
 
+class Prepare(Struct, array_like=True, tag=25):
+    """Tasks of this driver will run in this environment: set it up, and start workers in it."""
+
+    env: str
+
+
 class Lost(Struct, array_like=True, tag=23):
     """To an object's home: the bytes of its value, block `block`, cannot be had. Whoever has not submitted its task waits for
     the next value; the answer is `Fetched`."""
@@ -282,6 +294,7 @@ ToNode = (
     | Pull
     | Hurry
     | Lost
+    | Prepare
     | CreateGroup
     | RemoveGroup
     | WatchGroup
@@ -468,9 +481,12 @@ class Begin(Struct, array_like=True, tag=17):
 
 
 class CannotStart(Struct, array_like=True, tag=18):
-    """No worker can be started: what waits for one fails."""
+    """No worker can be started in this environment: what waits for one fails."""
 
     reason: str
+    env: str = ""
+    error: bytes = b""
+    """What it fails with, if that is not that the worker crashed."""
 
 
 class Elsewhere(Struct, array_like=True, tag=19):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..node.logs import NAME_MARK, TASK_MARK
+from ..node.logs import NAME_MARK as NAME_MARK, TASK_MARK
 from .execute import task_id
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..client import current
 from ..client.metering import PROCESS
@@ -17,6 +18,9 @@ from ..wire.channel import Channel, wait_readable
 from .output import LineWriter, whose
 from .process import Worker
 
+if TYPE_CHECKING:
+    from .environment import Place
+
 
 def build(channel: Channel, begin: m.Begin, arena_fd: int) -> Worker:
     """A worker and its runtime."""
@@ -25,14 +29,16 @@ def build(channel: Channel, begin: m.Begin, arena_fd: int) -> Worker:
     return Worker(ClientRuntime(channel, begin.welcome, arena, begin.namespace, False), begin)
 
 
-def run(sock: socket.socket, arena_fd: int) -> None:
-    """The life of a worker, from the fork on."""
+def run(sock: socket.socket, arena_fd: int, place: Place | None = None) -> None:
+    """The life of a worker, from the fork on; `place` is the environment that it was forked in, if there is one."""
     channel = Channel(sock)
     while (received := channel.receive()) is None:
         wait_readable(channel.fd)
     begin = m.decode_from_node(received[0])
     if type(begin) is not m.Begin:
         raise RuntimeError(f"expected Begin, got {type(begin).__name__}")
+    if place is not None:
+        place.enter(begin)
     sys.path[:] = begin.sys_path
     try:
         os.chdir(begin.cwd)
@@ -49,10 +55,24 @@ def run(sock: socket.socket, arena_fd: int) -> None:
         from ..api.alias import install_as_ray
 
         install_as_ray()
+    if place is not None:
+        runtime.environments.own = place.text
+        _call_hook(runtime, place)
     with runtime.lock:
         runtime.send(m.Ready())
     os.register_at_fork(after_in_child=lambda: _forked(runtime))
     worker.run()
+
+
+def _call_hook(runtime: ClientRuntime, place: Place) -> None:
+    """If it fails, so does the worker."""
+    try:
+        place.call_hook()
+    except BaseException as error:
+        with runtime.lock:
+            reason = f"its worker_process_setup_hook raised {type(error).__name__}: {error}"
+            runtime.send(m.Leaving(reason, intended=False))
+        raise
 
 
 def _forked(runtime: ClientRuntime) -> None:

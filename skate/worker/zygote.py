@@ -3,6 +3,8 @@
 It has imported what every worker needs, and does nothing but fork, kill and reap: it is the parent, so it learns from the
 kernel how each worker ended. When the node goes, it ends all workers and itself. It is a subreaper: children that a
 worker leaves behind become its own, and are ended too.
+
+The zygote of an environment is a fork of the first one that has set the environment up (`environment.py`); its workers are in it.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_writable
 from .rehearsal import ROUNDS, rehearse
 from .start import run
+
+if TYPE_CHECKING:
+    from .environment import Place
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -43,10 +48,14 @@ def die_with_parent(parent: int) -> None:
 
 
 class Zygote:
-    """The fork server of one node."""
+    """The fork server of one node, or of one environment."""
 
-    def __init__(self, channel: Channel, arena_fd: int, warm_after_s: float) -> None:
+    def __init__(
+        self, channel: Channel, arena_fd: int, warm_after_s: float, place: Place | None = None, warm: bool = False
+    ) -> None:
         self.channel = channel
+        self._place = place
+        self._warm = warm
         self._warm_after_s = warm_after_s
         self.arena_fd = arena_fd
         self.workers: dict[int, int] = {}
@@ -62,11 +71,10 @@ class Zygote:
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         gc.freeze()
-        warm = False
         while True:
-            events = self.epoll.poll(-1 if warm else self._warm_after_s)
-            if not events and not warm:
-                warm = True
+            events = self.epoll.poll(-1 if self._warm else self._warm_after_s)
+            if not events and not self._warm:
+                self._warm = True
                 self._warm_up()
             for fd, _ in events:
                 if fd == self.wake_read:
@@ -77,7 +85,8 @@ class Zygote:
 
     def _warm_up(self) -> None:
         """Prepare, while nothing is to be done, what most workers will need and the first ones could do without."""
-        for module in ("asyncio", "inspect", "skate.api.actors", "skate.api.decorator", "skate.api.objects"):
+        api = ("skate.api.actors", "skate.api.decorator", "skate.api.objects")
+        for module in ("asyncio", "inspect", *api, "skate.worker.environment"):
             importlib.import_module(module)
         try:
             rehearse(self.arena_fd)
@@ -89,7 +98,7 @@ class Zygote:
 
     @staticmethod
     def _rehearse_process() -> None:
-        """What `_become_worker` calls, with what is so already. See `rehearsal`."""
+        """What `_become_child` calls, with what is so already. See `rehearsal`."""
         spare = os.open(os.devnull, os.O_RDONLY)
         for _ in range(ROUNDS):
             signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
@@ -111,7 +120,7 @@ class Zygote:
             message = forks.decode_to_zygote(received[0])
             if type(message) is forks.Fork:
                 self._fork(message, received[1])
-            elif message.pid in self.workers:
+            elif type(message) is forks.Kill and message.pid in self.workers:
                 os.kill(message.pid, message.signal)
 
     def _fork(self, message: forks.Fork, fds: list[int]) -> None:
@@ -123,12 +132,12 @@ class Zygote:
             self._tell(forks.Forked(message.worker, 0, str(error)))
             return
         if pid == 0:
-            self._become_worker(message, fds[0], parent)
+            self._become_child(message, fds[0], parent)
         os.close(fds[0])
         self.workers[pid] = message.worker
         self._tell(forks.Forked(message.worker, pid))
 
-    def _become_worker(self, message: forks.Fork, fd: int, parent: int) -> None:
+    def _become_child(self, message: forks.Fork, fd: int, parent: int) -> None:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -141,7 +150,11 @@ class Zygote:
             self.channel.close()
             _redirect(message.log_out, 1)
             _redirect(message.log_err, 2)
-            run(socket.socket(fileno=fd), self.arena_fd)
+            if message.environment:
+                from .environment import serve
+
+                serve(socket.socket(fileno=fd), self.arena_fd, message, self._warm)
+            run(socket.socket(fileno=fd), self.arena_fd, self._place)
         except BaseException:
             os.write(2, traceback.format_exc().encode())
         finally:

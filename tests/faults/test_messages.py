@@ -160,7 +160,7 @@ LOCAL: set[type] = {
         m.Told,
         m.Talks,
     ),
-    *(m.WantMemory, m.ReturnMemory, m.Register),
+    *(m.WantMemory, m.ReturnMemory, m.Register, m.Prepare),
     *(m.Welcome, m.Refused, m.Memory, m.Freed, m.GiveBackMemory, m.Serve, m.BeActor, m.Cancel, m.Stop, m.Begin),
     *(m.Elsewhere, m.Unschedulable, m.Dialed, m.Pulled, m.NodeDied, m.Evict, m.Offer, m.Question),
 }

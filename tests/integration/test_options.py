@@ -295,7 +295,7 @@ def test_max_concurrency_one_runs_one_at_a_time() -> None:
 
 
 NOT_SUPPORTED: list[tuple[str, Any]] = [
-    ("runtime_env", {"pip": ["numpy"]}),
+    ("runtime_env", {"conda": "base"}),
     ("placement_group", object()),
     ("placement_group_bundle_index", 1),
     ("placement_group_capture_child_tasks", True),

@@ -49,7 +49,7 @@ class Program:
             self.channel.send_fds(m.encode(message), ())
         self.node.decide_again()
         if not messages:
-            self.node._decide()
+            self.node.leasing.decide()
         else:
             self.node.round()
         found = []

@@ -104,7 +104,7 @@ def test_node_affinity():
         ({"name": ""}, ValueError, "not empty"),
         ({"scheduling_strategy": "FAST"}, ValueError, "DEFAULT"),
         ({"_generator_backpressure_num_objects": 0}, ValueError, "1 or more"),
-        ({"runtime_env": {"pip": ["x"]}}, UnsupportedError, "runtime environments"),
+        ({"runtime_env": {"conda": "x"}}, UnsupportedError, "conda"),
         ({"scheduling_strategy": PlacementGroupSchedulingStrategy(None)}, TypeError, "a placement group"),
         ({"scheduling_strategy": NodeLabelSchedulingStrategy({"a": "b"})}, TypeError, "Exists"),
         ({"label_selector": {"a": "!"}}, ValueError, "condition"),

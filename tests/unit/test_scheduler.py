@@ -294,3 +294,40 @@ def test_an_actor_gets_room_among_tasks() -> None:
         placed = decided[1]
     assert placed and now < 4
     scheduler.validate()
+
+
+def test_workers_of_one_crew_are_not_for_another() -> None:
+    scheduler = make(CPU=2.0)
+    workers(scheduler, 1)
+    scheduler.want(b"a", f"{JOB}/env", 0, SHAPES[0], 1, 0)
+    assert scheduler.decide() == ([], [], {f"{JOB}/env": 1})
+    scheduler.worker_idle(2, f"{JOB}/env")
+    assert [lease.worker for lease in scheduler.decide()[0]] == [2]
+
+
+def test_nothing_is_kept_for_an_environment_that_is_being_set_up() -> None:
+    scheduler = make(CPU=1.0)
+    crew = f"{JOB}/env"
+    workers(scheduler, 1)
+    scheduler.preparing.add(crew)
+    scheduler.want(b"a", crew, 0, SHAPES[0], 1, 5)
+    scheduler.want_actor(WaitingActor(b"actor", crew, SHAPES[0], SHAPES[0]))
+    scheduler.want(b"b", JOB, 0, SHAPES[0], 1, 0)
+    granted, placed, start = scheduler.decide()
+    assert [lease.client for lease in granted] == [b"b"] and not placed and not start
+    assert not scheduler.starved(1.0) and scheduler.wanted(crew), "nobody is asked to make room for it"
+    scheduler.release(1)
+    scheduler.preparing.clear()
+    assert scheduler.decide()[2] == {crew: 1}
+    scheduler.cannot_start(b"a", crew)
+    scheduler.forget_actor(b"actor")
+    assert not scheduler.wanted(crew)
+    scheduler.validate()
+
+
+def test_all_crews_of_a_job_end_with_it() -> None:
+    scheduler = make(CPU=4.0)
+    scheduler.starting = {JOB: 1, f"{JOB}/env": 1, "other": 1, f"{JOB}s/env": 1}
+    scheduler.idle = {JOB: [1], f"{JOB}/env": [2], "other": [3], f"{JOB}s/env": [4]}
+    scheduler.job_gone(JOB)
+    assert set(scheduler.starting) == set(scheduler.idle) == {"other", f"{JOB}s/env"}

@@ -38,7 +38,7 @@ def test_the_context_ends_the_session():
         ({"local_mode": True}, UnsupportedError, 'mode="inline"'),
         ({"mode": "threads"}, ValueError, "inline"),
         ({"include_dashboard": True}, UnsupportedError, "include_dashboard"),
-        ({"runtime_env": {"pip": []}}, UnsupportedError, "runtime_env"),
+        ({"mode": "inline", "runtime_env": {"pip": ["x"]}}, UnsupportedError, "only env_vars"),
         ({"labels": {"a": "b c"}}, ValueError, "label a"),
         ({"num_cpu": 1}, TypeError, "num_cpus"),
         ({"num_cpus": 1.5}, ValueError, "whole"),

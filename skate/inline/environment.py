@@ -1,0 +1,40 @@
+"""Runtime environments where everything is one process: its variables are changed while a task runs, and nothing else can be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from ..client.environments import encode, given_in, merge
+from ..exceptions import UnsupportedError
+
+
+def inherited(own: str, asked: str) -> str:
+    """The environment of a task that asks for one, where `own` is that of whoever starts it.
+
+    Raises:
+        UnsupportedError: it asks for more than variables.
+    """
+    given = given_in(asked)
+    for name in given:
+        if name not in ("env_vars", "timeout_s", "eager"):
+            known = "worker_process_setup_hook" if name == "hook" else name
+            raise UnsupportedError(f'runtime_env[{known!r}] is not supported with mode="inline": only env_vars are.')
+    return encode(merge(given_in(own), given)) if asked else own
+
+
+@contextlib.contextmanager
+def variables(text: str) -> Iterator[None]:
+    """Inside, this process has the variables of an environment."""
+    wanted: dict[str, str] = given_in(text).get("env_vars", {})
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

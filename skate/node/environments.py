@@ -1,0 +1,248 @@
+"""The runtime environments of a node: for each that a job uses, a zygote, which sets it up and then forks its workers.
+
+It is forked from the first zygote, so an environment that only sets variables costs a fork. One that has to be fetched or
+installed does that in its own process, which may take minutes: meanwhile it is `preparing`, and the scheduler keeps nothing for
+it. What it prints, as an installer's progress, goes to the driver like the output of workers. If it fails, all that waits for it
+fails with what it has said, and the next task that asks for it tries anew.
+
+INV-1: a crew is in `scheduler.preparing` from the fork of its zygote until that has said `Prepared` or has ended.
+INV-2: a zygote ends only when its crew has no workers.
+"""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..client.errors import pack_error
+from ..exceptions import RuntimeEnvSetupError
+from ..wire import forks, messages as m
+from ..wire.channel import Channel, ChannelClosed, pair
+from ..wire.environments import crew as crew_of, decode, job_of
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .packages import Packages
+    from .service import Node
+
+UNUSED_S = 10.0
+"""How long the zygote of an environment without workers stays: setting up from what is there takes milliseconds."""
+
+
+class Zygote:
+    """The process that sets an environment up, and has its workers."""
+
+    def __init__(self, crew: str, text: str, number: int, channel: Channel) -> None:
+        self.crew = crew
+        self.text = text
+        self.number = number
+        self.channel = channel
+        self.pid = 0
+        self.ready = False
+        self.ending = False
+        """It is not needed any more, and ends as soon as it has no workers."""
+        self.first = False
+        """Workers are to be started as soon as it is ready."""
+        self.workers = 0
+        self.unused_since = 0.0
+        """Since when it has no workers, and nobody wants any; 0: it has."""
+
+
+class Environments:
+    """The zygotes of all environments on one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._zygotes: dict[str, Zygote] = {}
+        self._gone: dict[int, Zygote] = {}
+        """By number: it is to be killed as soon as its pid is known, or its end is still to be heard of."""
+        self._texts: dict[str, str] = {}
+        """The environments that were asked for, by crew."""
+        self.packages: Packages | None = None
+        """Of a member of a cluster."""
+        node.parts.append(self)
+
+    # ------------------------------------------------------------ asked for
+
+    def crew(self, job: str, text: str) -> str:
+        """Whose workers run tasks of a job in an environment."""
+        crew = crew_of(job, text)
+        if text:
+            self._texts[crew] = text
+            zygote = self._zygotes.get(crew)
+            if zygote is not None:
+                zygote.ending = False
+        return crew
+
+    def prepare(self, crew: str) -> None:
+        """Somebody wants workers of a crew, and there is room for them: set its environment up, unless that is under way."""
+        if crew in self._texts and crew not in self._zygotes:
+            self._start(crew, self._texts[crew])
+
+    def on_prepare(self, client: Client, message: m.Prepare) -> None:
+        """A driver says what its tasks will run in."""
+        crew = self.crew(client.job, message.env)
+        if not message.env or not decode(message.env).eager or not self.node.total.get("CPU"):
+            return
+        self.prepare(crew)
+        self._zygotes[crew].first = True
+
+    def zygote_of(self, crew: str) -> Channel | None:
+        """The channel of an environment's zygote, when that is ready."""
+        zygote = self._zygotes.get(crew)
+        return zygote.channel if zygote is not None and zygote.ready else None
+
+    def _start(self, crew: str, text: str) -> None:
+        node = self.node
+        mine, theirs = pair()
+        zygote = self._zygotes[crew] = Zygote(crew, text, node.pool.number(), Channel(mine))
+        node.watch(zygote.channel.fd, partial(self._on_event, zygote))
+        node.scheduler.preparing.add(crew)
+        out, err = node.output.logs.paths(zygote.number, job_of(crew))
+        folder = str(node.session_dir)
+        node.pool.tell(node.pool.zygote, forks.Fork(zygote.number, out, err, text, folder), (theirs.fileno(),))
+        theirs.close()
+
+    # ------------------------------------------------------------ what zygotes say
+
+    def forked(self, message: forks.Forked) -> None:
+        """A zygote has a process, or none could be had."""
+        zygote = next((z for z in self._zygotes.values() if z.number == message.worker), None)
+        if zygote is None:
+            zygote = self._gone.get(message.worker)
+        if zygote is None:
+            return
+        zygote.pid = message.pid
+        self.node.output.logs.started(message.worker, message.pid)
+        if message.error:
+            self._failed(zygote, f"no process could be started for it: {message.error}")
+            self._gone.pop(zygote.number, None)
+            self.node.output.ended(zygote.number)
+        elif zygote.number in self._gone:
+            self._kill(zygote)
+
+    def _on_event(self, zygote: Zygote, mask: int) -> bool:
+        try:
+            return self.node.pool.on_zygote(zygote.channel)
+        except ChannelClosed:
+            self._ended(zygote)
+            return True
+
+    def on_message(self, channel: Channel, message: Any) -> None:
+        """A zygote tells how far it is."""
+        zygote = next((z for z in self._zygotes.values() if z.channel is channel), None)
+        if zygote is None:
+            return
+        if isinstance(message, forks.Failed):
+            self._failed(zygote, message.error)
+        elif isinstance(message, forks.Prepared):
+            zygote.ready = True
+            self.node.scheduler.preparing.discard(zygote.crew)
+            if zygote.first:
+                self.node.start_first(zygote.crew)
+            self.node.decide_again()
+        elif isinstance(message, forks.Need):
+            self._bring(zygote, message)
+
+    def _bring(self, zygote: Zygote, need: forks.Need) -> None:
+        def then(error: str) -> None:
+            if self._zygotes.get(zygote.crew) is zygote:
+                self.node.pool.tell(zygote.channel, forks.Package(need.hash, error))
+
+        if self.packages is None:
+            then("it is not on this machine any more")
+        else:
+            self.packages.bring(need.hash, need.node, then)
+
+    def _failed(self, zygote: Zygote, reason: str) -> None:
+        """It could not be set up: what waits for it fails."""
+        self.cannot_start(zygote.crew, reason)
+        self._drop(zygote)
+
+    def cannot_start(self, crew: str, reason: str) -> None:
+        """A crew cannot have workers: what waits for them fails."""
+        zygote = self._zygotes.get(crew)
+        if zygote is None:
+            self.node.cannot_start(crew, reason)
+            return
+        error = pack_error(RuntimeEnvSetupError(reason), function_name="", pid=0, task_id="")
+        self.node.cannot_start(crew, f"its runtime environment could not be set up: {reason}", zygote.text, error)
+
+    def _ended(self, zygote: Zygote) -> None:
+        """Its channel has ended without a word."""
+        if self._zygotes.get(zygote.crew) is not zygote:
+            return
+        node = self.node
+        if not zygote.ready:
+            last = "\n".join(node.output.logs.tail(zygote.number))
+            self._failed(zygote, f"the process that was setting it up has ended. {last}".strip())
+            return
+        self._drop(zygote)
+        node.pool.parent_ended(zygote.crew, m.Death("the process that its runtime environment is set up in has ended"))
+        node.decide_again()
+
+    def reaped(self, message: forks.Reaped) -> None:
+        """The first zygote says that one of these has ended; its channel says so, too."""
+        self._gone.pop(message.worker, None)
+        self.node.output.ended(message.worker)
+
+    # ------------------------------------------------------------ ends
+
+    def job_gone(self, job: str) -> None:
+        """A job has ended here, but perhaps for actors."""
+        for zygote in list(self._zygotes.values()):
+            if job_of(zygote.crew) == job:
+                zygote.ending = True
+        for crew in [crew for crew in self._texts if job_of(crew) == job and crew not in self._zygotes]:
+            del self._texts[crew]
+        self.node.decide_again()
+
+    def _drop(self, zygote: Zygote) -> None:
+        """Forget a zygote, and end its process."""
+        del self._zygotes[zygote.crew]
+        if zygote.ending or not self.node.scheduler.wanted(zygote.crew):
+            self._texts.pop(zygote.crew, None)  # whoever wants it says so again
+        self.node.scheduler.preparing.discard(zygote.crew)
+        self.node.unwatch(zygote.channel.fd)
+        zygote.channel.close()
+        self._gone[zygote.number] = zygote
+        if zygote.pid:
+            self._kill(zygote)
+
+    def _kill(self, zygote: Zygote) -> None:
+        self.node.pool.tell(self.node.pool.zygote, forks.Kill(zygote.pid, signal.SIGKILL))
+
+    def on_time(self, now: float) -> None:
+        """End what is not used."""
+        if not self._zygotes:
+            return
+        for zygote in list(self._zygotes.values()):
+            if zygote.workers or (not zygote.ending and self._is_wanted(zygote)):
+                zygote.unused_since = 0.0
+                continue
+            zygote.unused_since = zygote.unused_since or now
+            if zygote.ending or now - zygote.unused_since > UNUSED_S:
+                self._drop(zygote)
+
+    def _is_wanted(self, zygote: Zygote) -> bool:
+        return (zygote.first and not zygote.ready) or self.node.scheduler.wanted(zygote.crew)
+
+    def count(self, crew: str, change: int) -> None:
+        """A crew has one worker more, or one less."""
+        zygote = self._zygotes.get(crew)
+        if zygote is not None:
+            zygote.workers += change
+
+    def why(self) -> str:
+        """What may still be in the way when there are resources."""
+        preparing = [zygote for zygote in self._zygotes.values() if not zygote.ready]
+        if not preparing:
+            return "a worker is being started"
+        said = (self.node.output.logs.tail(preparing[0].number) or [""])[-1]
+        return "a runtime environment is being set up" + (f" ({said.strip()})" if said else "")
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until `on_time` has something to do."""
+        due = [zygote.unused_since + UNUSED_S for zygote in self._zygotes.values() if zygote.unused_since]
+        return max(0.0, min(due) - now) if due else None
