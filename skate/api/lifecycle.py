@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ..client import current
 from ..client.init_options import InitOptions
+from ..client.job_config import with_job
 from ..exceptions import AuthenticationError, ClusterConnectionError, RaySystemError, UnsupportedError
 from .arity import closest
 from .labels import check_labels
@@ -102,7 +103,8 @@ def init(
         _metrics_export_port: a port on loopback for the metrics of a node that this call starts: see docs/metrics.md.
         _tracing_startup_hook: "module:function" that sets OpenTelemetry up, called here and in workers; None is SKATE_TRACING.
         _temp_dir, _node_name: where the session's files go, and the name of this node.
-        runtime_env: what tasks and actors of this program run in, unless they say otherwise: see docs/runtime-env.md.
+        runtime_env: what tasks and actors of this program run in, unless they say otherwise: see docs/runtime-env.md. In a job
+            that was submitted with one, that counts for what is not said here.
         local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
             enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
             proxy_server_url: known from Ray; they raise `UnsupportedError` when they ask for something.
@@ -137,6 +139,7 @@ def init(
 
         warnings.warn("No dashboard is started: dashboard_host and dashboard_port have no effect.", stacklevel=2)
     env = ""
+    runtime_env = with_job(runtime_env) if mode is None else runtime_env
     if runtime_env:
         from .environments import read_environment
 

@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import GetTimeoutError
+from ..wire.environments import merge
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
 TELL_S = 5.0
+
+
+def with_job(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A runtime environment, with that of the job that this program is of for what it does not say; variables are merged."""
+    text = os.environ.get("SKATE_JOB_CONFIG")
+    if not text:
+        return given
+    import json
+
+    of_job: dict[str, Any] = json.loads(text)["runtime_env"]
+    return merge(of_job, given or {})
 
 
 def tell_job(runtime: ClientRuntime) -> None:

@@ -257,3 +257,26 @@ def test_files_that_cannot_be_had_are_named(client: JobSubmissionClient) -> None
         client.submit_job(entrypoint="true", runtime_env={"py_modules": [sys.executable]})
     with pytest.raises(RuntimeError, match="not a URI"):
         client.submit_job(entrypoint="true", runtime_env={"working_dir": "s3://bucket/it.zip"})
+
+
+ENVIRONMENT = """
+import os, skate
+skate.init(runtime_env={"env_vars": {"OTHER": "two"}})
+
+@skate.remote(resources={"there": 0.1})
+def told():
+    import helper
+    return helper.NAME, os.environ["MINE"], os.environ["OTHER"]
+
+print(*skate.get(told.remote()))
+"""
+
+
+def test_tasks_of_a_job_run_in_its_environment(client: JobSubmissionClient, tmp_path: Path) -> None:
+    """Also on another node than that of the job, which has not the job's folder."""
+    (tmp_path / "helper.py").write_text("NAME = 'help'")
+    (tmp_path / "main.py").write_text(ENVIRONMENT)
+    environment = {"working_dir": str(tmp_path), "env_vars": {"MINE": "one", "OTHER": "one"}}
+    ident = client.submit_job(entrypoint="python main.py", runtime_env=environment)
+    info = over(client, ident)
+    assert client.get_job_logs(ident) == "help one two\n", info.message
