@@ -38,6 +38,7 @@ from .pins import Pins
 from .pump import Pump, Waiter
 from .reasons import why_task
 from .rebuild import Rebuild
+from .recording import Recording
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .securing import Securing
 from .spilling import Spilling
@@ -86,6 +87,7 @@ class ClientRuntime:
         self.check_open = self.link.check_open
         self.ask = self.link.ask
         self.callbacks = Callbacks()
+        self.recording = Recording(self, welcome.history)
         self.memory = Memory(arena)
         self.grants = Grants(self)
         self.objects = Objects(self)
@@ -206,16 +208,19 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
+        told = self.recording.due() if self.recording.packets else None
         timed = self.tasks.retries.waiting or self.tasks.locality.waiting
         if self.tasks.submitter.workers or timed:
             due = self.tasks.next_due()
             if (due is not None and due <= LINGER_CHECK_S) or timed:
                 with self.lock:
                     self.tasks.run_due()
-            return due
-        return None
+            return due if told is None or (due is not None and due < told) else told
+        return told
 
     def _tick(self) -> None:
+        if self.recording.packets:
+            self.recording.due()
         if self.actors.dirty or self.dropped or self.dropped_streams:
             with self.lock:
                 self.actors.flush_dirty()
@@ -501,6 +506,7 @@ class ClientRuntime:
             slot = None
             with self.lock:
                 self.actors.flush_dirty()
+                self.recording.send()
                 slot = self.link.open_request()
                 self.send(m.Flushed(slot.number))
             try:

@@ -77,6 +77,7 @@ class TaskRecord:
         "seq",
         "shared",
         "stream",
+        "submitted",
         "worker",
     )
 
@@ -99,6 +100,8 @@ class TaskRecord:
         """How often its worker was killed because memory had run out."""
         self.pins: Any = None
         self.parent: tuple[bytes, int] | None = None
+        self.submitted = 0.0
+        """When this attempt began, in seconds since 1970; 0.0: it is not to be recorded, or was already."""
 
 
 class LeasedWorker:

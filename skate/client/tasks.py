@@ -26,6 +26,7 @@ from .lineage import Rerun
 from .locality import Locality
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
+from .recording import GOOD, now
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .retries import Retries
 from .serialization import serialize
@@ -62,6 +63,7 @@ class Tasks:
         self.retries = Retries(runtime, self)
         self.demand = Demand(self)
         self.locality = Locality(self)
+        self.recording = runtime.recording
 
     # ------------------------------------------------------------ submission
 
@@ -108,6 +110,8 @@ class Tasks:
         if not runtime.is_driver:
             runtime.pump.start_thread()
             task.parent = runtime.running_task()
+        if self.recording.on:
+            task.submitted = now()
         with runtime.lock:
             if runtime.dropped:
                 runtime.settle()
@@ -420,6 +424,7 @@ class Tasks:
         objects = self.runtime.objects
         function = None
         back = []
+        done: list[TaskRecord] = []
         if message.kept:  # before the tasks end here, and their arguments with them
             self.runtime.grants.keep_for_others(message.kept)
         for reply in message.replies:
@@ -434,6 +439,8 @@ class Tasks:
                 self.drop_late(reply)
                 continue
             function = task.function
+            if kind in GOOD:
+                done.append(task)
             if kind == m.DONE:
                 ref = task.ref
                 if type(ref) is ObjectRef:
@@ -448,7 +455,12 @@ class Tasks:
                 worker.defined.pop(task.function.spec_id, None)  # its definition may have been refused with it
                 back.append(task)
                 continue
+            if kind in (m.FAILED, m.CANCELLED):
+                error = reply.data if kind == m.FAILED else TaskCancelledError()
+                self.recording.failed(task, worker, error, message)
             self.conclude(task, reply)
+        if done and self.recording.on:
+            self.recording.packet(worker, message, done)
         if back:
             self.submitter.requeue(back)
         self.submitter.settle(worker, message.spent_us, message.ran, function, time.monotonic())
@@ -498,6 +510,8 @@ class Tasks:
 
     def fail(self, task: TaskRecord, error: Any, contained: Contained | None = None) -> None:
         """The task has failed for good."""
+        if task.submitted:
+            self.recording.failed(task, task.worker, error)
         if isinstance(task, Rerun) and task.recipe.running is task:
             task.recipe.running = None
         if task.stream is not None:

@@ -32,7 +32,8 @@ class Telling:
         """By name; each takes an argument of plain data and returns plain data. Other parts add theirs."""
 
     def asked(self, message: m.Question) -> None:
-        """The node asks."""
+        """The node asks. It hears first of what has ended, so that nothing is in neither list."""
+        self.runtime.recording.send()
         question = self.questions.get(message.what)
         if question is None:
             told = m.Told(message.request, None, f"it does not know the question {message.what!r}")

@@ -46,6 +46,7 @@ def handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Offered: node.spills.on_offered,
         m.Told: node.inquiries.on_told,
         m.Talks: node.inquiries.on_talks,
+        m.Recorded: node.history.on_recorded,
     }
 
 

@@ -25,6 +25,7 @@ from ..store.arena import HEADER_BYTES, PAGE, create
 from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
+from ..wire.config import SystemConfig
 from .gate import Gate, is_nobody
 from .moves import ActorMoves
 from .service import Node
@@ -71,7 +72,8 @@ class HeadProcess:
         (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
         mine, self._no_zygote = pair()
         bytes_ = HEADER_BYTES + PAGE
-        node = self.node = Node({}, create(bytes_), bytes_, folder, Channel(mine))
+        system = SystemConfig(history=settings.history)
+        node = self.node = Node({}, create(bytes_), bytes_, folder, Channel(mine), system)
         node.node_no = c.HEAD
         node.directory.number = c.HEAD.to_bytes(4, "big")
         node.standalone = True

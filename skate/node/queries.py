@@ -12,6 +12,7 @@ from ..store.arena import HEADER_BYTES
 from ..wire.cluster import DEAD, DrainOrder, NodeInfo
 from ..wire.groups import is_own
 from ..wire.labels import describe, without
+from .history import KEPT
 from .resources import UNIT, from_units, to_units
 from .status import cluster_status, head_address, node_info
 
@@ -25,6 +26,8 @@ def answer(node: Node, what: str, argument: Any) -> Any:
     Raises:
         ValueError: there is no such question.
     """
+    if what in KEPT:
+        return node.history.answer(what, argument or {})
     question = _QUESTIONS.get(what)
     if question is None:
         raise ValueError(f"the node does not know the question {what!r}")

@@ -37,6 +37,7 @@ from .dispatch import WITH_FDS, handlers
 from .drain import Drain
 from .groups import GroupShell
 from .heirs import Heirs
+from .history import History
 from .inquiries import Inquiries
 from .logs import Logs
 from .memory import MemoryQueue
@@ -108,6 +109,7 @@ class Node:
         self.spills = SpillShell(self, (system or SystemConfig()).spill)
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
+        self.history = History(self, (system or SystemConfig()).history)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self._dirty = False
@@ -334,6 +336,7 @@ class Node:
             self.node_no,
             self.heirs.all(),
             self.gate.tls if self.gate is not None else None,
+            self.history.config.enabled,
         )
 
     def hello_of(self, job: str) -> m.Hello | None:
@@ -566,6 +569,7 @@ class Node:
         if self.transfers is not None:
             self.transfers.close()
         self.pool.zygote.close()
+        self.history.close()
         self.output.logs.close()
         self.spills.close()
 

@@ -20,6 +20,7 @@ from .groups import (
     RemoveGroup as RemoveGroup,
     WatchGroup as WatchGroup,
 )
+from .history import Recorded as Recorded
 from .inquiry import Question as Question, Talks as Talks, Told as Told
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
 from .tls import Tls
@@ -288,6 +289,7 @@ ToNode = (
     | Offered
     | Told
     | Talks
+    | Recorded
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -310,6 +312,8 @@ class Welcome(Struct, array_like=True, tag=0):
     """Nodes that are gone, and those that answer for their objects."""
     tls: Tls | None = None
     """What it uses towards other machines."""
+    history: bool = False
+    """The node wants to hear of tasks that have ended."""
 
 
 class Refused(Struct, array_like=True, tag=1):

@@ -357,7 +357,7 @@ class Worker:
             return
         caller.replies = []
         kept, caller.kept = caller.kept, []
-        data = m.encode(m.Replies(replies, int(caller.spent * 1e6), caller.ran, kept or None))
+        data = m.encode(m.Replies(replies, int(caller.spent * 1e6), caller.ran, kept or None, time.time()))
         caller.spent = 0.0
         caller.ran = 0
         channel = caller.channel
@@ -552,6 +552,7 @@ class Worker:
             self.flush(caller)
         with self.runtime.lock:
             self.runtime.settle()
+            self.runtime.recording.send()
             self.runtime.send(m.Leaving(reason, intended))
         import atexit
 
