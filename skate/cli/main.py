@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..version import __version__
+from .looking import COMMANDS
 from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:
@@ -190,6 +191,10 @@ def completion_command(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(cli, {}, "skate", COMPLETE_VARIABLE).source())
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def main() -> None:

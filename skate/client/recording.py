@@ -1,10 +1,11 @@
 """What this process tells its node of the tasks and calls that have ended: a little of each, many at a time.
 
-It must cost next to nothing. So of a packet of answers one list is kept, with a number and a time for each task; after `CHUNK_TASKS`
-tasks, or `CHUNK_S`, all lists are encoded at once and go to the node in one message. What a process that is killed has not sent
-yet is lost. Tasks that have failed are few, and say more.
+It must cost next to nothing. So of a packet of answers one list is kept, with a number and a time for each task; after
+`CHUNK_TASKS` tasks, or `CHUNK_S`, all lists are encoded at once and go to the node in one message. What a process that is killed
+has not sent yet is lost. Tasks that have failed are few, and say more.
 
-INV-1: an attempt is recorded once: `submitted` of a task is 0.0 from when an attempt was recorded as failed until the next begins.
+INV-1: an attempt is recorded once: `submitted` of a task is 0.0 from when an attempt was recorded as failed until the next
+begins.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 CHUNK_TASKS = 4096
 CHUNK_S = 0.5
 ERROR_CHARS = 500
-NOBODY = -1
+NOBODY = (0, 0)
+"""In place of a worker: no worker has had the task."""
 UNKNOWN = -1
 
 GOOD = frozenset((m.DONE, m.DONE_VALUES, m.END))
@@ -76,7 +78,7 @@ class Recording:
                 seqs, submitted = [], []
                 packet = [self._function(function, worker), place, ended, each_us, seqs, submitted]
                 if parent is not None or task.attempt:
-                    packet += [FINISHED, task.attempt, _id_of(parent), "", ""]
+                    packet += [FINISHED, task.attempt, id_of(parent), "", ""]
                 self._add(packet)
                 if task.attempt:
                     seqs.append(first_seq(task))
@@ -99,10 +101,10 @@ class Recording:
             kind, text = describe_packed(error)
         else:
             kind, text = type(error).__name__, str(error)
-        place = NOBODY if worker is None else self._worker(worker)
+        place = self._worker(worker)
         ended = (message.ended if message is not None else 0.0) or now()
         packet = [self._function(task.function, worker), place, ended, each_us, [first_seq(task)], [submitted]]
-        self._add([*packet, FAILED, task.attempt, _id_of(task.parent), kind, text.partition("\n")[0][:ERROR_CHARS]])
+        self._add([*packet, FAILED, task.attempt, id_of(task.parent), kind, text.partition("\n")[0][:ERROR_CHARS]])
         self._count += 1
 
     def again(self, task: TaskRecord) -> None:
@@ -116,7 +118,7 @@ class Recording:
         self.packets.append(packet)
 
     def _worker(self, worker: Any) -> int:
-        key = (worker.node or self.runtime.node_no, worker.pid)
+        key = NOBODY if worker is None else (worker.node or self.runtime.node_no, worker.pid)
         place = self._workers.get(key)
         if place is None:
             place = self._workers[key] = len(self._workers)
@@ -136,7 +138,7 @@ class Recording:
     # ------------------------------------------------------------ to the node
 
     def due(self) -> float | None:
-        """Tell the node if it is time; the seconds until it will be, or None when there is nothing to tell. Called without the lock."""
+        """Tell the node if it is time; the seconds until it will be, or None when there is nothing. Called without the lock."""
         if not self.packets:
             return None
         left = self._send_at - now()
@@ -152,16 +154,18 @@ class Recording:
         if not packets:
             return
         counts: dict[str, list[int]] = {}
-        total = [0, 0]
+        finished = failed = 0
         for packet in packets:
             count = counts.setdefault(self._known[packet[FUNCTION]][0], [0, 0])
             has_failed = len(packet) > STATE and packet[STATE] == FAILED
             count[has_failed] += len(packet[SEQS])
-            total[has_failed] += len(packet[SEQS])
+            finished += 0 if has_failed else len(packet[SEQS])
+            failed += len(packet[SEQS]) if has_failed else 0
         message = Recorded(
             packets[0][ENDED],
             packets[-1][ENDED],
-            *total,
+            finished,
+            failed,
             counts,
             self._known,
             list(self._workers),
@@ -173,5 +177,6 @@ class Recording:
         self.runtime.send(message)
 
 
-def _id_of(task: tuple[bytes, int] | None) -> str:
+def id_of(task: tuple[bytes, int] | None) -> str:
+    """The id of the task that has started another, in hexadecimal."""
     return "" if task is None else (task[0] + task[1].to_bytes(8, "big")).hex()

@@ -83,6 +83,7 @@ class HeadProcess:
         self.store = store
         self._channel = channel
         self.members = Head(node, store, self._died, self._changed, self._heard, self._joined, self._knock)
+        self.members.tell_of = node.history.event
         self.rows = Rows(store)
         self.awaited: dict[str, float] = {}
         """Drivers whose connection has ended, and until when they may be back."""
@@ -148,6 +149,7 @@ class HeadProcess:
         self.node.gate.secure(sock, message.rest, message.address, secured)
 
     def _end(self) -> None:
+        self.node.history.close()
         self.members.close("the cluster was stopped" if self.settings.forget else "")
         if self.settings.forget:
             self.store.remove()

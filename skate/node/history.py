@@ -2,10 +2,11 @@
 
 The callers' chunks are written as they come, one row each, in the file `history/<session>.db` beside the session's folder, which
 is there after the session has ended, too. SQLite is imported when there is something to write: an idle node stays small, and a
-program that only starts and ends leaves no file. What does not get into the file (a full disk) ends the history, which is said in
-the log, and by whoever is asked.
+program that only starts and ends leaves no file. What cannot be written (the disk is full) ends the history; that is said
+in the log, and by whoever is asked.
 
-INV-1: the file has at most `max_bytes` of chunks, and `EVENTS_MAX` events; at most `sessions_max` files of ended sessions are kept.
+INV-1: the file has at most `max_bytes` of chunks, and `EVENTS_MAX` events.
+INV-2: at most `sessions_max` files of ended sessions are kept.
 """
 
 from __future__ import annotations
@@ -20,15 +21,21 @@ import msgspec
 
 from ..version import __version__
 from ..wire.config import HistoryConfig
+from ..wire.groups import RESCHEDULING
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from ..head.actors import Actor
+    from ..head.groups import Group
     from ..wire.history import Recorded
+    from ..wire.messages import Death, Hello
     from .client import Client
     from .service import Node
 
 EVENTS_MAX = 100_000
+ACTORS_MAX = 10_000
+"""Of so many actors it is known what was said last."""
 WRITE_S = 1.0
 """How long events wait to be written."""
 INFO, WARNING, ERROR = "INFO", "WARNING", "ERROR"
@@ -47,6 +54,8 @@ class History:
         self._bytes = 0
         self._events: deque[tuple[Any, ...]] = deque(maxlen=EVENTS_MAX)
         """Not written yet."""
+        self._actors: dict[bytes, tuple[str, int]] = {}
+        """The last that was said of each actor."""
         self._write_at = 0.0
         node.parts.append(self)
 
@@ -85,6 +94,48 @@ class History:
             self._write_at = time.monotonic() + WRITE_S
         words = msgspec.json.encode(ids).decode()
         self._events.append((now, severity, source, text, job, self.node.node_no, words))
+
+    def job_began(self, job: str, hello: Hello) -> None:
+        """A driver has come."""
+        text = f"job {job} has begun: {hello.job_name or 'a driver'}, process {hello.pid}"
+        self.event(INFO, "JOB", text, job, pid=hello.pid, entrypoint=hello.main_path, namespace=hello.namespace)
+
+    def job_ended(self, job: str, pid: int) -> None:
+        """A driver has gone."""
+        self.event(INFO, "JOB", f"job {job} has ended, process {pid}", job, pid=pid)
+
+    def worker_died(self, client: Client, actor: str, death: Death) -> None:
+        """A worker has ended that should not have."""
+        what = f" ({actor})" if actor else ""
+        text = f"worker process {death.pid}{what} has died: {death.reason}"
+        ids = {"pid": death.pid, "worker_id": client.id.hex(), "memory_bytes": death.memory_bytes}
+        ids |= {"exit_code": death.exit_code, "signal": death.signal, "out_of_memory": death.out_of_memory}
+        self.event(ERROR, "WORKER", text, client.job, **ids, last_lines=death.last_lines[-5:])
+
+    def actor_changed(self, actor: Actor) -> None:
+        """An actor was made, has started, or has ended."""
+        state = str(actor.state)
+        if self.off or self._actors.get(actor.id) == (state, actor.restarts):
+            return
+        self._actors[actor.id] = state, actor.restarts
+        while len(self._actors) > ACTORS_MAX:
+            del self._actors[next(iter(self._actors))]
+        death, name = actor.death, actor.spec.name or actor.spec.class_name
+        ended = state in ("dead", "restarting")
+        why = f": {death.reason}" if death is not None and ended else ""
+        severity = (
+            INFO if not ended or (death is not None and death.intended) else ERROR if state == "dead" else WARNING
+        )
+        text = f"actor {name} ({actor.id.hex()}) is {state}{why}"
+        ids = {"actor_id": actor.id.hex(), "pid": actor.pid, "restarts": actor.restarts}
+        self.event(severity, "ACTOR", text, actor.job, **ids)
+
+    def group_changed(self, group: Group) -> None:
+        """A placement group has another state."""
+        ident, reason = group.spec.id.hex(), f": {group.reason}" if group.reason else ""
+        severity = WARNING if group.state == RESCHEDULING else INFO
+        text = f"placement group {group.spec.name or ident} is {group.state}{reason}"
+        self.event(severity, "PLACEMENT_GROUP", text, group.job, placement_group_id=ident)
 
     # ------------------------------------------------------------ the file
 

@@ -116,13 +116,11 @@ class WorkerPool:
         tail = self.node.output.logs.tail(message.worker)
         death = describe(message, tail, client.leaving)
         self.node.monitor.explain(message.worker, death)
-        cluster = self.node.cluster
-        if (
-            cluster is not None
-            and not death.intended
-            and (death.out_of_memory or message.worker not in self.asked_to_end)
-        ):
-            cluster.send_to_head(WorkerLost(death.pid, self.node.actors.name_of(message.worker), death.reason))
+        if not death.intended and (death.out_of_memory or message.worker not in self.asked_to_end):
+            cluster, actor = self.node.cluster, self.node.actors.name_of(message.worker)
+            self.node.history.worker_died(client, actor, death)
+            if cluster is not None:
+                cluster.send_to_head(WorkerLost(death.pid, actor, death.reason))
         self._ended(client, death)
 
     def _start_failed(self, job: str, death: m.Death) -> None:

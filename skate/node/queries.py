@@ -13,6 +13,7 @@ from ..wire.cluster import DEAD, DrainOrder, NodeInfo
 from ..wire.groups import is_own
 from ..wire.labels import describe, without
 from .history import KEPT
+from .listings import LISTINGS
 from .resources import UNIT, from_units, to_units
 from .status import cluster_status, head_address, node_info
 
@@ -184,6 +185,7 @@ def _head(node: Node, _: Any) -> str:
 
 
 _QUESTIONS: dict[str, Any] = {
+    **LISTINGS,
     "head": _head,
     "nodes": _nodes,
     "cluster_status": _cluster_status,

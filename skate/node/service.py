@@ -319,6 +319,7 @@ class Node:
         client.log_to_driver = hello.log_to_driver
         self.clients[client.id] = client
         self.jobs[client.job] = client
+        self.history.job_began(client.job, hello)
         self.send(client, self.welcome(client), (self.arena_fd,))
         self.pool.start(client.job, min(2, max(1, int(self.total.get("CPU", 1)))))
 
@@ -372,7 +373,8 @@ class Node:
         if self.clients.pop(client.id, None) is None:  # it has ended before it had said who it is
             self.running = self.running and (self.standalone or bool(self.jobs))
             return
-        self.jobs.pop(client.job, None)
+        if self.jobs.pop(client.job, None) is not None:
+            self.history.job_ended(client.job, client.pid)
         if self.cluster is not None:
             self.cluster.send_to_head(JobEnded(client.job))
         else:

@@ -1,4 +1,7 @@
-"""What a node is told about spilling, memory and its history, checked by whoever reads the user's words (`client/system_config.py`)."""
+"""What a node is told about spilling, memory and its history.
+
+Whoever reads the user's words has checked it (`client/system_config.py`).
+"""
 
 from __future__ import annotations
 

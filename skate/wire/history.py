@@ -1,19 +1,19 @@
 """What a process says of tasks and calls that have ended, in bulk, and how it is written down.
 
-Work goes from caller to worker in one hop, so only the caller knows a task's whole life. There may be 100,000 a second: so the caller
-keeps one *packet* for each answer of a worker, and sends many of them as one *chunk*; its node writes that into one row of its
-history. A packet is a list, to be read by the names below:
+Work goes from caller to worker in one hop, so only the caller knows a task's whole life. There may be 100,000 a second: so the
+caller keeps one *packet* for each answer of a worker, and sends many of them as one *chunk*; its node writes that into one row of
+its history. A packet is a list, to be read by the names below:
 
     [function, worker, ended, each_us, [seq, ...], [submitted, ...]]
     [function, worker, ended, each_us, [seq], [submitted], state, attempt, parent, error type, error]
 
-`function` and `worker` are places in the lists of the chunk; -1: no worker has had it. Times are seconds since 1970. The tasks of
+`function` and `worker` are places in the lists of the chunk. Times are seconds since 1970. The tasks of
 a packet ran one after the other, the last until `ended`, and took `each_us` microseconds on average; -1: that is not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -41,7 +41,7 @@ class Recorded(Struct, array_like=True, tag=72):
     functions: list[tuple[str, str, str]]
     """(name, `NORMAL` or `CALL`, the actor's id)."""
     workers: list[tuple[int, int]]
-    """(number of the node, pid)."""
+    """(number of the node, pid); (0, 0): no worker has had the task."""
     packets: bytes
     """JSON."""
 
@@ -59,31 +59,57 @@ class Chunk(Struct):
     packets: bytes
 
 
+OF_PACKET = frozenset(
+    (
+        "name",
+        "state",
+        "type",
+        "job_id",
+        "attempt_number",
+        "actor_id",
+        "parent_task_id",
+        "node_no",
+        "worker_pid",
+        "error_type",
+        "error_message",
+    )
+)
+"""What all tasks of a packet have in common."""
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
 
 
-def tasks_of(chunk: Chunk) -> Iterator[dict[str, Any]]:
-    """The tasks of a chunk, as plain data, the last that has ended first."""
+def tasks_of(chunk: Chunk, keep: Callable[[dict[str, Any]], bool] | None = None) -> Iterator[dict[str, Any]]:
+    """The tasks of a chunk, as plain data, the last that has ended first.
+
+    Args:
+        chunk: what was written.
+        keep: called with what all tasks of a packet have in common, `OF_PACKET`; if false, they are left out.
+    """
     for packet in reversed(_decode(chunk.packets)):
         name, kind, actor = chunk.functions[packet[FUNCTION]]
-        node, pid = chunk.workers[packet[WORKER]] if packet[WORKER] >= 0 else (0, 0)
+        node, pid = chunk.workers[packet[WORKER]]
+        state, attempt, parent, error_type, error = packet[STATE:] or (FINISHED, 0, "", "", "")
+        common = {
+            "name": name,
+            "state": state,
+            "type": kind,
+            "job_id": chunk.job,
+            "attempt_number": attempt,
+            "actor_id": actor,
+            "parent_task_id": parent,
+            "node_no": node,
+            "worker_pid": pid,
+            "error_type": error_type,
+            "error_message": error,
+        }
+        if keep is not None and not keep(common):
+            continue
         ended, each = packet[ENDED], packet[EACH_US] / 1e6
-        more = packet[STATE:] or (FINISHED, 0, "", "", "")
         for back, (seq, submitted) in enumerate(zip(reversed(packet[SEQS]), reversed(packet[SUBMITTED]), strict=True)):
             end = ended - back * each if each > 0 else ended
             yield {
                 "task_id": f"{chunk.client}{seq:016x}",
-                "attempt_number": more[1],
-                "name": name,
-                "state": more[0],
-                "type": kind,
-                "job_id": chunk.job,
-                "actor_id": actor,
-                "parent_task_id": more[2],
-                "node_no": node,
-                "worker_pid": pid,
-                "error_type": more[3],
-                "error_message": more[4],
+                **common,
                 "creation_time": submitted or None,
                 "start_time": end - each if each >= 0 else None,
                 "end_time": end,

@@ -125,7 +125,7 @@ def chunks(db: sqlite3.Connection, wanted: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         db: the file.
-        wanted: "names", "job" and "state" that tasks must have, and "before": the id that the last answer has ended with.
+        wanted: "names", "job", "client" and "state" that tasks must have, and "before": what the last answer has said.
 
     Returns:
         "chunks", and "before": with what to ask for the rest; None if there is none.
@@ -135,16 +135,18 @@ def chunks(db: sqlite3.Connection, wanted: dict[str, Any]) -> dict[str, Any]:
     for name in wanted.get("names") or ():
         query += " AND EXISTS (SELECT 1 FROM json_each(counts) WHERE key = ?)"
         values.append(name)
-    if wanted.get("job"):
-        query += " AND job = ?"
-        values.append(wanted["job"])
+    for column in ("job", "client"):
+        if wanted.get(column):
+            query += f" AND {column} = ?"
+            values.append(wanted[column])
     if wanted.get("state") in ("FINISHED", "FAILED"):
         query += f" AND {str(wanted['state']).lower()} > 0"
     found: list[Chunk] = []
     size = 0
     for row in db.execute(query + " ORDER BY id DESC", values):
         functions, workers = msgspec.json.decode(row[4]), msgspec.json.decode(row[5])
-        found.append(Chunk(*row[:4], functions, workers, row[6]))
+        number, job, client, pid = row[:4]
+        found.append(Chunk(number, job, client, pid, functions, workers, row[6]))
         size += len(row[6])
         if size >= CHUNKS_BYTES:
             return {"chunks": found, "before": row[0]}
@@ -160,12 +162,13 @@ def counts(db: sqlite3.Connection, wanted: dict[str, Any]) -> list[tuple[str, st
 
 
 def events(db: sqlite3.Connection, wanted: dict[str, Any]) -> list[dict[str, Any]]:
-    """Events after the one with id "after", oldest first, or the last "limit" of them."""
+    """Events after the one with id "after", oldest first, or the last "limit" of them; of one "source", or of all."""
     limit = min(int(wanted.get("limit") or EVENTS_AT_ONCE), EVENTS_AT_ONCE)
     order = "ASC" if wanted.get("after") else "DESC"
     rows = db.execute(
-        f"SELECT id, time, severity, source, text, job, node, ids FROM event WHERE id > ? ORDER BY id {order} LIMIT ?",
-        (int(wanted.get("after") or 0), limit),
+        "SELECT id, time, severity, source, text, job, node, ids FROM event"
+        f" WHERE id > ? AND source = coalesce(?, source) ORDER BY id {order} LIMIT ?",
+        (int(wanted.get("after") or 0), wanted.get("source"), limit),
     ).fetchall()
     names = ("id", "time", "severity", "source", "text", "job_id", "node_no")
     found = [{**dict(zip(names, row, strict=False)), **msgspec.json.decode(row[7])} for row in rows]
