@@ -79,9 +79,11 @@ def get_thing(
 def show(found: state.Listing, kind: str, how: str, as_json: bool) -> None:
     """Print rows."""
     if as_json:
-        click.echo(json.dumps({"rows": found.rows, "total": found.total, "missing": found.missing}))
+        click.echo(
+            json.dumps({"rows": found.rows, "total": found.total, "missing": found.missing, "notes": found.notes})
+        )
         return
-    note(found.missing)
+    note([*found.missing, *found.notes])
     if how == "json":
         click.echo(json.dumps(found.rows))
     elif how == "yaml":

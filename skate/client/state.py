@@ -77,6 +77,8 @@ class Listing:
     """How many there are; -1 if only so much is known that there are more."""
     missing: list[str] = field(default_factory=list)
     """Of whom nothing is known, and why."""
+    notes: list[str] = field(default_factory=list)
+    """What else to know: nodes that have ended, and have histories of their own."""
 
 
 def listing(
@@ -102,7 +104,7 @@ def listing(
     found = _KINDS[kind](observer, wanted, limit, detail)
     columns = [*COLUMNS[kind], *(DETAILS[kind] if detail else ())]
     rows = [{name: row.get(name) for name in columns} for row in found.rows]
-    return Listing(rows, found.total, found.missing)
+    return Listing(rows, found.total, found.missing, found.notes)
 
 
 def get(observer: Observer, kind: str, ident: str) -> Listing:
@@ -203,7 +205,7 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
     rows += map(complete, sorted(ended.values(), key=lambda row: -row["end_time"]))
     if filters:
         total = len(rows) if len(rows) < limit else -1
-    return Listing(rows[:limit], total, missing)
+    return Listing(rows[:limit], total, missing, _gone(observer))
 
 
 def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:
@@ -214,6 +216,11 @@ def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:
     nodes = members(observer)
     tell_all(observer, "tasks", {"limit": 0}, nodes)  # so that the histories hear of all that has ended
     return trace(row for member in nodes for row in ended_tasks(observer, member, [], missing)), missing
+
+
+def _gone(observer: Observer) -> list[str]:
+    words = "has ended: tasks that were submitted there are in the history of its machine"
+    return [f"node {node.get('No', 0)} ({node['NodeName']}) {words}" for node in observer.nodes() if not node["Alive"]]
 
 
 def _too_many(said: list[tuple[Member, dict[str, Any]]]) -> list[str]:

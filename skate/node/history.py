@@ -93,7 +93,8 @@ class History:
         if not self._events:
             self._write_at = time.monotonic() + WRITE_S
         words = msgspec.json.encode(ids).decode()
-        self._events.append((now, severity, source, text, job, self.node.node_no, words))
+        number = 0 if self.node.head is not None else self.node.node_no
+        self._events.append((now, severity, source, text, job, number, words))
 
     def job_began(self, job: str, hello: Hello) -> None:
         """A driver has come."""

@@ -36,7 +36,7 @@ def answer(node: Node, what: str, argument: Any) -> Any:
 
 
 def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
-    if node.cluster is not None:
+    if node.cluster is not None or node.head is not None:
         return [node_info(info) for info in node.view.values()]
     name = socket.gethostname()
     return [
