@@ -134,6 +134,7 @@ def ended_tasks(
     wanted: dict[str, Any] = {"state": str(state or "").upper(), "job": conditions.only(filters, "job_id")}
     wanted["names"] = [] if name is None else [name]
     wanted["client"] = None if ident is None else str(ident)[:16]
+    seq = None if ident is None else _seq_of(str(ident))
     of_packet = [each for each in filters if each[0] in OF_PACKET]
     keep = (lambda row: conditions.meets(row, of_packet)) if of_packet else None
     rest = [each for each in filters if each[0] not in OF_PACKET]
@@ -143,12 +144,20 @@ def ended_tasks(
         if answer is None:
             return
         for chunk in answer["chunks"]:
-            for row in tasks_of(msgspec.convert(chunk, Chunk), keep):
+            for row in tasks_of(msgspec.convert(chunk, Chunk), keep, seq):
                 if not rest or conditions.meets(row, rest):
                     yield row
         before = answer["before"]
         if before is None:
             return
+
+
+def _seq_of(ident: str) -> int:
+    """The number of a task in its client."""
+    try:
+        return int(ident[16:], 16)
+    except ValueError:
+        return -1  # no task has such an id
 
 
 def _history(observer: Observer, member: Member, what: str, argument: dict[str, Any], missing: list[str]) -> Any:

@@ -78,14 +78,19 @@ OF_PACKET = frozenset(
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
 
 
-def tasks_of(chunk: Chunk, keep: Callable[[dict[str, Any]], bool] | None = None) -> Iterator[dict[str, Any]]:
+def tasks_of(
+    chunk: Chunk, keep: Callable[[dict[str, Any]], bool] | None = None, only: int | None = None
+) -> Iterator[dict[str, Any]]:
     """The tasks of a chunk, as plain data, the last that has ended first.
 
     Args:
         chunk: what was written.
         keep: called with what all tasks of a packet have in common, `OF_PACKET`; if false, they are left out.
+        only: only the packets with this task.
     """
     for packet in reversed(_decode(chunk.packets)):
+        if only is not None and only not in packet[SEQS]:
+            continue
         name, kind, actor = chunk.functions[packet[FUNCTION]]
         node, pid = chunk.workers[packet[WORKER]]
         state, attempt, parent, error_type, error = packet[STATE:] or (FINISHED, 0, "", "", "")

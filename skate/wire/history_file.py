@@ -32,24 +32,32 @@ CREATE TABLE IF NOT EXISTS event (
 CREATE VIEW IF NOT EXISTS events AS
     SELECT id, time, datetime(time, 'unixepoch', 'localtime') AS at, severity, source, text, job, node, ids FROM event;
 CREATE VIEW IF NOT EXISTS tasks AS
-    SELECT c.client || printf('%016x', s.value) AS task_id,
-        coalesce(json_extract(p.value, '$[7]'), 0) AS attempt_number,
-        json_extract(c.functions, '$[' || json_extract(p.value, '$[0]') || '][0]') AS name,
-        coalesce(json_extract(p.value, '$[6]'), 'FINISHED') AS state,
-        json_extract(c.functions, '$[' || json_extract(p.value, '$[0]') || '][1]') AS type,
-        c.job AS job_id,
-        json_extract(c.functions, '$[' || json_extract(p.value, '$[0]') || '][2]') AS actor_id,
-        coalesce(json_extract(p.value, '$[8]'), '') AS parent_task_id,
-        json_extract(c.workers, '$[' || json_extract(p.value, '$[1]') || '][0]') AS node_no,
-        json_extract(c.workers, '$[' || json_extract(p.value, '$[1]') || '][1]') AS worker_pid,
-        coalesce(json_extract(p.value, '$[9]'), '') AS error_type,
-        coalesce(json_extract(p.value, '$[10]'), '') AS error_message,
-        json_extract(p.value, '$[5][' || s.key || ']') AS creation_time,
-        CASE WHEN json_extract(p.value, '$[3]') >= 0 THEN json_extract(p.value, '$[2]') - json_extract(p.value, '$[3]') / 1e6
-            * (json_array_length(p.value, '$[4]') - s.key) END AS start_time,
-        json_extract(p.value, '$[2]') - max(json_extract(p.value, '$[3]'), 0) / 1e6
-            * (json_array_length(p.value, '$[4]') - 1 - s.key) AS end_time
-    FROM chunks c, json_each(c.packets) p, json_each(p.value, '$[4]') s;
+    SELECT k.client || printf('%016x', s.value) AS task_id,
+        coalesce(k.attempt, 0) AS attempt_number,
+        json_extract(k.function, '$[0]') AS name,
+        coalesce(k.state, 'FINISHED') AS state,
+        json_extract(k.function, '$[1]') AS type,
+        k.job AS job_id,
+        json_extract(k.function, '$[2]') AS actor_id,
+        coalesce(k.parent, '') AS parent_task_id,
+        json_extract(k.worker, '$[0]') AS node_no,
+        json_extract(k.worker, '$[1]') AS worker_pid,
+        coalesce(k.error_type, '') AS error_type,
+        coalesce(k.error, '') AS error_message,
+        nullif(json_extract(k.submitted, '$[' || s.key || ']'), 0.0) AS creation_time,
+        CASE WHEN k.each >= 0 THEN k.ended - k.each / 1e6 * (json_array_length(k.seqs) - s.key) END AS start_time,
+        k.ended - max(k.each, 0) / 1e6 * (json_array_length(k.seqs) - 1 - s.key) AS end_time
+    FROM (
+        SELECT c.client, c.job,
+            json_extract(c.functions, '$[' || json_extract(p.value, '$[0]') || ']') AS function,
+            json_extract(c.workers, '$[' || json_extract(p.value, '$[1]') || ']') AS worker,
+            json_extract(p.value, '$[2]') AS ended, json_extract(p.value, '$[3]') AS each,
+            json_extract(p.value, '$[4]') AS seqs, json_extract(p.value, '$[5]') AS submitted,
+            json_extract(p.value, '$[6]') AS state, json_extract(p.value, '$[7]') AS attempt,
+            json_extract(p.value, '$[8]') AS parent, json_extract(p.value, '$[9]') AS error_type,
+            json_extract(p.value, '$[10]') AS error
+        FROM chunks c, json_each(c.packets) p LIMIT -1  -- so that this is done once for each packet, not for each task
+    ) k, json_each(k.seqs) s;
 """
 
 
