@@ -439,9 +439,8 @@ class Tasks:
                 self.drop_late(reply)
                 continue
             function = task.function
-            if kind in GOOD:
-                done.append(task)
             if kind == m.DONE:
+                done.append(task)
                 ref = task.ref
                 if type(ref) is ObjectRef:
                     ref._value = reply.data
@@ -458,9 +457,9 @@ class Tasks:
             if kind in (m.FAILED, m.CANCELLED):
                 error = reply.data if kind == m.FAILED else TaskCancelledError()
                 self.recording.failed(task, worker, error, message)
+            elif kind in GOOD:
+                done.append(task)
             self.conclude(task, reply)
-        if done and self.recording.on:
-            self.recording.packet(worker, message, done)
         if back:
             self.submitter.requeue(back)
         self.submitter.settle(worker, message.spent_us, message.ran, function, time.monotonic())
@@ -469,6 +468,8 @@ class Tasks:
         if worker.draining and not worker.inflight:
             self.give_back(worker)
         self.fill(worker.shape)
+        if done and self.recording.on:  # while the worker is busy again
+            self.recording.packet(worker, message, done)
 
     def drop_late(self, reply: m.Reply) -> None:
         """An answer of an attempt that was given up: let go of what it holds for us."""
