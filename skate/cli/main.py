@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..version import __version__
-from .looking import COMMANDS
+from .lists import COMMANDS
 from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from skate.cli.listing import table, yaml
-from skate.cli.looking import KINDS
+from skate.cli.lists import KINDS
 from skate.client import filters, state
 from skate.client.timeline import trace
 from skate.wire import history_file
