@@ -7,6 +7,7 @@ extras.py      tasks, actors, maps and large objects beside those yardsticks
 startup.py     how long until something answers
 footprint.py   memory and CPU of a system that does nothing
 volume.py      very many tasks, arguments, returns and bytes
+looking.py     the history of tasks: what it costs, and how soon it answers
 cluster/       several nodes on one host
 probe.py       small programs that need a fresh interpreter
 framework.py   which framework the lines run on: skate, or Ray in another environment

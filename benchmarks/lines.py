@@ -39,6 +39,7 @@ GROUPS: dict[str, str] = {
     "start": "benchmarks.startup",
     "idle": "benchmarks.footprint",
     "volume": "benchmarks.volume",
+    "history": "benchmarks.looking",
     **CLUSTER_GROUPS,
 }
 """Each group of lines and the module that holds them, in the order in which they run."""

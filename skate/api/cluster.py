@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
 
-from ..exceptions import UnsupportedError
 from .lifecycle import get_runtime
 
 if TYPE_CHECKING:
@@ -86,6 +87,23 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     return [name for _, name in found]
 
 
-def timeline(filename: str | None = None) -> NoReturn:
-    """Ray's trace of all tasks; not supported."""
-    raise UnsupportedError("timeline() is not supported: skate keeps no history of tasks yet.")
+def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
+    """A trace of all tasks that have ended, for chrome://tracing and https://ui.perfetto.dev.
+
+    Args:
+        filename: where it is written, as JSON; None: it is returned.
+
+    Returns:
+        The events of the trace, or None if they were written.
+    """
+    from ..client import observing, state
+
+    get_runtime()
+    events, missing = state.timeline(observing.require())
+    if missing:
+        warnings.warn("the timeline is not complete: " + "; ".join(missing), stacklevel=2)
+    if filename is None:
+        return events
+    with open(filename, "w") as file:
+        json.dump(events, file)
+    return None

@@ -17,6 +17,7 @@ import click
 
 from ..version import __version__
 from .jobs import job
+from .lists import COMMANDS
 from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:
@@ -318,6 +319,10 @@ def completion_command(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(cli, {}, "skate", COMPLETE_VARIABLE).source())
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def main() -> None:

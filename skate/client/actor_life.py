@@ -156,7 +156,7 @@ class ActorLife:
 
     def fail(self, actor: ActorClient, task: TaskRecord) -> None:
         """A call will not be answered any more."""
-        task.worker = None
+        task.worker = actor
         if task.cancelled:
             self.runtime.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
             return

@@ -25,6 +25,7 @@ from .arguments import EMPTY_BODY, define, pack_arguments, packets, wire_task
 from .creation import Creation
 from .errors import unpack_error
 from .pipe import FarPipe, Pipe
+from .recording import GOOD, now
 from .refs import ERROR, VALUE, ObjectRef
 from .specs import MethodOptions
 from .submitter import TaskRecord
@@ -152,6 +153,8 @@ class Actors:
                 method = actor.method(options)
             record.function = method
             record.seq = seq = runtime.next_id()
+            if runtime.recording.on:
+                record.submitted = now()
             record.retries_left = options.max_task_retries
             if options.num_returns == 1:
                 out: ObjectRef[Any] = ObjectRef(runtime, seq)
@@ -290,6 +293,8 @@ class Actors:
 
     def _on_replies(self, actor: ActorClient, message: m.Replies, back: list[TaskRecord]) -> None:
         """One packet of answers; calls that were read but not begun are added to `back`, in order."""
+        recording = self.runtime.recording
+        done: list[TaskRecord] = []
         objects = self.runtime.objects
         inflight = actor.inflight
         if message.kept:  # before the calls end here, and their arguments with them
@@ -307,6 +312,10 @@ class Actors:
                 continue
             task.worker = None
             ref = task.ref
+            if kind in GOOD:
+                done.append(task)
+            elif kind in (m.FAILED, m.CANCELLED):
+                recording.failed(task, actor, reply.data if kind == m.FAILED else TaskCancelledError(), message)
             if kind == m.DONE and type(ref) is ObjectRef:
                 ref._value = reply.data
                 ref._state = VALUE
@@ -321,6 +330,8 @@ class Actors:
                 back.append(task)
             else:
                 self.runtime.tasks.conclude(task, reply)
+        if done and recording.on:
+            recording.packet(actor, message, done)
 
     def _retry_exception(self, actor: ActorClient, task: TaskRecord, reply: m.Reply) -> bool:
         options = task.function.options
@@ -341,6 +352,8 @@ class Actors:
         """Another attempt of a call begins; the caller queues it."""
         old = task.seq
         task.attempt += 1
+        self.runtime.recording.failed(task, actor, self.life.death_error(actor))  # unless it was told why
+        self.runtime.recording.again(task)
         task.seq = self.runtime.next_id()
         for ref in task.ref if type(task.ref) is list else [task.ref]:
             if ref._id == old:

@@ -41,7 +41,7 @@ def _connect(folder: str, who: str) -> socket.socket:
     return sock
 
 
-def ask_in(folder: str, what: str, argument: Any = None) -> Any:
+def ask_in(folder: str, what: str, argument: Any = None, answer_s: float = ANSWER_S) -> Any:
     """Ask the node whose session has this folder.
 
     Raises:
@@ -49,7 +49,7 @@ def ask_in(folder: str, what: str, argument: Any = None) -> Any:
         ValueError: it knows the question, and says that it cannot be done.
     """
     who = f"the node of process {os.path.basename(folder).split('-')[1]}"
-    return _ask(Channel(_connect(folder, who)), who, what, argument)
+    return _ask(Channel(_connect(folder, who)), who, what, argument, answer_s)
 
 
 def ask(session: Session, what: str) -> Any:
@@ -61,7 +61,9 @@ def ask(session: Session, what: str) -> Any:
     return _ask(Channel(connect(session)), f"node {session.node_id[:8]}", what, None)
 
 
-def ask_at(host: str, port: int, what: str, argument: Any = None, of_head: bool = False) -> Any:
+def ask_at(
+    host: str, port: int, what: str, argument: Any = None, of_head: bool = False, answer_s: float = ANSWER_S
+) -> Any:
     """Ask a node by TCP, or the head that is reached there. No node has to run on this machine, but the token has to be known.
 
     Raises:
@@ -77,25 +79,25 @@ def ask_at(host: str, port: int, what: str, argument: Any = None, of_head: bool 
         )
     tls = tls_files.find()
     purpose, name = ("head", "head") if of_head else ("client", "node")
-    until = time.monotonic() + ANSWER_S
+    until = time.monotonic() + answer_s
     while True:
         try:
             sock, rest = dial(host, port, secret, purpose, __version__, name, tls)
             sock.setblocking(False)
-            return _ask(StreamChannel(sock, rest), f"the {name} at {host}:{port}", what, argument)
+            return _ask(StreamChannel(sock, rest), f"the {name} at {host}:{port}", what, argument, answer_s)
         except ChannelClosed:  # a head that is killed is back soon, and whoever asked asks again
             if time.monotonic() > until:
                 raise
             time.sleep(ASK_AGAIN_S)
 
 
-def _ask(channel: Channel | StreamChannel, who: str, what: str, argument: Any) -> Any:
-    until = time.monotonic() + ANSWER_S
+def _ask(channel: Channel | StreamChannel, who: str, what: str, argument: Any, answer_s: float = ANSWER_S) -> Any:
+    until = time.monotonic() + answer_s
     try:
         channel.send(m.encode(m.Ask(1, what, argument)))
         while (received := channel.receive()) is None:
             if not wait_readable(channel.fd, max(0.0, until - time.monotonic())):
-                raise ConnectionError(f"{who} has not answered in {ANSWER_S:g} s")
+                raise ConnectionError(f"{who} has not answered in {answer_s:g} s")
         answer = m.decode_from_node(received[0])
         assert isinstance(answer, m.Answer)
     except ChannelClosed as error:

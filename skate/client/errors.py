@@ -84,6 +84,18 @@ def unpack_error(data: bytes | bytearray | memoryview) -> BaseException:
         return _undecodable(problem)
 
 
+def describe_packed(data: bytes | bytearray | memoryview) -> tuple[str, str]:
+    """The type of a packed error and the last line of its traceback, without making the exception that a user has raised."""
+    try:
+        content = pickle.loads(data)
+        if isinstance(content, BaseException):
+            return type(content).__name__, str(content)
+        _, text, _, _, _, name = content
+        return str(name).rpartition(".")[2], str(text).rstrip().rpartition("\n")[2]
+    except Exception as problem:
+        return "", f"the error cannot be read: {type(problem).__name__}"
+
+
 def to_raise(error: BaseException) -> BaseException:
     """The exception to raise for `error`, which may be raised more than once: a copy with no traceback yet."""
     if isinstance(error, RayTaskError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..exceptions import GetTimeoutError, NotRunningError, RaySystemError
+from ..exceptions import GetTimeoutError, NotRunningError, RaySystemError, UnsupportedError
 from . import asking, current, sessions
 
 if TYPE_CHECKING:
@@ -121,8 +121,9 @@ def tell_all(
 class _Own:
     """From a driver or a worker, over its links."""
 
-    def __init__(self, runtime: ClientRuntime) -> None:
+    def __init__(self, runtime: ClientRuntime, answer_s: float) -> None:
         self.runtime = runtime
+        self.answer_s = answer_s
 
     def nodes(self) -> list[dict[str, Any]]:
         return self.runtime.nodes()
@@ -131,7 +132,7 @@ class _Own:
         with self.runtime.lock:
             link = self.runtime.links.to(member.no)
         try:
-            return link.ask(what, argument, ANSWER_S)
+            return link.ask(what, argument, self.answer_s)
         except GetTimeoutError as error:
             raise ConnectionError(str(error)) from None
 
@@ -139,7 +140,7 @@ class _Own:
         with self.runtime.lock:
             link = self.runtime.links.head
         try:
-            return link.ask(what, argument, ANSWER_S)
+            return link.ask(what, argument, self.answer_s)
         except GetTimeoutError as error:
             raise ConnectionError(f"the head has not answered: {error}") from None
 
@@ -147,8 +148,8 @@ class _Own:
 class _Remote:
     """By TCP, with the token."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port = host, port
+    def __init__(self, host: str, port: int, answer_s: float) -> None:
+        self.host, self.port, self.answer_s = host, port, answer_s
         where, _, number = str(asking.ask_at(host, port, "head")).rpartition(":")
         self.head = (where, int(number))
 
@@ -160,29 +161,29 @@ class _Remote:
         return list(found)
 
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
-        return asking.ask_at(member.host, member.port, what, argument)
+        return asking.ask_at(member.host, member.port, what, argument, answer_s=self.answer_s)
 
     def ask_head(self, what: str, argument: Any = None) -> Any:
-        return asking.ask_at(*self.head, what, argument, of_head=True)
+        return asking.ask_at(*self.head, what, argument, of_head=True, answer_s=self.answer_s)
 
 
 class _Folder:
     """By the socket in a session's folder: a program that has started a node of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, answer_s: float) -> None:
+        self.folder, self.answer_s = folder, answer_s
 
     def nodes(self) -> list[dict[str, Any]]:
         return list(asking.ask_in(str(self.folder), "nodes"))
 
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
-        return asking.ask_in(str(self.folder), what, argument)
+        return asking.ask_in(str(self.folder), what, argument, self.answer_s)
 
     def ask_head(self, what: str, argument: Any = None) -> Any:
-        return asking.ask_in(str(self.folder), what, argument)
+        return asking.ask_in(str(self.folder), what, argument, self.answer_s)
 
 
-def observe(address: str | None = None, temp_dir: str | None = None) -> Observer:
+def observe(address: str | None = None, temp_dir: str | None = None, answer_s: float = ANSWER_S) -> Observer:
     """What there is to look at: the cluster of this process, or at an address, or on this machine.
 
     Args:
@@ -190,32 +191,35 @@ def observe(address: str | None = None, temp_dir: str | None = None) -> Observer
             the cluster that this process is part of, else SKATE_ADDRESS or RAY_ADDRESS, else a node that was started here, else
             the program that was started last.
         temp_dir: where sessions are looked for, if not in the default place.
+        answer_s: how long each node may take to answer.
 
     Raises:
         ConnectionError: there is nothing, or it does not answer.
     """
     address = None if address == "auto" else address
     runtime = current.runtime
-    if address is None and runtime is not None and hasattr(runtime, "links"):
-        return _Own(runtime)  # type: ignore[arg-type]
+    if address is None and runtime is not None:
+        if not hasattr(runtime, "links"):
+            raise UnsupportedError('mode="inline" has no processes to look at, and keeps no history')
+        return _Own(runtime, answer_s)  # type: ignore[arg-type]
     address = address or os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or None
     if address is not None and address.isdigit():
         found = [folder for folder in programs(temp_dir) if folder.name.split("-")[1] == address]
         if not found:
             raise ConnectionError(f"process {address} is no skate program of yours that runs here")
-        return _Folder(found[0])
+        return _Folder(found[0], answer_s)
     if address is not None and address not in ("auto", "local"):
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(f"{address!r} is not HOST:PORT, nor a process id")
-        return _Remote(host.strip("[]"), int(port))
+        return _Remote(host.strip("[]"), int(port), answer_s)
     standing = sessions.running(temp_dir)
     if standing:
-        return _Remote(standing[0].host, standing[0].port)
+        return _Remote(standing[0].host, standing[0].port, answer_s)
     folders = programs(temp_dir)
     if not folders:
         raise ConnectionError("no skate program and no node of yours runs here: start one, or say --address HOST:PORT")
-    return _Folder(folders[0])
+    return _Folder(folders[0], answer_s)
 
 
 def programs(temp_dir: str | None = None) -> list[Path]:

@@ -182,6 +182,7 @@ class Rebuild:
             assert recipe.running is not None
             return recipe.running
         task = recipe.begin(self.runtime.next_id(), node)
+        self.runtime.recording.again(task)
         task.pins = recipe.actor() if recipe.actor is not None else None
         started.append(task)
         if isinstance(recipe, StreamRecipe):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..exceptions import RayTaskError, TaskCancelledError
+from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from .errors import unpack_error
 from .pipe import FarPipe
@@ -56,6 +56,7 @@ class Retries:
         if task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
+        self.runtime.recording.again(task)
         old = task.seq
         task.seq = self.runtime.next_id()
         for ref in task.ref if type(task.ref) is list else [task.ref]:
@@ -123,6 +124,9 @@ class Retries:
         self.tasks.submitter.requeue(rest)
         if ran is not None:
             ran.worker = None
+            if not message.death.intended or ran.cancelled:
+                why = TaskCancelledError() if ran.cancelled else WorkerCrashedError(message.death.reason)
+                self.runtime.recording.failed(ran, worker, why)
             self._after_death(ran, message.death)
         self.tasks.demand.tell(worker.shape)
         self.tasks.fill(worker.shape)

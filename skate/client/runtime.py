@@ -40,6 +40,7 @@ from .objects import Objects
 from .pins import Pins
 from .pump import Pump, Waiter
 from .rebuild import Rebuild
+from .recording import Recording
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .securing import Securing
 from .spilling import Spilling
@@ -91,6 +92,7 @@ class ClientRuntime:
         self.check_open = self.link.check_open
         self.ask = self.link.ask
         self.callbacks = Callbacks()
+        self.recording = Recording(self, welcome.history)
         self.memory = Memory(arena)
         self.grants = Grants(self)
         self.objects = Objects(self)
@@ -230,16 +232,19 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
+        told = self.recording.due() if self.recording.packets else None
         timed = self.tasks.retries.waiting or self.tasks.locality.waiting
         if self.tasks.submitter.workers or timed:
             due = self.tasks.next_due()
             if (due is not None and due <= LINGER_CHECK_S) or timed:
                 with self.lock:
                     self.tasks.run_due()
-            return due
-        return None
+            return due if told is None or (due is not None and due < told) else told
+        return told
 
     def _tick(self) -> None:
+        if self.recording.packets:
+            self.recording.due()
         if self.actors.dirty or self.dropped or self.dropped_streams:
             with self.lock:
                 self.actors.flush_dirty()
@@ -250,6 +255,7 @@ class ClientRuntime:
     def last_words(self) -> None:
         """Tell the node what it does not know yet, as this process is about to end. Needs the lock."""
         self.settle()
+        self.recording.send()
         self.reporting.tell()
 
     def _talks(self) -> None:
@@ -515,6 +521,7 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.reporting.tell()
+                self.recording.send()
                 slot = self.link.open_request()
                 self.send(m.Flushed(slot.number))
             try:

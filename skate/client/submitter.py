@@ -77,6 +77,7 @@ class TaskRecord:
         "seq",
         "shared",
         "stream",
+        "submitted",
         "trace",
         "worker",
     )
@@ -102,6 +103,8 @@ class TaskRecord:
         self.parent: tuple[bytes, int] | None = None
         self.trace: dict[str, str] | None = None
         """Where its spans belong, if there are any."""
+        self.submitted = 0.0
+        """When this attempt began, in seconds since 1970; 0.0: it is not to be recorded, or was already."""
 
 
 class LeasedWorker:

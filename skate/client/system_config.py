@@ -1,4 +1,4 @@
-"""`_system_config` and its environment variables: what a node is told about spilling and memory, in Ray's words.
+"""`_system_config` and its environment variables: what a node is told about spilling, memory and its history, in Ray's words.
 
 Each setting may stand in `_system_config`, or else in the environment, as `SKATE_<name>` or `RAY_<name>`.
 """
@@ -24,6 +24,9 @@ _SETTINGS: dict[str, tuple[str, str, type, float, float]] = {
     "memory_monitor_refresh_ms": ("memory", "refresh_ms", int, 0, 1 << 31),
     "min_memory_free_bytes": ("memory", "min_free_bytes", int, -1, 1 << 60),
     "worker_memory_limit_bytes": ("memory", "limit_bytes", int, 0, 1 << 60),
+    "history_enabled": ("history", "enabled", bool, 0, 1),
+    "history_max_bytes": ("history", "max_bytes", int, 1 << 16, 1 << 50),
+    "history_sessions_max": ("history", "sessions_max", int, 1, 1 << 20),
     "task_oom_retries": ("memory", "task_oom_retries", int, -1, 1 << 31),
 }
 """Ray's name (or one of our own): which part it belongs to, its field there, its type, the least and the most."""

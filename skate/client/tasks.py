@@ -26,6 +26,7 @@ from .lineage import Rerun
 from .locality import Locality
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
+from .recording import GOOD, now
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .retries import Retries
 from .serialization import serialize
@@ -62,6 +63,7 @@ class Tasks:
         self.retries = Retries(runtime, self)
         self.demand = Demand(self)
         self.locality = Locality(self)
+        self.recording = runtime.recording
 
     # ------------------------------------------------------------ submission
 
@@ -111,6 +113,8 @@ class Tasks:
         if not runtime.is_driver:
             runtime.pump.start_thread()
             task.parent = runtime.running_task()
+        if self.recording.on:
+            task.submitted = now()
         with runtime.lock:
             if runtime.dropped:
                 runtime.settle()
@@ -424,6 +428,7 @@ class Tasks:
         objects = self.runtime.objects
         function = None
         back = []
+        done: list[TaskRecord] = []
         if message.kept:  # before the tasks end here, and their arguments with them
             self.runtime.grants.keep_for_others(message.kept)
         for reply in message.replies:
@@ -439,6 +444,7 @@ class Tasks:
                 continue
             function = task.function
             if kind == m.DONE:
+                done.append(task)
                 ref = task.ref
                 if type(ref) is ObjectRef:
                     ref._value = reply.data
@@ -452,6 +458,11 @@ class Tasks:
                 worker.defined.pop(task.function.spec_id, None)  # its definition may have been refused with it
                 back.append(task)
                 continue
+            if kind in (m.FAILED, m.CANCELLED):
+                error = reply.data if kind == m.FAILED else TaskCancelledError()
+                self.recording.failed(task, worker, error, message)
+            elif kind in GOOD:
+                done.append(task)
             self.conclude(task, reply)
         if back:
             self.submitter.requeue(back)
@@ -461,6 +472,8 @@ class Tasks:
         if worker.draining and not worker.inflight:
             self.give_back(worker)
         self.fill(worker.shape)
+        if done and self.recording.on:  # while the worker is busy again
+            self.recording.packet(worker, message, done)
 
     def drop_late(self, reply: m.Reply) -> None:
         """An answer of an attempt that was given up: let go of what it holds for us."""
@@ -502,6 +515,8 @@ class Tasks:
 
     def fail(self, task: TaskRecord, error: Any, contained: Contained | None = None) -> None:
         """The task has failed for good."""
+        if task.submitted:
+            self.recording.failed(task, task.worker, error)
         if isinstance(task, Rerun) and task.recipe.running is task:
             task.recipe.running = None
         if task.stream is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
 from .actor_client import ActorClient
+from .recording import first_seq, id_of
 from .submitter import TaskRecord
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Telling:
         """By name; each takes an argument of plain data and returns plain data. Other parts add theirs."""
 
     def asked(self, message: m.Question) -> None:
-        """The node asks."""
+        """The node asks. It hears first of what has ended, so that nothing is in neither list."""
+        self.runtime.recording.send()
         if message.what in _RARE and message.what not in self.questions:
             from .knowledge import Knowledge
 
@@ -85,12 +87,14 @@ class Telling:
         if state == SUBMITTED and worker is not None and next(iter(worker.inflight)) == task.seq:
             state = RUNNING  # a worker begins with what was sent to it first
         return {
-            "task_id": self.runtime.task_id_of_seq(task.seq),
+            "task_id": self.runtime.task_id_of_seq(first_seq(task)),
             "name": name,
             "state": state,
             "type": "ACTOR_TASK" if actor is not None else "NORMAL_TASK",
             "attempt_number": task.attempt,
             "actor_id": actor.id.hex() if actor is not None else "",
+            "parent_task_id": id_of(task.parent),
+            "creation_time": task.submitted or None,
             "worker_pid": 0 if worker is None else worker.pid,
             "node_no": self.runtime.node_no if worker is None else worker.node or self.runtime.node_no,
         }

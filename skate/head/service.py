@@ -84,6 +84,8 @@ class Head:
         """What failed lately, and when."""
         self._silent_at = 0.0
         self.now = 0.0
+        self.tell_of: Callable[..., None] = lambda severity, source, text, **ids: None
+        """Somebody keeps a history."""
 
     def restore(self, now: float) -> None:
         """Know the nodes that the store has."""
@@ -201,6 +203,7 @@ class Head:
             if old is not None:
                 self.lost(old, "it has joined again")
             self.nodes.join(info, self.now)
+            self.tell_of("INFO", "NODE", f"node {info.no} ({info.name}) has joined", node_id=info.id)
         link.no = info.no
         before = self.links.get(link.no)
         self.links[link.no] = link
@@ -222,12 +225,16 @@ class Head:
         self.nodes.drain(no, order)
         self._keep(no)
         print(f"node {no} is drained: {order.reason}", file=sys.stderr, flush=True)
+        self.tell_of("INFO", "NODE", f"node {no} ({self.nodes.by_no[no].name}) is being drained: {order.reason}")
         self.tell_changes()
 
     def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0, again: bool = False) -> None:
         """A node is dead, or (drained) has ended in order. `again`: its machine may join anew."""
         if no and self.nodes.lost(no, reason, drained, heir):
-            print(f"node {no} {'has ended' if drained else 'is lost'}: {reason}", file=sys.stderr, flush=True)
+            info, how = self.nodes.by_no[no], "has ended" if drained else "is lost"
+            print(f"node {no} {how}: {reason}", file=sys.stderr, flush=True)
+            text = f"node {no} ({info.name}) {how}: {reason}"
+            self.tell_of("INFO" if drained else "ERROR", "NODE", text, node_id=info.id)
             if not drained:
                 self.note(f"node {no} ({self.nodes.by_no[no].name}) was lost: {reason}")
             self._missing.pop(no, None)

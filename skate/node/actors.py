@@ -218,6 +218,7 @@ class ActorShell:
         for effect in effects:
             actor = effect.actor
             self._keep(actor)
+            node.history.actor_changed(actor)
             if isinstance(effect, Place):
                 self._place_somewhere(actor)
             elif isinstance(effect, Unplace):

@@ -48,6 +48,7 @@ def handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Told: node.inquiries.on_told,
         m.Talks: node.inquiries.on_talks,
         m.Counted: node.metrics.on_counted,
+        m.Recorded: node.history.on_recorded,
     }
 
 

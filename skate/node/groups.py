@@ -119,6 +119,7 @@ class GroupShell:
 
     def _tell(self, group: Group) -> None:
         head = self.node.head
+        self.node.history.group_changed(group)
         if group.state == g.REMOVED:
             self.node.actors.group_removed(group.spec.id)
         if head is not None:
@@ -206,6 +207,7 @@ class GroupShell:
                 "placement_group_id": group.spec.id.hex(),
                 "name": group.spec.name,
                 "namespace": group.spec.namespace,
+                "creator_job_id": group.job,
                 "bundles": {at: from_units(amounts) for at, amounts in enumerate(group.amounts)},
                 "bundles_to_node_id": {
                     at: view[no].id if no in view and not group.waiting else "" for at, no in enumerate(group.nodes)

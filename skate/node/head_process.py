@@ -25,6 +25,7 @@ from ..store.arena import HEADER_BYTES, PAGE, create
 from ..version import __version__
 from ..wire import cluster as c, heads
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
+from ..wire.config import SystemConfig
 from ..wire.jobs import JobIs, WantPackage
 from .figures import actor_states
 from .gate import Gate, is_nobody
@@ -75,7 +76,8 @@ class HeadProcess:
         (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
         mine, self._no_zygote = pair()
         bytes_ = HEADER_BYTES + PAGE
-        node = self.node = Node({}, create(bytes_), bytes_, folder, Channel(mine))
+        system = SystemConfig(history=settings.history)
+        node = self.node = Node({}, create(bytes_), bytes_, folder, Channel(mine), system)
         node.node_no = c.HEAD
         node.directory.number = c.HEAD.to_bytes(4, "big")
         node.standalone = True
@@ -85,6 +87,7 @@ class HeadProcess:
         self.store = store
         self._channel = channel
         self.members = Head(node, store, self._died, self._changed, self._heard, self._joined, self._knock)
+        self.members.tell_of = node.history.event
         self.rows = Rows(store)
         self.jobs = JobShell(self, store)
         self.awaited: dict[str, float] = {}
@@ -153,6 +156,7 @@ class HeadProcess:
         self.node.gate.secure(sock, message.rest, message.address, secured)
 
     def _end(self) -> None:
+        self.node.history.close()
         self.members.close("the cluster was stopped" if self.settings.forget else "")
         if self.settings.forget:
             self.store.remove()

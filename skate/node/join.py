@@ -75,7 +75,14 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
     if membership.is_head:
         store = membership.store or str(node.session_dir / "head.db")
         settings = heads.HeadSettings(
-            str(node.session_dir), store, membership.forget, membership.token, membership.host, port, membership.tls
+            str(node.session_dir),
+            store,
+            membership.forget,
+            membership.token,
+            membership.host,
+            port,
+            membership.tls,
+            node.history.config,
         )
         cluster.discovery = Discovery(node.session_dir)
         host = cluster.host = HeadHost(node, settings, spawned)

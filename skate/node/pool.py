@@ -150,13 +150,11 @@ class WorkerPool:
         death = describe(message, tail, client.leaving)
         self.node.monitor.explain(message.worker, death)
         self.node.metrics.died(message.worker, death)
-        cluster = self.node.cluster
-        if (
-            cluster is not None
-            and not death.intended
-            and (death.out_of_memory or message.worker not in self.asked_to_end)
-        ):
-            cluster.send_to_head(WorkerLost(death.pid, self.node.actors.name_of(message.worker), death.reason))
+        if not death.intended and (death.out_of_memory or message.worker not in self.asked_to_end):
+            cluster, actor = self.node.cluster, self.node.actors.name_of(message.worker)
+            self.node.history.worker_died(client, actor, death)
+            if cluster is not None:
+                cluster.send_to_head(WorkerLost(death.pid, actor, death.reason))
         self._ended(client, death)
 
     def parent_ended(self, crew: str, death: m.Death) -> None:

@@ -12,6 +12,8 @@ from ..wire.cluster import DEAD, DrainOrder
 from ..wire.groups import is_own
 from . import reasons
 from .discovery import targets
+from .history import KEPT
+from .listings import LISTINGS
 from .resources import from_units
 from .status import cluster_status, head_address, node_info
 
@@ -26,6 +28,8 @@ def answer(node: Node, what: str, argument: Any) -> Any:
     Raises:
         ValueError: there is no such question.
     """
+    if what in KEPT:
+        return node.history.answer(what, argument or {})
     question = _QUESTIONS.get(what)
     if question is None:
         raise ValueError(f"the node does not know the question {what!r}")
@@ -211,6 +215,7 @@ def _job_delete(node: Node, ident: Any) -> bool:
 
 
 _QUESTIONS: dict[str, Any] = {
+    **LISTINGS,
     "head": _head,
     "nodes": _nodes,
     "cluster_status": _cluster_status,

@@ -38,6 +38,7 @@ from .drain import Drain
 from .environments import Environments
 from .groups import GroupShell
 from .heirs import Heirs
+from .history import History
 from .inquiries import Inquiries
 from .job_host import JobHost
 from .leasing import Leasing
@@ -118,6 +119,7 @@ class Node:
         """Of a node with a zygote."""
         self.jobs_here = JobHost(self)
         self.environments = Environments(self)
+        self.history = History(self, (system or SystemConfig()).history)
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self.node_no = 0
@@ -322,6 +324,7 @@ class Node:
         client.log_to_driver = hello.log_to_driver
         self.clients[client.id] = client
         self.jobs[client.job] = client
+        self.history.job_began(client.job, hello)
         self.send(client, self.welcome(client), (self.arena_fd,))
         if not hello.waits:
             self.start_first(client.job)
@@ -344,6 +347,7 @@ class Node:
             self.node_no,
             self.heirs.all(),
             self.gate.tls if self.gate is not None else None,
+            self.history.config.enabled,
         )
 
     def hello_of(self, job: str) -> m.Hello | None:
@@ -379,7 +383,8 @@ class Node:
         if self.clients.pop(client.id, None) is None:  # it has ended before it had said who it is
             self.running = self.running and (self.standalone or bool(self.jobs))
             return
-        self.jobs.pop(client.job, None)
+        if self.jobs.pop(client.job, None) is not None:
+            self.history.job_ended(client.job, client.pid)
         if self.cluster is not None:
             self.cluster.send_to_head(JobEnded(client.job))
         else:
@@ -496,6 +501,7 @@ class Node:
             self.transfers.close()
         self.jobs_here.close()
         self.pool.zygote.close()
+        self.history.close()
         self.output.logs.close()
         if self.stacks is not None:
             self.stacks.close()

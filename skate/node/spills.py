@@ -17,6 +17,7 @@ from ..store.arena import HEADER_BYTES
 from ..wire import messages as m, spill
 from ..wire.config import SpillConfig
 from .directory import SENDER
+from .history import ERROR, INFO
 from .spill_files import SpillFiles
 from .spilling import Moves, Read, Spilling, Write
 
@@ -150,9 +151,9 @@ class SpillShell:
         self.counts["spilled_objects"] += len(job.pieces)
         if self.counts["spilled_bytes"] >= self._told_bytes:
             self._told_bytes = 2 * self.counts["spilled_bytes"]
-            print(
-                f"{self.counts['spilled_bytes'] >> 20} MiB of objects were spilled to disk", file=sys.stderr, flush=True
-            )
+            text = f"{self.counts['spilled_bytes'] >> 20} MiB of objects were spilled to disk"
+            self.node.history.event(INFO, "OBJECT_STORE", text)
+            print(text, file=sys.stderr, flush=True)
         self._remove_files()
         self._serve()
 
@@ -223,6 +224,7 @@ class SpillShell:
     def lost(self, ident: bytes, reason: str) -> None:
         """The bytes of an object are gone for good: whoever reads it gets an error."""
         self.counts["lost_objects"] += 1
+        self.node.history.event(ERROR, "OBJECT_STORE", f"object {ident.hex()} is lost: {reason}", object_id=ident.hex())
         print(f"object {ident.hex()} is lost: {reason}", file=sys.stderr, flush=True)
         entry = self.node.directory.entries[ident]
         refs = entry.value.refs if entry.value is not None else None

@@ -30,7 +30,7 @@ _LAZY = {
     "remove_placement_group": "skate.util.placement_group",
 }
 
-_LAZY_MODULES = ("actor_pool", "check_serialize", "helpers", "metrics", "queue", "scheduling_strategies")
+_LAZY_MODULES = ("actor_pool", "check_serialize", "helpers", "metrics", "queue", "scheduling_strategies", "state")
 
 
 def __getattr__(name: str) -> Any:

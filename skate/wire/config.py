@@ -1,4 +1,7 @@
-"""What a node is told about spilling and memory, checked by whoever reads the user's words (`client/system_config.py`)."""
+"""What a node is told about spilling, memory and its history.
+
+Whoever reads the user's words has checked it (`client/system_config.py`).
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,19 @@ class MemoryConfig(Struct):
     """How often a task that was killed for memory is run again before it fails; -1: without end."""
 
 
+class HistoryConfig(Struct):
+    """What is kept of tasks that have ended, and of what else has happened."""
+
+    enabled: bool = True
+    max_bytes: int = 256 << 20
+    """Of one session; the oldest tasks go first."""
+    sessions_max: int = 20
+    """So many sessions of this user are kept on a machine, the newest."""
+
+
 class SystemConfig(Struct):
-    """Both."""
+    """All of it."""
 
     spill: SpillConfig = field(default_factory=SpillConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)

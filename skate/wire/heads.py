@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from .config import HistoryConfig
 from .tls import Tls
 
 
@@ -20,6 +21,7 @@ class HeadSettings(Struct, array_like=True, tag=0):
     host: str
     port: int
     tls: Tls | None = None
+    history: HistoryConfig = msgspec.field(default_factory=HistoryConfig)
 
 
 class Accept(Struct, array_like=True, tag=1):

@@ -20,6 +20,7 @@ from .groups import (
     RemoveGroup as RemoveGroup,
     WatchGroup as WatchGroup,
 )
+from .history import Recorded as Recorded
 from .inquiry import Question as Question, Talks as Talks, Told as Told
 from .metrics import Counted as Counted
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
@@ -303,6 +304,7 @@ ToNode = (
     | Told
     | Talks
     | Counted
+    | Recorded
 )
 
 # ---------------------------------------------------------------- control plane: node -> client
@@ -325,6 +327,8 @@ class Welcome(Struct, array_like=True, tag=0):
     """Nodes that are gone, and those that answer for their objects."""
     tls: Tls | None = None
     """What it uses towards other machines."""
+    history: bool = False
+    """The node wants to hear of tasks that have ended."""
 
 
 class Refused(Struct, array_like=True, tag=1):

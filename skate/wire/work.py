@@ -140,3 +140,5 @@ class Replies(Struct, array_like=True, gc=False):
     ran: int = 0
     kept: list[bytes] | None = None
     """Blocks of the caller that this process goes on reading after the call."""
+    ended: float = 0.0
+    """When the last of them ended, in seconds since 1970; 0.0: not said."""

@@ -366,7 +366,7 @@ class Worker:
             return
         caller.replies = []
         kept, caller.kept = caller.kept, []
-        data = m.encode(m.Replies(replies, int(caller.spent * 1e6), caller.ran, kept or None))
+        data = m.encode(m.Replies(replies, int(caller.spent * 1e6), caller.ran, kept or None, time.time()))
         caller.spent = 0.0
         caller.ran = 0
         channel = caller.channel

@@ -19,7 +19,7 @@ from ...node.service import Node
 from ...version import __version__
 from ...wire import heads, messages as m
 from ...wire.channel import Channel, ChannelClosed, pair
-from ...wire.config import MemoryConfig, SystemConfig
+from ...wire.config import HistoryConfig, MemoryConfig, SystemConfig
 from .sockets import Epoll, Route, Socket, Sockets
 from .stand_ins import Arena, Folder, MemoryStore, Popen
 from .words import CONTROL, explain
@@ -50,7 +50,7 @@ class NodeRun(Process):
         mine, theirs = pair()
         self.zygote = Zygote(machine, theirs)
         arena = cast("Any", pair()[0]).fd
-        system = SystemConfig(memory=MemoryConfig(refresh_ms=0))
+        system = SystemConfig(memory=MemoryConfig(refresh_ms=0), history=HistoryConfig(enabled=False))
         self.node = SimNode({"CPU": float(cpus)}, arena, ARENA_BYTES, machine.cluster.folder, Channel(mine), system)
         self.node.machine = machine
         machine.node = self

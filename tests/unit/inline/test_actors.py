@@ -203,5 +203,5 @@ def test_the_runtime_context():
         _ = here.current_actor
     assert here.get_job_id() == fields["job_id"]
     assert skate.get_gpu_ids() == []
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(skate.exceptions.UnsupportedError, match="keeps no history"):
         skate.timeline()

@@ -1,0 +1,148 @@
+"""`skate list`, `get` and `summary`: rows of things, as a table, JSON or YAML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from ..client import filters as conditions, observing, past, state
+from ..exceptions import RayError
+
+WIDTH_MAX = 60
+"""A longer text is cut in a table; `--format yaml` and `--json` have all of it."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What cannot be had is an error of one line."""
+    try:
+        yield
+    except (ConnectionError, ValueError, RayError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def observer(address: str | None, temp_dir: str | None, session: str | None = None) -> observing.Observer:
+    """What is to be looked at."""
+    if session is None:
+        return observing.observe(address, temp_dir)
+    if address is not None:
+        raise click.UsageError("--session is about the past, --address about the present")
+    return past.PastObserver(past.find(session, temp_dir))
+
+
+def note(missing: Sequence[str]) -> None:
+    """Say of whom nothing is known."""
+    for each in missing:
+        click.echo(f"note: {each}", err=True)
+
+
+def list_things(
+    kind: str,
+    filters: tuple[str, ...],
+    limit: int,
+    detail: bool,
+    how: str,
+    as_json: bool,
+    address: str | None,
+    temp_dir: str | None,
+    session: str | None,
+) -> None:
+    """Show the things of a kind."""
+    with explained():
+        wanted = [conditions.parse(each) for each in filters]
+        found = state.listing(observer(address, temp_dir, session), kind, wanted, limit, detail)
+    show(found, kind, how, as_json)
+
+
+def get_thing(
+    kind: str,
+    ident: str,
+    how: str,
+    as_json: bool,
+    address: str | None,
+    temp_dir: str | None,
+    session: str | None,
+) -> None:
+    """Show one thing."""
+    with explained():
+        found = state.get(observer(address, temp_dir, session), kind, ident)
+    if not found.rows:
+        note(found.missing)
+        raise click.ClickException(f"{ident!r} is not among the {kind} that are known")
+    show(found, kind, "yaml" if how == "default" else how, as_json)
+
+
+def show(found: state.Listing, kind: str, how: str, as_json: bool) -> None:
+    """Print rows."""
+    if as_json:
+        click.echo(
+            json.dumps({"rows": found.rows, "total": found.total, "missing": found.missing, "notes": found.notes})
+        )
+        return
+    note([*found.missing, *found.notes])
+    if how == "json":
+        click.echo(json.dumps(found.rows))
+    elif how == "yaml":
+        click.echo(yaml(found.rows))
+    else:
+        for line in table(found.rows):
+            click.echo(line)
+        if found.total != len(found.rows):
+            more = "there are more" if found.total < 0 else f"of {found.total}"
+            click.echo(f"{len(found.rows)} {kind}, {more}: say --limit for others, or --filter", err=True)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Lines with columns below their names."""
+    if not rows:
+        yield "none"
+        return
+    names = list(rows[0])
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(names))]
+    for line in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    text = " ".join(text.split())
+    return text if len(text) <= WIDTH_MAX else text[: WIDTH_MAX - 1] + "…"
+
+
+def yaml(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as YAML, whose values are those of JSON."""
+    lines = []
+    for row in rows:
+        for at, (name, value) in enumerate(row.items()):
+            lines.append(f"{'  ' if at else '- '}{name}: {json.dumps(value)}")
+    return "\n".join(lines) or "[]"
+
+
+def summarize(kind: str, as_json: bool, address: str | None, temp_dir: str | None, session: str | None) -> None:
+    """Count things."""
+    with explained():
+        looked = observer(address, temp_dir, session)
+        if kind == "tasks":
+            counts, missing = state.summary_of_tasks(looked)
+        else:
+            found = state.listing(looked, kind, None, 1 << 30)
+            by, is_ = ("class_name", "state") if kind == "actors" else ("owner", "status")
+            groups = state.summary_of(found.rows, by, is_, "total")["summary"]
+            counts, missing = {name: group["state_counts"] for name, group in groups.items()}, found.missing
+    if as_json:
+        click.echo(json.dumps({"summary": counts, "missing": missing}))
+        return
+    note(missing)
+    first = {"tasks": "func_or_class_name", "actors": "class_name", "objects": "owner"}[kind]
+    states = sorted({name for each in counts.values() for name in each})
+    rows = [
+        {first: name, **{each: found.get(each, 0) for each in states}}
+        for name, found in sorted(counts.items(), key=lambda entry: -sum(entry[1].values()))
+    ]
+    for line in table(rows):
+        click.echo(line)

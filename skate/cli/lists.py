@@ -1,0 +1,137 @@
+"""The commands that look at what there is and what has happened: their options. Each imports its work when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+KINDS = ("tasks", "actors", "objects", "nodes", "workers", "jobs", "placement-groups")
+FORMATS = ("default", "table", "json", "yaml")
+
+_Command = Callable[..., None]
+
+
+def _where(past: bool) -> Callable[[_Command], _Command]:
+    """Options that say of which cluster."""
+
+    def add(command: _Command) -> _Command:
+        if past:
+            text = "Of a session that has ended: its name, the beginning of it, or `last`."
+            command = click.option("--session", default=None, metavar="NAME", help=text)(command)
+        command = click.option("--temp-dir", default=None, help="Where the sessions' folders are.")(command)
+        text = "Of which cluster: any node of it, or the process id of a program. [the one that runs on this machine]"
+        return click.option("--address", default=None, metavar="HOST:PORT|PID", help=text)(command)
+
+    return add
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_format = click.option("--format", "how", type=click.Choice(FORMATS), default="default", help="How it is printed.")
+_limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Or KEY!=VALUE. All must hold.")
+@_limit
+@click.option("--detail", is_flag=True, help="All that is known of each.")
+@_format
+@_json
+@_where(past=True)
+def list_command(**options: Any) -> None:
+    """List what there is: also tasks that have ended, the last of them first.
+
+    Whoever could not be asked is named on stderr, and with --json in `missing`.
+    """
+    from .listing import list_things
+
+    list_things(**options)
+
+
+@click.command("get")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("ident", metavar="ID")
+@_format
+@_json
+@_where(past=True)
+def get_command(**options: Any) -> None:
+    """Show all that is known of one thing."""
+    from .listing import get_thing
+
+    get_thing(**options)
+
+
+@click.command("summary")
+@click.argument("kind", type=click.Choice(("tasks", "actors", "objects")))
+@_json
+@_where(past=True)
+def summary_command(**options: Any) -> None:
+    """Count tasks by function and state, actors by class, objects by owner."""
+    from .listing import summarize
+
+    summarize(**options)
+
+
+@click.command("events")
+@click.option("--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--severity", type=click.Choice(("INFO", "WARNING", "ERROR")), default="INFO", help="From this on.")
+@_limit
+@_json
+@_where(past=True)
+def events_command(**options: Any) -> None:
+    """Show what has happened: jobs, deaths and why, actors, nodes, placement groups. With --json, an event on each line."""
+    from .history import events
+
+    events(**options)
+
+
+@click.command("memory")
+@click.option("--group-by", type=click.Choice(("owner", "status", "node_id")), default=None, help="Sums of each.")
+@click.option("--sort-by", type=click.Choice(("size", "owner", "status")), default="size", help="In which order.")
+@click.option("--stats-only", is_flag=True, help="Only the sums.")
+@_limit
+@_json
+@_where(past=False)
+def memory_command(**options: Any) -> None:
+    """Show objects, how large they are, who has made them and who holds them."""
+    from .memory import memory
+
+    memory(**options)
+
+
+@click.command("timeline")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, writable=True))
+@_where(past=True)
+def timeline_command(**options: Any) -> None:
+    """Write what ran when, for https://ui.perfetto.dev and chrome://tracing, into FILE or to stdout."""
+    from .history import timeline
+
+    timeline(**options)
+
+
+@click.command("history")
+@click.argument("session", required=False)
+@click.option("--sql", default=None, metavar="SQL", help="Ask SESSION: there are `tasks` and `events`.")
+@click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
+@_json
+def history_command(**options: Any) -> None:
+    """List the sessions of which the history is kept on this machine, or ask one of them by SQL.
+
+    SESSION is a name from that list, the beginning of one, or `last`.
+    """
+    from .history import history
+
+    history(**options)
+
+
+COMMANDS = (
+    list_command,
+    get_command,
+    summary_command,
+    events_command,
+    memory_command,
+    timeline_command,
+    history_command,
+)

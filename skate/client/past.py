@@ -1,0 +1,129 @@
+"""Sessions that have ended, or that run on this machine, by the files of their histories.
+
+A session's file can be asked what its node would be asked about the past, so that what lists tasks lists those of ended sessions,
+too. What only a running session could tell, nobody answers.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..wire import history_file
+from .observing import Member
+
+END = ".db"
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A session's file."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    changed: float
+    """When it was written last, in seconds since 1970."""
+    running: bool
+
+
+def sessions(temp_dir: str | None = None) -> list[Past]:
+    """The sessions of this user on this machine of which there are histories, the newest first."""
+    base = Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
+    return sorted(_files(base), key=lambda past: -past.changed)
+
+
+def _files(base: Path) -> Iterator[Past]:
+    for path in (base / history_file.FOLDER).glob(f"*{END}"):
+        try:
+            status = [each.stat() for each in (path, path.with_name(path.name + "-wal")) if each.exists()]
+        except OSError:
+            continue  # it was removed meanwhile, as too many came after it
+        if status:
+            size, changed = sum(each.st_size for each in status), max(each.st_mtime for each in status)
+            running = (base / path.stem.removesuffix("-head")).exists()
+            yield Past(path.stem, path, size, changed, running)
+
+
+def find(name: str, temp_dir: str | None = None) -> Past:
+    """The session with this name, or with this beginning of it, or "last".
+
+    Raises:
+        ConnectionError: there is none, or more than one.
+    """
+    known = sessions(temp_dir)
+    found = known[:1] if name == "last" else [each for each in known if each.name == name]
+    found = found or [each for each in known if each.name.startswith(name) or each.name.split("-")[1] == name]
+    if len(found) != 1:
+        which = f"{len(found)} sessions are" if found else "no session is"
+        raise ConnectionError(f"{which} called {name!r}: `skate history` lists those that are kept")
+    return found[0]
+
+
+def query(past: Past, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """What SQL finds in a session's file: the names of its columns, and the rows.
+
+    Raises:
+        ValueError: the SQL is wrong, or would change something.
+    """
+    try:
+        db = history_file.open_to_read(past.path)
+        cursor = db.execute(sql)
+    except sqlite3.Error as error:
+        raise ValueError(str(error)) from None
+    return [column[0] for column in cursor.description or ()], _rows(db, cursor)
+
+
+def _rows(db: sqlite3.Connection, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+    with closing(db):
+        try:
+            yield from cursor
+        except sqlite3.Error as error:
+            raise ValueError(str(error)) from None
+
+
+class PastObserver:
+    """The `Observer` of a file."""
+
+    def __init__(self, past: Past) -> None:
+        self.past = past
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The node that has written the file."""
+        with closing(history_file.open_to_read(self.past.path)) as db:
+            about = dict(db.execute("SELECT key, value FROM session").fetchall())
+        return [
+            {
+                "No": int(about.get("node_no", 0)),
+                "NodeID": about.get("node_id", ""),
+                "Alive": True,
+                "State": "alive" if self.past.running else "ended",
+                "NodeName": self.past.name,
+                "NodeManagerAddress": "",
+                "Resources": {},
+                "Labels": {},
+            }
+        ]
+
+    def ask(self, member: Member, what: str, argument: Any = None) -> Any:
+        """See `Observer`."""
+        if what in ("tell", "list_workers", "list_jobs"):
+            return []  # nobody is there any more
+        question = history_file.QUESTIONS.get(what)
+        if question is None:
+            raise ValueError("of a session's history there are its tasks, jobs and events")
+        try:
+            with closing(history_file.open_to_read(self.past.path)) as db:
+                return {"value": question(db, argument or {}), "off": "", "path": str(self.past.path)}
+        except sqlite3.Error as error:
+            raise ValueError(f"{self.past.path}: {error}") from None
+
+    def ask_head(self, what: str, argument: Any = None) -> Any:
+        """See `Observer`."""
+        return self.ask(Member(0, "", self.past.name, "", 0), what, argument)

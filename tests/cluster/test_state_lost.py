@@ -1,0 +1,67 @@
+"""What is listed of nodes that do not answer, and of those that are lost, and what their histories still say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skate
+from skate.client import past, sessions
+from skate.testing import eventually
+from skate.util import state
+
+from .conftest import Nodes, on
+from .test_state import named, shell, texts
+
+
+@skate.remote
+def inner(x: int) -> int:
+    """A value."""
+    return x
+
+
+@skate.remote
+def outer(x: int) -> Any:
+    """Starts another task, from the node that it is on."""
+    return skate.get(inner.remote(x))
+
+
+def test_a_node_that_hangs_is_named(nodes: Nodes) -> None:
+    nodes.add(1)
+    other = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    skate.get([inner.remote(i) for i in range(10)])
+    os.kill(other.pid, signal.SIGSTOP)
+    try:
+        with pytest.warns(UserWarning, match="node 2"):
+            found = state.list_tasks(limit=1000, timeout=0.5, raise_on_missing_output=False)
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
+    assert len(found) >= 10 and any("node 2" in each for each in found.missing)
+
+
+def test_histories_outlive_their_nodes(nodes: Nodes, home: Path) -> None:
+    nodes.add(1)
+    lost = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    skate.get(outer.options(**on("there")).remote(1))
+    eventually(lambda: named("inner"))
+    nodes.kill(lost)
+    eventually(lambda: any("node 2" in text and "is lost" in text for text in texts(nodes.address)), 10)
+    found = shell("list", "tasks", "--address", nodes.address)
+    assert any("node 2" in each and "has ended" in each for each in found["notes"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert named("outer") and not named("inner")
+    skate.shutdown()
+    sessions.stop(nodes.started)
+    assert past.sessions(), "the files are there"
+    (kept,) = [each for each in past.sessions() if each.name == Path(lost.folder).name]
+    assert shell("summary", "tasks", "--session", kept.name)["summary"]["inner"] == {"FINISHED": 1}
+    heads = [each for each in past.sessions() if each.name.endswith("-head")]
+    assert heads

@@ -1,0 +1,97 @@
+"""Conditions on rows, the trace of tasks, and how packets of tasks are read and kept."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from skate.cli.listing import table, yaml
+from skate.cli.lists import KINDS
+from skate.client import filters, state
+from skate.client.timeline import trace
+from skate.wire import history_file
+from skate.wire.history import CALL, NORMAL, Chunk, Recorded, tasks_of
+
+PACKETS: list[list[Any]] = [
+    [0, 0, 100.0, 500_000, [1, 2], [98.0, 98.5]],
+    [1, 1, 101.0, -1, [3], [0.0], "FAILED", 2, "ab" * 16, "KeyError", "KeyError: x"],
+]
+
+
+def chunk() -> Chunk:
+    functions = [("f", NORMAL, ""), ("A.m", CALL, "cd" * 16)]
+    return Chunk(1, "job", "00" * 8, 7, functions, [(1, 11), (0, 0)], msgspec.json.encode(PACKETS))
+
+
+def test_packets_are_read_backwards_with_their_times() -> None:
+    call, second, first = tasks_of(chunk())
+    assert (first["task_id"], second["task_id"]) == ("00" * 8 + f"{1:016x}", "00" * 8 + f"{2:016x}")
+    assert (first["start_time"], first["end_time"], first["creation_time"]) == (99.0, 99.5, 98.0)
+    assert (second["start_time"], second["end_time"], second["worker_pid"]) == (99.5, 100.0, 11)
+    assert (call["state"], call["attempt_number"], call["error_type"]) == ("FAILED", 2, "KeyError")
+    assert call["start_time"] is None and call["creation_time"] is None and call["worker_pid"] == 0
+    assert [row["name"] for row in tasks_of(chunk(), lambda row: row["type"] == CALL)] == ["A.m"]
+
+
+def test_conditions() -> None:
+    assert filters.parse("name=a=b") == ("name", "=", "a=b") and filters.parse("x != 1") == ("x", "!=", "1")
+    for wrong in ("name", "=x", "!=x"):
+        with pytest.raises(ValueError, match="is not KEY=VALUE"):
+            filters.parse(wrong)
+    with pytest.raises(ValueError, match="there are name, state"):
+        filters.check([("colour", "=", 1)], ["name", "state"])
+    with pytest.raises(ValueError, match="'=' or '!='"):
+        filters.check([("name", "<", 1)], ["name"])
+    row = {"name": "f", "pid": 7, "alive": True, "none": None}
+    assert filters.meets(row, [("pid", "=", "7"), ("alive", "=", "true"), ("none", "=", ""), ("name", "!=", "g")])
+    assert not filters.meets(row, [("pid", "!=", 7)]) and filters.meets(row, [("other", "=", 1)])
+    assert filters.only([("a", "!=", 1), ("a", "=", 2)], "a") == 2 and filters.only([], "a") is None
+
+
+def test_a_trace_has_what_has_run() -> None:
+    events = trace(tasks_of(chunk()))
+    assert [event["name"] for event in events if event["ph"] == "X"] == ["f", "f"]
+    assert {event["args"]["name"] for event in events if event["ph"] == "M"} == {"node 1", "worker 11"}
+
+
+def test_tables_and_yaml() -> None:
+    rows = [{"a": "x" * 100, "b": None}, {"a": {"CPU": 1.0}, "b": 2}]
+    lines = list(table(rows))
+    assert (
+        lines[0].split() == ["a", "b"] and lines[1] == "x" * 59 + "…" and lines[2].split() == ['{"CPU":', "1.0}", "2"]
+    )
+    assert yaml(rows).splitlines()[2:] == ['- a: {"CPU": 1.0}', "  b: 2"]
+    assert list(table([])) == ["none"] and yaml([]) == "[]"
+    assert tuple(state.COLUMNS) == tuple(state.DETAILS) == KINDS
+
+
+def recorded(name: str, failed: int = 0) -> Recorded:
+    packets = [[0, 0, 1.0, 5, [1], [0.5], *(["FAILED", 0, "", "E", "e"] if failed else [])]]
+    counts = {name: [1 - failed, failed]}
+    return Recorded(1.0, 1.0, 1 - failed, failed, counts, [(name, NORMAL, "")], [(0, 1)], msgspec.json.encode(packets))
+
+
+def test_columns_beside_chunks_rule_them_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(history_file.create(tmp_path / "h.db")) as db:
+        size = 0
+        for at in range(10):
+            size += history_file.add_chunk(db, f"job{at % 2}", f"{at:016x}", 1, recorded(f"f{at}", at == 3))
+        assert size == history_file.bytes_of_chunks(db)
+
+        def ids(**wanted: Any) -> list[int]:
+            return [each.id for each in history_file.chunks(db, wanted)["chunks"]]
+
+        assert ids() == list(range(10, 0, -1))
+        assert ids(names=["f4"]) == [5] and ids(state="FAILED") == [4] and ids(client=f"{6:016x}") == [7]
+        assert ids(job="job0", state="FINISHED") == [9, 7, 5, 3, 1]
+        monkeypatch.setattr(history_file, "CHUNKS_BYTES", 1)
+        assert history_file.chunks(db, {})["before"] == 10 and ids(before=2) == [1]
+        assert ("f3", "job1", 0, 1) in history_file.counts(db, {})
+        assert history_file.drop_oldest_chunk(db) > 0 and 1 not in ids(before=3)
+        while history_file.drop_oldest_chunk(db):
+            pass
+        assert ids() == [10]
