@@ -1,4 +1,4 @@
-"""The table of lines about datasets: all systems side by side, and how many times better skate is than Ray and than one process."""
+"""The table of lines about datasets: all systems side by side, and how many times better skate is than others."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def rows(results: list[Result]) -> list[str]:
         out.append("| " + " | ".join([*cells, verdict(table, name)]) + " |")
     verdicts = [verdict(table, name) for name in names]
     passed, failed = verdicts.count("pass"), sum(each.startswith("FAIL") for each in verdicts)
-    goals = f"Goals: at least {RAY_GOAL:g} × Ray Data, and no less than {POLARS_GOAL:g} × Polars: {passed} passed, {failed} failed."
+    goals = f"Goals: at least {RAY_GOAL:g} × Ray Data, no less than {POLARS_GOAL:g} × Polars: {passed} passed, {failed} failed."
     return [goals, "", *out, "", "An empty cell: that system has no way to do it, or was not measured."]

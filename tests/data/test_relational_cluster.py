@@ -22,7 +22,7 @@ DATA = pa.table({"k": [at % 7 for at in range(2000)], "v": [at * 37 % 101 for at
 
 
 def on_cluster(node: plan.Node, **settings: int) -> pa.Table:
-    return Dataset(node, DataContext(inline_bytes=0, **settings)).to_arrow()
+    return Dataset(node, DataContext(inline_bytes=0, local_bytes=0, **settings)).to_arrow()
 
 
 def test_generated_columns_know_their_task() -> None:

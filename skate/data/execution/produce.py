@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from .. import block as blocks
-from ..block import BlockMeta
+from ..block import Block, BlockMeta
 from ..functions import HERE, sized
 from .operators import Task, Work
 from .stats import Cost
@@ -42,30 +42,46 @@ class PartsMade(NamedTuple):
 
 
 class Meter:
-    """Tells what has been used since it was asked last."""
+    """Tells what has been used since it was asked last.
 
-    def __init__(self) -> None:
-        self._before = time.perf_counter(), time.process_time()
+    Args:
+        cpu: the clock of the processor's time: that of the process, or of the thread if others run tasks, too.
+    """
+
+    def __init__(self, cpu: Callable[[], float]) -> None:
+        self._cpu = cpu
+        self._before = time.perf_counter(), cpu()
 
     def read(self) -> Cost:
         """What this process has used since."""
-        now = time.perf_counter(), time.process_time()
+        now = time.perf_counter(), self._cpu()
         before, self._before = self._before, now
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return Cost(now[0] - before[0], now[1] - before[1], peak)
 
     def skip(self) -> None:
         """What was used since is not this task's."""
-        self._before = time.perf_counter(), time.process_time()
+        self._before = time.perf_counter(), self._cpu()
 
 
-def produce(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any]) -> Iterator[Any]:
-    """Run a task: its blocks, each followed by what there is to know of it."""
+def produce(
+    work: Work,
+    extra: Any,
+    files: tuple[str, ...],
+    inputs: Sequence[Any],
+    cpu: Callable[[], float] = time.process_time,
+    compact: Callable[[Block], Block] = blocks.compact,
+) -> Iterator[Any]:
+    """Run a task: its blocks, each followed by what there is to know of it.
+
+    Args:
+        compact: what is done to each block; see INV-1 of `block.py`.
+    """
     HERE.files = files
-    meter = Meter()
+    meter = Meter(cpu)
     made_bytes = 0
     for made in sized(iter(work.run(extra, *inputs)), work.target_bytes):
-        block = blocks.compact(made)
+        block = compact(made)
         meta = blocks.meta_of(block, HERE.files)
         made_bytes += meta.size_bytes
         cost = meter.read()
@@ -77,11 +93,18 @@ def produce(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any
         pa.default_memory_pool().release_unused()
 
 
-def produce_parts(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any]) -> list[Any]:
+def produce_parts(
+    work: Work,
+    extra: Any,
+    files: tuple[str, ...],
+    inputs: Sequence[Any],
+    cpu: Callable[[], float] = time.process_time,
+    compact: Callable[[Block], Block] = blocks.compact,
+) -> list[Any]:
     """Run a task that makes a known number of blocks; what there is to know of them, `PartsMade`, comes last."""
     HERE.files = files
-    meter = Meter()
-    parts = [blocks.compact(part) for part in work.run(extra, *inputs)]
+    meter = Meter(cpu)
+    parts = [compact(part) for part in work.run(extra, *inputs)]
     made = PartsMade([part.num_rows for part in parts], [part.nbytes for part in parts], parts[0].schema, files)
     if sum(made.sizes) >= RELEASE_BYTES:
         pa.default_memory_pool().release_unused()

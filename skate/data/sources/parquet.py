@@ -49,6 +49,7 @@ class Parquet(FileSource):
 
     name = "Parquet"
     growth = 3.0
+    lets_others_run = True
 
     def __init__(
         self,
