@@ -188,10 +188,10 @@ def merge_join(join: Callable[[Block, Block], Block]) -> Callable[..., Iterator[
 
 
 def join_broadcast(join: Callable[[Block, Block], Block], small: int) -> Callable[..., Iterator[Block]]:
-    """A block of one input, joined with all of the other, which is number `small`."""
+    """Some blocks of one input, joined with all of the other, which is number `small`. The extra argument says how many."""
 
-    def run(extra: None, block: Block, *others: Block) -> Iterator[Block]:
-        other = blocks.concat(others)
+    def run(extra: int, *inputs: Block) -> Iterator[Block]:
+        block, other = blocks.concat(inputs[:extra]), blocks.concat(inputs[extra:])
         yield join(block, other) if small else join(other, block)
 
     return run

@@ -125,6 +125,13 @@ def test_maps_keep_the_order_whatever_ends_first(sizes: list[int], run: tuple[in
     assert runner.most <= slots and not runner.running and runner.closed
 
 
+def test_sources_of_unknown_size_are_a_task_each() -> None:
+    unknown = [each._replace(meta=each.meta._replace(rows=-1)) for each in (bundle([1]), bundle([2]), bundle([3]))]
+    mapped = MapOperator("map", InputOperator("Input", unknown), each_plus(0))
+    assert numbers(Execution(mapped, Shuffled(0, 2), 1 << 20)) == [1, 2, 3]
+    assert mapped.stats.tasks == 3
+
+
 @given(SIZES, RUNS, st.integers(0, 30))
 def test_a_limit_takes_the_first_rows_and_stops_what_comes_before(
     sizes: list[int], run: tuple[int, int, int], rows: int

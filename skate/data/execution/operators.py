@@ -240,7 +240,7 @@ class MapOperator(Operator):
             return None
         inputs = [self._pop()]
         rows = inputs[0].meta.rows
-        while self.queue and rows + self.queue[0].meta.rows <= self.min_rows:
+        while self.min_rows and self.queue and rows + self.queue[0].meta.rows <= self.min_rows:
             inputs.append(self._pop())
             rows += inputs[-1].meta.rows
         self._number += 1
@@ -451,7 +451,7 @@ class ExchangeOperator(Operator):
             if count == 1:
                 self._parts[0].extend((port, at, bundle) for at, bundle in enumerate(bundles))
                 continue
-            for at, group in enumerate(_groups(bundles, size)):
+            for at, group in enumerate(groups(bundles, size)):
                 self._splitting += 1
                 extra = extras[port], at
                 self._ready.append(Task(self, ("split", port, at), self._split[port], group, extra, count))
@@ -507,7 +507,7 @@ class ExchangeOperator(Operator):
         self._parts = []
 
 
-def _groups(bundles: Sequence[Bundle], size_bytes: int) -> list[list[Bundle]]:
+def groups(bundles: Sequence[Bundle], size_bytes: int) -> list[list[Bundle]]:
     """Neighbours together, of about so many bytes; empty ones are left out, but for one that has the columns."""
     groups: list[list[Bundle]] = []
     have = 0

@@ -5,8 +5,8 @@ meanwhile. Nothing is sent to a worker, and no block is copied into the store.
 
 A thread makes one block, and makes the next when it is told to: so no more blocks wait than the executor has room for.
 
-INV-1: `_running` has a thread for each task that has not ended. It makes a block unless the task is in `_made`, as its last block has
-to find its place first, or in `_paused`, as there is no room for another.
+INV-1: `_running` has a thread for each task that has not ended. It makes a block unless the task is in `_made`, as its last block
+has to find its place first, or in `_paused`, as there is no room for another.
 INV-2: after `close`, and after `cancel` for the tasks of its operator, no thread of them runs.
 """
 
