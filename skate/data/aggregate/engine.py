@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from .. import block as blocks
 from ..block import Block
+from ..compute import pc
 from ..exchange import sort_block
 from ..keys import check_columns, normal_keys
 from ..nested import Lists, Numbers
@@ -143,9 +144,16 @@ class Aggregation:
         """Arrow's functions on columns, by keys: the keys, and then a column for each call."""
         data = block.select(self.keys)
         plan: list[tuple[Any, str, Any]] = []
+        same: dict[Any, int] = {}
+        places: list[int] = []
+        """Of each call in the plan: what several aggregations need of a column is computed once."""
         for name, function, options in calls:
-            data = data.append_column(name, columns[name])
-            plan.append((name, function, options))
+            key = _identity(columns[name], function, options)
+            if key not in same:
+                same[key] = len(plan)
+                data = data.append_column(name, columns[name])
+                plan.append((name, function, options))
+            places.append(same[key])
         keys = self.keys
         scalar = calls and block.num_rows and all(function in SCALAR for _, function, _ in calls)
         if not keys and not scalar:
@@ -156,7 +164,8 @@ class Aggregation:
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
             raise self._explained(block, error) from error
         first = found.column_names[: len(keys)] == keys  # Arrow put the keys last, once
-        values = found.columns[len(keys) :] if first else found.columns[: len(plan)]
+        made = found.columns[len(keys) :] if first else found.columns[: len(plan)]
+        values = [made[place] for place in places]
         names = [name for name, _, _ in calls]
         return pa.table([*(found.column(key) for key in self.keys), *values], [*self.keys, *names])
 
@@ -199,6 +208,20 @@ class Aggregation:
             for part, values in each.merge_groups(groups, had).items():
                 merged = _set(merged, f"{at}\0{part}", values)
         return merged
+
+
+def _identity(values: Any, function: str, options: Any) -> Any:
+    """What is equal for calls that give the same: the same memory, or only its number of rows, and the same function."""
+    if function == "count" and (not values.null_count or options == pc.CountOptions("all")):
+        return function
+    values = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    if not pa.types.is_primitive(values.type):
+        return object()  # buffers are not all there is to other columns
+    places = [
+        (chunk.offset, len(chunk), *(None if each is None else each.address for each in chunk.buffers()))
+        for chunk in values.chunks
+    ]
+    return function, str(options), values.type, tuple(places)
 
 
 def _parts(block: Block, at: int) -> list[str]:
