@@ -118,11 +118,25 @@ def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..
 
     def split(extra: tuple[Block, int], block: Block) -> list[Block]:
         limits, _ = extra
+        found = _parts_of(block, limits, keys, descending)
+        if found is not None:
+            return _pieces(block, found, limits.num_rows + 1)
         ordered = sort_block(block, keys, descending)
         cuts = [0, *_places(ordered, limits, keys, descending), ordered.num_rows]
         return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
 
     return split
+
+
+def _parts_of(block: Block, limits: Block, keys: Sequence[str], descending: Sequence[bool]) -> Any:
+    """The part of each row, if that can be told faster than by sorting: for a key of whole numbers. The rows of a part are not in
+    order then, and need not be: the part is sorted as a whole."""
+    if len(keys) != 1 or descending[0] or not block.num_rows:
+        return None
+    values, ends = block.column(keys[0]), limits.column(keys[0])
+    if not pa.types.is_integer(values.type) or values.type != ends.type or values.null_count or ends.null_count:
+        return None
+    return np.searchsorted(np.asarray(ends), np.asarray(values), side="right")
 
 
 def _places(block: Block, limits: Block, keys: Sequence[str], descending: Sequence[bool]) -> list[int]:
@@ -154,13 +168,17 @@ def split_by_key(keys: Sequence[str]) -> Callable[..., list[Block]]:
         check_columns(block, keys)
         if not block.num_rows:
             return [block] * parts
-        part = hash_rows(block, keys) % np.uint64(parts)
-        order = np.argsort(part, kind="stable")
-        ordered = block.take(order)
-        cuts = np.searchsorted(part[order], np.arange(parts + 1, dtype=np.uint64))
-        return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
+        return _pieces(block, hash_rows(block, keys) % np.uint64(parts), parts)
 
     return split
+
+
+def _pieces(block: Block, part: Any, parts: int) -> list[Block]:
+    """The rows of each part, in the order that they have."""
+    part = part.astype(np.uint16 if parts <= 1 << 16 else np.uint64)  # numbers of 16 bits are sorted by counting them
+    ordered = block.take(np.argsort(part, kind="stable"))
+    cuts = np.concatenate([[0], np.cumsum(np.bincount(part.astype(np.int64), minlength=parts))])
+    return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
 
 
 def merge_with(run: Callable[[Block], Iterator[Block]]) -> Callable[..., Iterator[Block]]:
@@ -202,13 +220,23 @@ def groups(block: Block, keys: Sequence[str]) -> Iterator[Block]:
     if not block.num_rows:
         return
     ordered = sort_block(block, keys, [False] * len(keys))
-    changes = np.zeros(block.num_rows - 1, dtype=bool)
+    cuts: list[Any] = [0, *(np.flatnonzero(_new_keys(ordered, keys)) + 1).tolist(), block.num_rows]
+    for first, last in itertools.pairwise(cuts):
+        yield ordered.slice(first, last - first)
+
+
+def is_each_alone(ordered: Block, keys: Sequence[str]) -> bool:
+    """Whether no two rows of a sorted block have the same keys."""
+    return ordered.num_rows < 2 or bool(_new_keys(ordered, keys).all())
+
+
+def _new_keys(ordered: Block, keys: Sequence[str]) -> Any:
+    """For each row of a sorted block but the first, whether it has other keys than the one before."""
+    changes = np.zeros(ordered.num_rows - 1, dtype=bool)
     for key in keys:
         values = blocks.column(normal_keys(ordered.select([key]), [key]).column(key))
         changes |= _changes(values.slice(0, len(values) - 1), values.slice(1))
-    cuts: list[Any] = [0, *(np.flatnonzero(changes) + 1).tolist(), block.num_rows]
-    for first, last in itertools.pairwise(cuts):
-        yield ordered.slice(first, last - first)
+    return changes
 
 
 def _changes(before: pa.Array, after: pa.Array) -> Any:

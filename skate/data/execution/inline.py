@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from time import thread_time
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from .. import block as blocks
-from ..block import Block
 from .executor import Accepts, Event
 from .operators import Bundle, Operator, Task
-from .produce import Made, files_of, produce, produce_parts
+from .produce import WORKER, Made, Place, files_of, produce, produce_parts
 from .stats import Cost
 
 
@@ -61,13 +58,13 @@ class InlineRunner:
         self._running.clear()
 
 
-def outputs_of(task: Task, compact: Callable[[Block], Block] = blocks.compact) -> Generator[Any]:
+def outputs_of(task: Task, place: Place = WORKER) -> Generator[Any]:
     """The blocks of a task, each followed by what there is to know of it."""
     inputs = [bundle.block for bundle in task.inputs]
     if not task.outputs:
-        yield from produce(task.work, task.extra, files_of(task), inputs, thread_time, compact)
+        yield from produce(task.work, task.extra, files_of(task), inputs, place)
         return
-    *parts, (made, cost) = produce_parts(task.work, task.extra, files_of(task), inputs, thread_time, compact)
+    *parts, (made, cost) = produce_parts(task.work, task.extra, files_of(task), inputs, place)
     for block, meta in zip(parts, made.metas(), strict=True):
         yield block
         yield Made(meta, cost)

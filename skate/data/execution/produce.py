@@ -19,6 +19,23 @@ RELEASE_BYTES = 32 << 20
 """A task that has made so much gives the memory that Arrow keeps for later back to the system."""
 
 
+class Place(NamedTuple):
+    """Where a task runs.
+
+    Args:
+        cpu: the clock of the processor's time: that of the process, or of the thread if others run tasks, too.
+        compact: what is done to each block; see INV-1 of `block.py`.
+        releases: memory is given back to the system after a task. In threads, others would have to get it anew.
+    """
+
+    cpu: Callable[[], float] = time.process_time
+    compact: Callable[[Block], Block] = blocks.compact
+    releases: bool = True
+
+
+WORKER = Place()
+
+
 class Made(NamedTuple):
     """What comes along with a block."""
 
@@ -65,23 +82,14 @@ class Meter:
 
 
 def produce(
-    work: Work,
-    extra: Any,
-    files: tuple[str, ...],
-    inputs: Sequence[Any],
-    cpu: Callable[[], float] = time.process_time,
-    compact: Callable[[Block], Block] = blocks.compact,
+    work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any], place: Place = WORKER
 ) -> Iterator[Any]:
-    """Run a task: its blocks, each followed by what there is to know of it.
-
-    Args:
-        compact: what is done to each block; see INV-1 of `block.py`.
-    """
+    """Run a task: its blocks, each followed by what there is to know of it."""
     HERE.files = files
-    meter = Meter(cpu)
+    meter = Meter(place.cpu)
     made_bytes = 0
     for made in sized(iter(work.run(extra, *inputs)), work.target_bytes):
-        block = compact(made)
+        block = place.compact(made)
         meta = blocks.meta_of(block, HERE.files)
         made_bytes += meta.size_bytes
         cost = meter.read()
@@ -89,24 +97,19 @@ def produce(
         del made, block  # the consumer may take its time
         yield Made(meta, cost)
         meter.skip()
-    if made_bytes >= RELEASE_BYTES:
+    if place.releases and made_bytes >= RELEASE_BYTES:
         pa.default_memory_pool().release_unused()
 
 
 def produce_parts(
-    work: Work,
-    extra: Any,
-    files: tuple[str, ...],
-    inputs: Sequence[Any],
-    cpu: Callable[[], float] = time.process_time,
-    compact: Callable[[Block], Block] = blocks.compact,
+    work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any], place: Place = WORKER
 ) -> list[Any]:
     """Run a task that makes a known number of blocks; what there is to know of them, `PartsMade`, comes last."""
     HERE.files = files
-    meter = Meter(cpu)
-    parts = [compact(part) for part in work.run(extra, *inputs)]
+    meter = Meter(place.cpu)
+    parts = [place.compact(part) for part in work.run(extra, *inputs)]
     made = PartsMade([part.num_rows for part in parts], [part.nbytes for part in parts], parts[0].schema, files)
-    if sum(made.sizes) >= RELEASE_BYTES:
+    if place.releases and sum(made.sizes) >= RELEASE_BYTES:
         pa.default_memory_pool().release_unused()
     return [*parts, (made, meter.read())]
 

@@ -13,14 +13,16 @@ INV-2: after `close`, and after `cancel` for the tasks of its operator, no threa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
 from queue import Empty, SimpleQueue
 
-from .. import block as blocks
+import pyarrow as pa
+
 from ..block import Block
 from .executor import Accepts, Event
 from .inline import outputs_of
 from .operators import Bundle, Operator, Task
+from .produce import Place
 
 POLL_S = 1.0
 """How long a wait for events may take before the caller looks around."""
@@ -30,11 +32,15 @@ def _as_it_is(block: Block) -> Block:
     return block
 
 
+SINK = Place(time.thread_time, releases=False)
+BETWEEN = Place(time.thread_time, _as_it_is, releases=False)
+
+
 class _Thread:
     """Makes the blocks of one task, each when it is told to."""
 
-    def __init__(self, task: Task, events: SimpleQueue[Event | None], compact: Callable[[Block], Block]) -> None:
-        self._compact = compact
+    def __init__(self, task: Task, events: SimpleQueue[Event | None], place: Place) -> None:
+        self._place = place
         self._task = task
         self._events = events
         self._next = threading.Semaphore()  # the first block need not be asked for
@@ -58,7 +64,7 @@ class _Thread:
 
     def _run(self) -> None:
         last = Event(self._task)
-        source = outputs_of(self._task, self._compact)
+        source = outputs_of(self._task, self._place)
         try:
             while self._wait() and (block := next(source, None)) is not None:
                 made = next(source)
@@ -101,8 +107,8 @@ class ThreadRunner:
 
     def start(self, task: Task) -> None:
         """See `Runner`."""
-        compact = blocks.compact if task.operator is self.sink else _as_it_is
-        self._running[task] = _Thread(task, self._events, compact)
+        place = SINK if task.operator is self.sink else BETWEEN
+        self._running[task] = _Thread(task, self._events, place)
 
     def poll(self, accepts: Accepts, wait: bool) -> list[Event]:
         """See `Runner`."""
@@ -146,6 +152,7 @@ class ThreadRunner:
     def close(self) -> None:
         """See `Runner`."""
         self._end(list(self._running))
+        pa.default_memory_pool().release_unused()
 
     def _end(self, tasks: list[Task]) -> None:
         threads = [self._running.pop(task) for task in tasks]
