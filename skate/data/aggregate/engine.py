@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,11 @@ import pyarrow as pa
 from .. import block as blocks
 from ..block import Block
 from ..compute import pc
-from ..exchange import sort_block
+from ..exchange import is_each_alone, sort_block
+from ..hashing import hash_rows
 from ..keys import check_columns, normal_keys
 from ..nested import Lists, Numbers
-
-if TYPE_CHECKING:
-    from .base import AggregateFn, First
+from .base import AggregateFn, Arrow, First
 
 Call = tuple[str, str, Any]
 """A column of partial results: its name, Arrow's function, and options."""
@@ -32,6 +31,14 @@ ALL = "\0all"
 """The key when there is none."""
 ROW = "\0row"
 GROUP, VALUE = "group", "value"
+SEEN_ROWS = 1000
+SHARE_ALONE = 0.9
+"""A block of at least so many rows of which so many have a key of their own tells that it does not pay to look for others."""
+SAMPLE_ONE_IN = 64
+SAMPLE_SHIFT = 20
+"""Not the bits that say which part of an exchange a row is in, which are alike in a part."""
+OF_ROW = frozenset({"sum", "min", "max"})
+"""Functions that make of a single value the value."""
 SCALAR = frozenset({"sum", "min", "max", "mean", "variance", "count"})
 """Functions that Arrow computes of a whole column, too, which is faster than with one group."""
 
@@ -113,18 +120,49 @@ class Aggregation:
     # ------------------------------------------------------------ of each block
 
     def first(self, source: Iterator[Block]) -> Iterator[Block]:
-        """The partial results of each block."""
+        """The partial results of each block. Where nearly each row has a key of its own, it is left to `last` to find the others."""
+        alone: pa.Schema | None = None
         for block in source:
             check_columns(block, [*self.keys, *(each.on for each in self.aggregates if each.on is not None)])
-            yield self._first(normal_keys(block, self.keys))
+            block = normal_keys(block, self.keys)
+            found = self._first(block) if alone is None else self._of_rows(block, alone)
+            if self.keys and self._is_plain and found.num_rows > max(SEEN_ROWS, SHARE_ALONE * block.num_rows):
+                alone = found.schema
+            yield found
 
-    def _first(self, block: Block) -> Block:
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the partial results of a row are its values, and Arrow merges all of them."""
+        return all(
+            type(each).first_of_groups is Arrow.first_of_groups
+            and type(each).merge_groups is Arrow.merge_groups
+            and all(function in OF_ROW for function, _ in each.merge().values())
+            for each in self.aggregates
+        )
+
+    def _calls(self, block: Block) -> tuple[dict[str, Any], list[Call]]:
         columns: dict[str, Any] = {}
         calls: list[Call] = []
         for at, each in enumerate(self.aggregates):
             for part, values, function, options in self._checked(each, block):
                 columns[f"{at}\0{part}"] = block.column(each.on) if values is None and each.on is not None else values
                 calls.append((f"{at}\0{part}", function, options))
+        return columns, calls
+
+    def _of_rows(self, block: Block, schema: pa.Schema) -> Block:
+        """The partial results of each row, as if it had its key alone."""
+        columns, calls = self._calls(block)
+        made = [block.column(key) for key in self.keys]
+        for name, function, options in calls:
+            values = columns[name]
+            if function == "count":
+                counts_all = options == pc.CountOptions("all")
+                values = pa.array(np.ones(block.num_rows, np.int64)) if counts_all else pc.is_valid(values)
+            made.append(pc.cast(values, schema.field(name).type))
+        return pa.table(made, schema.names)
+
+    def _first(self, block: Block) -> Block:
+        columns, calls = self._calls(block)
         found = self._grouped(block, columns, calls)
         groups = Groups(block, self.keys)
         for at, each in enumerate(self.aggregates):
@@ -183,7 +221,7 @@ class Aggregation:
 
     def last(self, block: Block) -> Iterator[Block]:
         """The result, of the partial results of all blocks with these keys; in the order of the keys."""
-        merged = self._merged(block)
+        merged = self._sorted(block) if self.keys else self._merged(block)
         nothing = not self.keys and not merged.num_rows
         if nothing:
             merged = merged.take(pa.array([None], pa.int64()))
@@ -191,8 +229,17 @@ class Aggregation:
         for at, each in enumerate(self.aggregates):
             parts = {part: merged.column(f"{at}\0{part}") for part in _parts(merged, at)}
             columns[each.name] = each.of_nothing(parts) if nothing else each.last(parts)
-        out = pa.table(columns)
-        yield sort_block(out, self.keys, [False] * len(self.keys)) if self.keys else out
+        yield pa.table(columns)
+
+    def _sorted(self, block: Block) -> Block:
+        """The merged results, in the order of the keys. If there is little to merge, what has to be is found by sorting."""
+        up = [False] * len(self.keys)
+        if not self._is_plain or not are_mostly_alone(block, self.keys):
+            return sort_block(self._merged(block), self.keys, up)
+        ordered = sort_block(block, self.keys, up)
+        return (
+            ordered if is_each_alone(ordered, self.keys) else self._merged(ordered)
+        )  # which keeps the order of first rows
 
     def _merged(self, block: Block) -> Block:
         calls: list[Call] = []
@@ -222,6 +269,13 @@ def _identity(values: Any, function: str, options: Any) -> Any:
         for chunk in values.chunks
     ]
     return function, str(options), values.type, tuple(places)
+
+
+def are_mostly_alone(block: Block, keys: Sequence[str]) -> bool:
+    """Whether most rows have keys of their own, judged by those rows whose hashes end in certain bits: equal ones are all there."""
+    hashes = hash_rows(block, keys) >> np.uint64(SAMPLE_SHIFT)
+    sample = hashes[hashes % np.uint64(SAMPLE_ONE_IN) == 0]
+    return len(np.unique(sample)) > SHARE_ALONE * len(sample)
 
 
 def _parts(block: Block, at: int) -> list[str]:
