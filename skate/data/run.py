@@ -144,7 +144,8 @@ def runs_in_threads(node: plan.Node, context: DataContext) -> bool:
             total += each.source.size_bytes() or 0
         elif isinstance(each, plan.Blocks):
             total += sum(meta.size_bytes for _, meta in each.blocks)
-    return total <= min(context.local_bytes, psutil.virtual_memory().available // FREE_TIMES)
+    free: int = psutil.virtual_memory().available
+    return total <= min(context.local_bytes, free // FREE_TIMES)
 
 
 def _is_task(context: Any) -> bool:
@@ -154,7 +155,7 @@ def _is_task(context: Any) -> bool:
 def _is_known_work(node: plan.Node) -> bool:
     """Whether all that a node does is Arrow's work, or numpy's."""
     if isinstance(node, plan.Read):
-        return node.source.is_local and not node.options and node.concurrency is None and node.blocks is None
+        return node.source.is_local and not (node.options or node.concurrency or node.blocks)
     if isinstance(node, plan.Blocks):
         return all(isinstance(block, pa.Table) for block, _ in node.blocks)
     if isinstance(node, plan.Project):

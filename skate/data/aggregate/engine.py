@@ -120,7 +120,7 @@ class Aggregation:
     # ------------------------------------------------------------ of each block
 
     def first(self, source: Iterator[Block]) -> Iterator[Block]:
-        """The partial results of each block. Where nearly each row has a key of its own, it is left to `last` to find the others."""
+        """The partial results of each block. Where nearly each row has a key of its own, `last` is to find the others."""
         alone: pa.Schema | None = None
         for block in source:
             check_columns(block, [*self.keys, *(each.on for each in self.aggregates if each.on is not None)])
@@ -272,7 +272,7 @@ def _identity(values: Any, function: str, options: Any) -> Any:
 
 
 def are_mostly_alone(block: Block, keys: Sequence[str]) -> bool:
-    """Whether most rows have keys of their own, judged by those rows whose hashes end in certain bits: equal ones are all there."""
+    """Whether most rows have keys of their own, judged by rows with certain bits in their hashes: equal ones are all there."""
     hashes = hash_rows(block, keys) >> np.uint64(SAMPLE_SHIFT)
     sample = hashes[hashes % np.uint64(SAMPLE_ONE_IN) == 0]
     return len(np.unique(sample)) > SHARE_ALONE * len(sample)
