@@ -14,7 +14,9 @@ def _one(sql: str) -> float:
 
 
 def _rows(sql: str) -> int:
-    return int(duckdb.sql(sql).to_arrow_table().num_rows)
+    relation = duckdb.sql(sql)
+    assert relation is not None, "it is a query"
+    return int(relation.to_arrow_table().num_rows)
 
 
 def csv_sum(at: Files) -> float:
