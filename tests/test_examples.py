@@ -31,7 +31,7 @@ SAYS: dict[str, str] = {
     "paillier.py": "12 encrypted salaries: sum",
     "parameter_server.py": "accuracy on unseen data",
     "pi.py": "pi is about 3.1",
-    "train_from_parquet.py": "of the rows are classified correctly",
+    "train_from_parquet.py": "epoch 2: 20000 + 20000 rows",
     "tree_reduction.py": "180! has",
 }
 NEEDS: dict[str, str] = {"paillier.py": "phe", "parameter_server.py": "numpy", "train_from_parquet.py": "sklearn"}

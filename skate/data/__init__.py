@@ -16,6 +16,8 @@ Layers, from what users call to what runs (an import goes downwards only):
 
 from __future__ import annotations
 
+from typing import Any
+
 from .context import DataContext, ExecutionOptions, ExecutionResources
 from .creation import (
     from_arrow,
@@ -37,6 +39,7 @@ from .errors import ColumnNotFoundError
 from .expressions import col, lit, udf
 from .grouped import GroupedData
 from .iterator import DataIterator
+from .of_ray import FUNCTIONS, instead
 from .reading import (
     read_avro,
     read_binary_files,
@@ -62,6 +65,11 @@ from .sources.partitioning import Partitioning, PartitionStyle, PathPartitionFil
 from .strategies import ActorPoolStrategy, TaskPoolStrategy
 from .totals import DatasetSummary
 
+DatasetContext = DataContext
+"""Its older name."""
+DatasetIterator = DataIterator
+"""Its older name."""
+
 __all__ = [
     "ActorPoolStrategy",
     "BlockMetadata",
@@ -69,6 +77,8 @@ __all__ = [
     "DataContext",
     "DataIterator",
     "Dataset",
+    "DatasetContext",
+    "DatasetIterator",
     "DatasetSummary",
     "Datasink",
     "Datasource",
@@ -118,3 +128,8 @@ __all__ = [
     "read_webdataset",
     "udf",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Raise an error for what is not there; for Ray's functions, it says what to do instead."""
+    raise instead(f"module {__name__!r}", name, FUNCTIONS)

@@ -14,8 +14,10 @@ from .context import DataContext
 from .errors import no_column
 from .execution.executor import Execution
 from .execution.operators import Bundle
-from .knowledge import known_schema, missing
+from .knowledge import missing
+from .of_ray import METHODS, instead
 from .run import execute, table
+from .schemas import schema as known_columns
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -64,11 +66,15 @@ class Base:
     def _check_columns(self, names: Iterable[str]) -> None:
         """Raise an error for a column that is not there, if that can be known before anything runs."""
         names = list(names)
-        schema = self._schema if self._schema is not None else known_schema(self._node)
+        schema = self._schema if self._schema is not None else known_columns(self._node)
         wrong = missing(names, schema)
         if wrong is not None:
             assert schema is not None
             raise no_column(wrong, schema.names)
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise an error for what is not there; for Ray's methods, it says what to do instead."""
+        raise instead(type(self).__name__, name, METHODS)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}

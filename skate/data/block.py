@@ -41,6 +41,9 @@ class TensorType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no type
         storage = pa.struct([("data", pa.large_list(value_type)), ("shape", pa.list_(pa.int64()))])
         super().__init__(storage, "skate.tensor")
 
+    def __hash__(self) -> int:  # Arrow's own takes it away
+        return hash((self.extension_name, self.storage_type))
+
     def __arrow_ext_serialize__(self) -> bytes:
         return b""
 
@@ -54,6 +57,9 @@ class ObjectType(pa.ExtensionType):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(pa.large_binary(), "skate.object")
+
+    def __hash__(self) -> int:  # Arrow's own takes it away
+        return hash((self.extension_name, self.storage_type))
 
     def __arrow_ext_serialize__(self) -> bytes:
         return b""
@@ -308,6 +314,37 @@ def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
+def unify_blocks(metas: Sequence[BlockMeta]) -> pa.Schema:
+    """One schema for blocks.
+
+    Raises:
+        TypeError: columns do not go together; it says in which files.
+    """
+    try:
+        return unify([meta.schema for meta in metas])
+    except TypeError:
+        seen: dict[pa.Schema, BlockMeta] = {}
+        for meta in metas:
+            seen.setdefault(meta.schema, meta)
+            for other in seen.values():
+                unify_files(other.schema, other.files, meta.schema, meta.files)
+        raise
+
+
+def unify_files(one: pa.Schema, files: Sequence[str], other: pa.Schema, others: Sequence[str]) -> pa.Schema:
+    """One schema for two, that are of some files and of others.
+
+    Raises:
+        TypeError: they do not go together; it names the first file of each.
+    """
+    try:
+        return unify([one, other])
+    except TypeError as error:
+        if not files or not others:
+            raise
+        raise TypeError(f"{files[0]} and {others[0]} do not go together: {error}") from None
+
+
 def _common(one: pa.Field, other: pa.Field) -> pa.Field:
     if one.type.equals(other.type):
         return one
@@ -360,6 +397,11 @@ def compact(block: Block) -> Block:
     """The block without what it was cut from; see INV-1."""
     if block.get_total_buffer_size() <= block.nbytes + block.nbytes // 8 + SLACK_BYTES:
         return block
+    return copied(block)
+
+
+def copied(block: Block) -> Block:
+    """The block in memory of its own."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, block.schema) as writer:
         writer.write_table(block)

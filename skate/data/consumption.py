@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,8 +16,11 @@ from .batches import check_format, to_batch
 from .block import Block
 from .context import DataContext
 from .iterator import DatasetIterator
-from .knowledge import columns_like, files_of, known_count, known_schema
+from .knowledge import columns_like, files_of, known_count
+from .pruning import for_count
+from .run import table
 from .schema import Schema, short
+from .schemas import schema as known_columns
 
 if TYPE_CHECKING:
     from ..client.refs import ObjectRef
@@ -60,6 +64,15 @@ class Consumption(Base):
     def _first(self, rows: int) -> Iterable[Block]:
         return self._tables(plan.Limit(self._node, rows))
 
+    def _as_one(self, limit: int | None) -> Block:
+        """All rows as one block; not more than `limit`."""
+        if limit is not None:
+            return blocks.concat(self._at_most(limit))
+        found = list(self._bundles(self._node))
+        if found:
+            blocks.unify_blocks([bundle.meta for bundle in found])  # or the error names the files
+        return blocks.concat([table(bundle) for bundle in found])
+
     def _at_most(self, limit: int | None) -> list[Block]:
         """All blocks; not more than so many rows."""
         if limit is None:
@@ -76,7 +89,7 @@ class Consumption(Base):
         if self._count is None:
             self._count = known_count(self._node)
         if self._count is None:
-            counted = plan.Aggregate(self._node, (), (Count(alias_name="rows"),))  # reads no column that it need not
+            counted = plan.Aggregate(for_count(self._node), (), (Count(alias_name="rows"),))
             self._count = sum(row["rows"] for block in self._tables(counted) for row in blocks.to_rows(block))
         return self._count
 
@@ -87,7 +100,7 @@ class Consumption(Base):
             fetch_if_missing: read rows if there is no other way to know; otherwise, the answer is None then.
         """
         if self._schema is None:
-            self._schema = known_schema(self._node)
+            self._schema = known_columns(self._node)
         if self._schema is None and fetch_if_missing:
             for bundle in self._bundles(plan.Limit(columns_like(self._node), 1)):
                 self._schema = bundle.meta.schema
@@ -158,11 +171,11 @@ class Consumption(Base):
         Raises:
             ValueError: there are more than `limit`.
         """
-        return to_batch(blocks.concat(self._at_most(limit)), "pandas")
+        return to_batch(self._as_one(limit), "pandas")
 
     def to_arrow(self) -> pa.Table:
         """All rows as one Arrow table."""
-        return blocks.concat(self._at_most(None))
+        return self._as_one(None)
 
     def to_polars(self) -> Any:
         """All rows as one Polars DataFrame."""
@@ -243,7 +256,9 @@ class Consumption(Base):
 
     def _known(self) -> str:
         """What can be said without reading anything."""
-        schema = self._schema if self._schema is not None else known_schema(self._node, ask_sources=False)
+        schema = self._schema
+        with suppress(KeyError, TypeError, ValueError):  # a plan that cannot be carried out can be shown
+            schema = schema if schema is not None else known_columns(self._node, ask_sources=False)
         count = self._count if self._count is not None or files_of(self._node) else known_count(self._node)
         return f"num_rows={'?' if count is None else count}, schema={'?' if schema is None else short(schema)}"
 

@@ -8,12 +8,26 @@ from typing import Any, ClassVar
 
 from ..api.arity import closest
 from ..exceptions import UnsupportedError
+from .of_ray import SETTINGS
 
 MIB = 1 << 20
 
 
+class Settings:
+    """Fields that may be set; others are an error, which says why."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        names = [each.name for each in fields(self)]  # type: ignore[arg-type]  # its subclasses are dataclasses
+        if name not in names:
+            close = closest(name, names)
+            hint = f"Did you mean {close!r}?" if close else f"There are {', '.join(names)}."
+            why = SETTINGS.get(name, hint)
+            raise AttributeError(f"{type(self).__name__} has no setting {name!r}. {why}")
+        super().__setattr__(name, value)
+
+
 @dataclass
-class ExecutionResources:
+class ExecutionResources(Settings):
     """Limits of an execution.
 
     Args:
@@ -29,14 +43,23 @@ class ExecutionResources:
     object_store_memory: float | None = None
     memory: float | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("cpu", "gpu", "memory"):
-            if getattr(self, name) is not None:
-                raise UnsupportedError(f"ExecutionResources({name}=...): bound an operator with concurrency instead")
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("cpu", "gpu", "memory") and value is not None:
+            raise UnsupportedError(f"ExecutionResources({name}=...): bound an operator with concurrency instead")
+        super().__setattr__(name, value)
+
+    @classmethod
+    def for_limits(cls, **limits: float | None) -> ExecutionResources:
+        """Limits; what is not named has none."""
+        return cls(**limits)
+
+    def copy(self, **changes: float | None) -> ExecutionResources:
+        """These limits, but for some."""
+        return replace(self, **changes)
 
 
 @dataclass
-class ExecutionOptions:
+class ExecutionOptions(Settings):
     """How executions use the cluster.
 
     Args:
@@ -54,7 +77,7 @@ def _shows_progress() -> bool:
 
 
 @dataclass
-class DataContext:
+class DataContext(Settings):
     """How datasets are executed.
 
     Args:
@@ -94,14 +117,6 @@ class DataContext:
     execution_options: ExecutionOptions = field(default_factory=ExecutionOptions)
 
     _current: ClassVar[DataContext | None] = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        names = [each.name for each in fields(self)]
-        if name not in names:
-            close = closest(name, names)
-            hint = f" Did you mean {close!r}?" if close else f" There are {', '.join(names)}."
-            raise AttributeError(f"DataContext has no setting {name!r}.{hint}")
-        super().__setattr__(name, value)
 
     @staticmethod
     def get_current() -> DataContext:

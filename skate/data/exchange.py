@@ -41,8 +41,8 @@ def gather(ranges: Sequence[tuple[int, int]], *inputs: Block) -> Iterator[Block]
 def split_random(seed: int) -> Callable[..., list[Block]]:
     """Each row goes to a random part."""
 
-    def split(extra: tuple[int, int], block: Block) -> list[Block]:
-        parts, number = extra
+    def split(extra: tuple[int, int, int], block: Block) -> list[Block]:
+        parts, number, _ = extra
         order = np.random.default_rng((seed, number)).permutation(block.num_rows)
         cuts = [block.num_rows * at // parts for at in range(parts + 1)]
         # The parts that get one row more are other ones for every block.
@@ -114,16 +114,26 @@ def boundaries(samples: Block, keys: Sequence[str], descending: Sequence[bool], 
 
 
 def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..., list[Block]]:
-    """Each row goes to the part whose keys it has; the pieces are in order."""
+    """Each row goes to the part whose keys it has; the pieces are in order.
 
-    def split(extra: tuple[Block, int], block: Block) -> list[Block]:
-        limits, _ = extra
+    Keys that very many rows have are the limits of several parts. The rows of the first splits go to the first of these parts,
+    and so on: they are divided, and stay in their order.
+    """
+
+    def split(extra: tuple[Block, int, int], block: Block) -> list[Block]:
+        limits, number, splits = extra
+        limits = limits.select(list(keys))
         found = _parts_of(block, limits, keys, descending)
         if found is not None:
             return _pieces(block, found, limits.num_rows + 1)
         ordered = sort_block(block, keys, descending)
-        cuts = [0, *_places(ordered, limits, keys, descending), ordered.num_rows]
-        return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
+        cuts = _places(ordered, limits, keys, descending)
+        same = [run for run in _runs(limits, keys) if run[1] - run[0] > 1]
+        after = _places(ordered, limits, keys, descending, after=True) if same else []
+        for first, last in same:
+            mine = first + (last - first) * number // splits
+            cuts[mine + 1 : last] = after[mine + 1 : last]
+        return [ordered.slice(a, b - a) for a, b in itertools.pairwise([0, *cuts, ordered.num_rows])]
 
     return split
 
@@ -133,18 +143,27 @@ def _parts_of(block: Block, limits: Block, keys: Sequence[str], descending: Sequ
     order then, and need not be: the part is sorted as a whole."""
     if len(keys) != 1 or descending[0] or not block.num_rows:
         return None
+    if len(_runs(limits, keys)) < limits.num_rows:
+        return None
     values, ends = block.column(keys[0]), limits.column(keys[0])
     if not pa.types.is_integer(values.type) or values.type != ends.type or values.null_count or ends.null_count:
         return None
     return np.searchsorted(np.asarray(ends), np.asarray(values), side="right")
 
 
-def _places(block: Block, limits: Block, keys: Sequence[str], descending: Sequence[bool]) -> list[int]:
-    """Where in a sorted block the rows of each part begin: limits and rows are put in order together."""
-    both = blocks.concat([limits.select(list(keys)), block.select(list(keys))])
+def _places(
+    block: Block, limits: Block, keys: Sequence[str], descending: Sequence[bool], after: bool = False
+) -> list[int]:
+    """For each limit, how many rows of a sorted block come before it: limits and rows are put in order together.
+
+    Args:
+        after: rows that are equal to it, too.
+    """
+    rows = block.select(list(keys))
+    both = blocks.concat([rows, limits] if after else [limits, rows])
     order = [(key, "descending" if down else "ascending") for key, down in zip(keys, descending, strict=True)]
-    places = np.asarray(stable_order(both, order))  # equal ones: the limits, which come first
-    at = np.flatnonzero(places < limits.num_rows)
+    places = np.asarray(stable_order(both, order))  # equal ones: those that stand first
+    at = np.flatnonzero(places >= rows.num_rows if after else places < limits.num_rows)
     return [int(place) - number for number, place in enumerate(at)]
 
 
@@ -163,8 +182,8 @@ def merge_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..
 def split_by_key(keys: Sequence[str]) -> Callable[..., list[Block]]:
     """Rows with the same keys go to the same part."""
 
-    def split(extra: tuple[int, int], block: Block) -> list[Block]:
-        parts, _ = extra
+    def split(extra: tuple[int, int, int], block: Block) -> list[Block]:
+        parts, *_ = extra
         check_columns(block, keys)
         if not block.num_rows:
             return [block] * parts
@@ -217,26 +236,24 @@ def join_broadcast(join: Callable[[Block, Block], Block], small: int) -> Callabl
 
 def groups(block: Block, keys: Sequence[str]) -> Iterator[Block]:
     """The rows of each key, in the order of the keys."""
-    if not block.num_rows:
-        return
-    ordered = sort_block(block, keys, [False] * len(keys))
-    cuts: list[Any] = [0, *(np.flatnonzero(_new_keys(ordered, keys)) + 1).tolist(), block.num_rows]
-    for first, last in itertools.pairwise(cuts):
-        yield ordered.slice(first, last - first)
+    if block.num_rows:
+        ordered = sort_block(block, keys, [False] * len(keys))
+        for first, last in _runs(ordered, keys):
+            yield ordered.slice(first, last - first)
 
 
 def is_each_alone(ordered: Block, keys: Sequence[str]) -> bool:
     """Whether no two rows of a sorted block have the same keys."""
-    return ordered.num_rows < 2 or bool(_new_keys(ordered, keys).all())
+    return not ordered.num_rows or len(_runs(ordered, keys)) == ordered.num_rows
 
 
-def _new_keys(ordered: Block, keys: Sequence[str]) -> Any:
-    """For each row of a sorted block but the first, whether it has other keys than the one before."""
-    changes = np.zeros(ordered.num_rows - 1, dtype=bool)
+def _runs(block: Block, keys: Sequence[str]) -> list[tuple[int, int]]:
+    """The first row, and the one after the last, of neighbours with the same keys."""
+    changes = np.zeros(max(0, block.num_rows - 1), dtype=bool)
     for key in keys:
-        values = blocks.column(normal_keys(ordered.select([key]), [key]).column(key))
+        values = blocks.column(normal_keys(block.select([key]), [key]).column(key))
         changes |= _changes(values.slice(0, len(values) - 1), values.slice(1))
-    return changes
+    return list(itertools.pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), block.num_rows]))
 
 
 def _changes(before: pa.Array, after: pa.Array) -> Any:

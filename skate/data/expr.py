@@ -440,7 +440,7 @@ class Udf(Expr):
             if len(column) != block.num_rows:
                 raise ValueError(f"{self} returned {len(column)} values for {block.num_rows} rows")
         except Exception as error:
-            explain(error, _str(self), 0, block.num_rows)
+            explain(error, _str(self), 0, block)
             raise
         return pa.chunked_array([column if self.return_dtype is None else column.cast(self.return_dtype)])
 

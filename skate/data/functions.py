@@ -107,13 +107,17 @@ HERE = Here()
 """Of this thread: a task runs one transform at a time, and datasets that are small run in the threads that ask for them."""
 
 
-def explain(error: BaseException, what: str, first: int, count: int) -> None:
-    """Say in the error where it happened. The innermost operator says it; those around it do not."""
+def explain(error: BaseException, what: str, first: int, block: Block) -> None:
+    """Say in the error where it happened: at these rows, which begin with `first`. The innermost operator says it; those around
+    it do not. If the error is about a key that is no column, it says which there are."""
     if getattr(error, "__skate_data__", False):
         return
+    count = block.num_rows
     rows = f"row {first}" if count == 1 else f"rows {first} to {first + count - 1}"
     files = f", from {', '.join(HERE.files[:3])}" if HERE.files else ""
     error.add_note(f"raised in {what}, {rows} of the block{files}")
+    if isinstance(error, KeyError) and error.args and error.args[0] not in block.column_names:
+        error.add_note(f"the columns are {', '.join(map(repr, block.column_names)) or 'none'}")
     try:
         error.__skate_data__ = True  # type: ignore[attr-defined]
     except AttributeError:
@@ -134,7 +138,7 @@ def batch_transform(function: UserFunction, size: int | None, batch_format: str,
             except GeneratorExit:
                 raise
             except Exception as error:
-                explain(error, what, first, block.num_rows)
+                explain(error, what, first, block)
                 raise
             first += block.num_rows
 
@@ -169,7 +173,7 @@ def _rows(fn: Callable[[Any], Any], kind: str, block: Block, what: str, first: i
             else:
                 out.extend(_checked(each) for each in found)
     except Exception as error:
-        explain(error, what, first + at, 1)
+        explain(error, what, first + at, block.slice(at, 1))
         raise
     return block.filter(pa.array(out, pa.bool_())) if kind == "filter" else blocks.from_rows(out)
 

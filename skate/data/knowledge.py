@@ -1,4 +1,5 @@
-"""What a plan says about its result without being carried out: columns, the number of rows, files."""
+"""What a plan says about its result without being carried out: the number of rows, files. `schemas.py` says
+which columns."""
 
 from __future__ import annotations
 
@@ -6,42 +7,11 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from . import block as blocks, plan
+from . import plan
 
 SAME_ROWS = (plan.Sort, plan.Shuffle, plan.ShuffleBlocks, plan.Repartition)
 """Nodes that change the order or the blocks, and nothing else."""
 SAME_COLUMNS = (*SAME_ROWS, plan.Limit, plan.FilterExpr, plan.Sample)
-
-
-def known_schema(node: plan.Node, ask_sources: bool = True) -> pa.Schema | None:
-    """The columns, if no rows need to be read for that.
-
-    Args:
-        ask_sources: files may be opened, for what they say at their beginning or end.
-    """
-    if isinstance(node, plan.Read):
-        return node.source.schema() if ask_sources or not node.source.files() else None
-    if isinstance(node, plan.Blocks):
-        return blocks.unify([meta.schema for _, meta in node.blocks if len(meta.schema)] or [pa.schema([])])
-    if isinstance(node, SAME_COLUMNS) or (isinstance(node, plan.MapFunction) and node.kind == "filter"):
-        return known_schema(node.inputs[0], ask_sources)
-    if isinstance(node, plan.Union):
-        return _of_union(node, ask_sources)
-    if isinstance(node, plan.Project) and all(expr.pure for _, expr in node.columns):
-        below = known_schema(node.input, ask_sources)
-        return None if below is None or not len(below) else _of_project(node, below)
-    return None
-
-
-def _of_union(node: plan.Union, ask_sources: bool) -> pa.Schema | None:
-    found = [known_schema(part, ask_sources) for part in node.parts]
-    return None if any(each is None for each in found) else blocks.unify(found)
-
-
-def _of_project(node: plan.Project, below: pa.Schema) -> pa.Schema:
-    from .projection import project_block
-
-    return project_block(node, blocks.conform(pa.table({}), below)).schema
 
 
 def known_count(node: plan.Node) -> int | None:

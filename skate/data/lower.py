@@ -270,7 +270,8 @@ class Lowering:
                 return GatherOperator(
                     node.label, sources, partial(_broadcast, work, small, self.parallelism, self.part_bytes)
                 )
-        return self._by_key(node, sources, [node.left_keys, node.right_keys], exchange.merge_join(run))
+        divided = 0 if node.how in BROADCAST_RIGHT else 1 if node.how in ("right_semi", "right_anti") else None
+        return self._by_key(node, sources, [node.left_keys, node.right_keys], exchange.merge_join(run), divided=divided)
 
     def _by_key(
         self,
@@ -279,6 +280,7 @@ class Lowering:
         keys: Sequence[Sequence[str]],
         merge: Callable[..., Iterator[Block]],
         options: Mapping[str, Any] | None = None,
+        divided: int | None = None,
     ) -> Operator:
         def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
             wanted = node.blocks if isinstance(node, plan.Repartition) else node.partitions
@@ -290,7 +292,9 @@ class Lowering:
         last = self._work(f"{node.label}(merge)", merge, options)
         if isinstance(node, plan.Repartition):
             last = last._replace(target_bytes=1 << 62)  # a part is one block
-        return ExchangeOperator(node.label, sources, prepare, splits, last, split_bytes=self.part_bytes)
+        return ExchangeOperator(
+            node.label, sources, prepare, splits, last, split_bytes=self.part_bytes, divided=divided
+        )
 
     def _parts(self, bundles: list[list[Bundle]], wanted: int) -> int:
         """Into how many parts an exchange cuts its inputs."""

@@ -117,7 +117,7 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
             total += size
             leaves += 1
             parallel |= (each.blocks or 0) > 1 or (
-                _has_functions(node) and len(each.source.tasks(each.blocks or os.cpu_count() or 1)) > 1
+                _has_functions(node) and len(each.source.tasks(each.blocks or context.read_op_min_num_blocks)) > 1
             )
         elif isinstance(each, plan.Blocks):
             if any(not isinstance(block, pa.Table) for block, _ in each.blocks):

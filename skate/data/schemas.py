@@ -29,25 +29,30 @@ SAME = (
 """Operations that give on the columns that they get."""
 
 
-def schema(node: plan.Node) -> pa.Schema | None:
+def schema(node: plan.Node, ask_sources: bool = True) -> pa.Schema | None:
     """The columns of what a node makes; None if only its rows could tell, because they come from a user's function.
+
+    Args:
+        ask_sources: files may be opened, for what they say at their beginning or end.
 
     Raises:
         ColumnNotFoundError: an operation needs a column that is not there.
         TypeError: an operation is not for the types that there are.
     """
     if isinstance(node, plan.Read):
-        found = node.source.schema()
+        found = node.source.schema() if ask_sources or not node.source.files() else None
         return None if found is None else found.remove_metadata()
     if isinstance(node, plan.Blocks):
         schemas = [meta.schema for _, meta in node.blocks if len(meta.schema)]
         return unify(schemas) if schemas else None
     if isinstance(node, SAME):
-        known = schema(node.inputs[0])
+        known = schema(node.inputs[0], ask_sources)
         if known is not None:
             check_columns(known.empty_table(), _looked_at(node))
         return known
-    empty = [_empty(schema(below)) for below in node.inputs]
+    if isinstance(node, plan.MapFunction):
+        return schema(node.input, ask_sources) if node.kind == "filter" else None
+    empty = [_empty(schema(below, ask_sources)) for below in node.inputs]
     made = _made(node, [block for block in empty if block is not None]) if None not in empty else None
     return None if made is None else made.schema.remove_metadata()
 

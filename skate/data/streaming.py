@@ -20,9 +20,9 @@ from .block import Block
 from .context import DataContext
 from .execution.executor import Execution
 from .iterator import DataIterator, Stream
-from .knowledge import known_schema
 from .run import execute
 from .schema import Schema
+from .schemas import schema as known_columns
 from .shares import Share, Shares
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class SharedIterator(DataIterator):
         return -1
 
     def schema(self) -> Schema | None:
-        found = known_schema(self._node)
+        found = known_columns(self._node)
         return self._whole().schema() if found is None else Schema(found)
 
     def stats(self) -> str:

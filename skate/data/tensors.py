@@ -9,6 +9,7 @@ import numpy as np
 
 from .batches import to_batch
 from .block import Block
+from .keys import check_columns
 
 
 class Collate:
@@ -27,6 +28,8 @@ class Collate:
     def __call__(self, block: Block) -> Any:
         import torch  # pyright: ignore[reportMissingImports]  # not in all environments
 
+        if isinstance(self.dtypes, dict):
+            check_columns(block, self.dtypes)
         batch = to_batch(block, "numpy")
         made = self.collate_fn(batch) if self.collate_fn is not None else self._tensors(batch, torch)
         device = _device(torch) if self.device == "auto" else self.device

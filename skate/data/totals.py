@@ -74,11 +74,12 @@ class Totals(Consumption):
             return rows[0]
         return {each.name: 0 if isinstance(each, functions.Count) else None for each in aggs}
 
-    def unique(self, column: str) -> list[Any]:
-        """The distinct values of a column, in their order."""
+    def unique(self, column: str, ignore_nulls: bool = False) -> list[Any]:
+        """The distinct values of a column, in their order; null is one of them unless nulls are ignored."""
         self._check_columns(names_of("unique", column))
         distinct = plan.Aggregate(self._node, (column,), (functions.Count(alias_name="\0rows"),))
-        return [value for block in self._tables(distinct) for value in block.column(column).to_pylist()]
+        found = [value for block in self._tables(distinct) for value in block.column(column).to_pylist()]
+        return [value for value in found if value is not None] if ignore_nulls else found
 
     def summary(self, columns: Sequence[str] | None = None) -> DatasetSummary:
         """Counts, means, extremes and how much is missing, for each column."""

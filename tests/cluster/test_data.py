@@ -54,7 +54,15 @@ def ordered(source: Dataset) -> Dataset:
     return mapped(source).sort("id", descending=True)
 
 
-@pytest.mark.parametrize("make", [mapped, in_actors, shuffled, ordered])
+def grouped(source: Dataset) -> Dataset:
+    return mapped(source).groupby("id").count()
+
+
+def joined(source: Dataset) -> Dataset:
+    return mapped(source).join(mapped(source), "inner", on="id")
+
+
+@pytest.mark.parametrize("make", [mapped, in_actors, shuffled, ordered, grouped, joined])
 def test_a_node_that_dies_changes_nothing(nodes: Nodes, make: Any) -> None:
     nodes.add(1)
     second = nodes.add(1)

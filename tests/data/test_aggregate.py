@@ -31,6 +31,7 @@ from skate.data.aggregate import (
     Sum,
     Unique,
     ValueCounter,
+    VectorizedAggregateFnV2,
     ZeroPercentage,
 )
 from skate.data.errors import ColumnNotFoundError
@@ -225,3 +226,23 @@ def test_nearly_as_many_groups_as_rows(groups: int) -> None:
     assert sorted(map(str, found.to_pylist())) == sorted(
         str(dict(zip(found.column_names, row.values(), strict=True))) for row in wanted.to_pylist()
     )
+
+
+class LongestOfAll(VectorizedAggregateFnV2):
+    """The longest text; all accumulators of a key are merged at once."""
+
+    def __init__(self, on: str) -> None:
+        super().__init__(f"longest({on})", lambda: "", on=on, ignore_nulls=True)
+
+    def aggregate_block(self, block: pa.Table) -> str | None:
+        return max((value for value in block.column(self.on).to_pylist() if value), key=len, default=None)
+
+    def _combine_column(self, accumulator_col: Any) -> str:
+        return max(accumulator_col.to_pylist(), key=len)
+
+
+def test_accumulators_that_are_merged_as_a_column() -> None:
+    whole = pa.table({"k": [1, 2, 1, 2, 3, 1], "s": ["a", "bb", "cccc", "d", None, "ee"]})
+    node = plan.Aggregate(parts_of(whole, 3), ("k",), (LongestOfAll("s"),))
+    assert run(node, shuffle_partitions=2).sort_by("k").column("longest(s)").to_pylist() == ["cccc", "bb", None]
+    assert LongestOfAll("s").get_agg_name() == "longest" and LongestOfAll("s").get_target_column() == "s"

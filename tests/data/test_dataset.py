@@ -15,7 +15,7 @@ import pytest
 
 import skate
 import skate.data as data
-from skate.data import ActorPoolStrategy, ColumnNotFoundError, DataContext, TaskPoolStrategy, col
+from skate.data import ActorPoolStrategy, ColumnNotFoundError, DataContext, ExecutionResources, TaskPoolStrategy, col
 from skate.data.aggregate import Count, Max, Mean, Min, Sum
 from skate.data.functions import HERE
 from skate.exceptions import UnsupportedError
@@ -365,3 +365,25 @@ def test_where_a_task_is_belongs_to_its_process_and_thread() -> None:
     thread.join()
     assert seen == [()]
     HERE.files = ()
+
+
+def test_what_only_ray_has_says_what_to_do_instead() -> None:
+    context = DataContext()
+    with pytest.raises(AttributeError, match=r"use_push_based_shuffle'\. Leave it out: shuffles"):
+        context.use_push_based_shuffle = True  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="ExecutionOptions has no setting 'verbose_progress'"):
+        context.execution_options.verbose_progress = True  # type: ignore[attr-defined]
+    with pytest.raises(UnsupportedError, match="cpu"):
+        context.execution_options.resource_limits.cpu = 1
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(object_store_memory=1e9)
+    assert context.copy().execution_options.resource_limits == ExecutionResources.for_limits(object_store_memory=1e9)
+    with pytest.raises(AttributeError, match=r"'read_mongo'\. Use read_datasource"):
+        data.read_mongo  # noqa: B018
+    with pytest.raises(AttributeError, match=r"Dataset has no 'to_dask'\. Go through to_arrow_refs"):
+        data.range(1).to_dask()
+    assert not hasattr(data.range(1), "anything") and not hasattr(data, "anything")
+
+
+def test_unique_values() -> None:
+    ds = data.from_items([{"a": 2}, {"a": None}, {"a": 1}, {"a": 2}])
+    assert ds.unique("a") == [1, 2, None] and ds.unique("a", ignore_nulls=True) == [1, 2]

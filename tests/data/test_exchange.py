@@ -63,7 +63,7 @@ def test_the_parts_of_a_sort_are_of_about_the_same_size() -> None:
     values = np.random.default_rng(1).permutation(40_000)
     samples = exchange.sample(["v"])(None, pa.table({"v": values}))[0]
     limits = exchange.boundaries(samples, ["v"], [False], 8)
-    pieces = exchange.split_sorted(["v"], [False])((limits, 0), pa.table({"v": values}))
+    pieces = exchange.split_sorted(["v"], [False])((limits, 0, 1), pa.table({"v": values}))
     assert len(pieces) == 8 and max(piece.num_rows for piece in pieces) < 2 * 40_000 / 8
 
 
@@ -73,7 +73,7 @@ def test_parts_of_many_equal_keys() -> None:
     values = np.random.default_rng(3).permutation(values)
     data = pa.table({"v": values, "i": np.arange(len(values))})
     limits = exchange.boundaries(exchange.sample(["v"])(None, data)[0], ["v"], [False], 8)
-    sizes = [piece.num_rows for piece in exchange.split_sorted(["v"], [False])((limits, 0), data)]
+    sizes = [piece.num_rows for piece in exchange.split_sorted(["v"], [False])((limits, 0, 1), data)]
     assert sum(sizes) == 8000 and sorted(sizes)[-2] < 2000
     found = run(plan.Sort(parts_of(data, 5), ("v",), (False,)), shuffle_partitions=8).to_pandas()
     pd.testing.assert_frame_equal(found, data.to_pandas().sort_values("v", kind="stable").reset_index(drop=True))

@@ -13,6 +13,7 @@ import pytest
 
 import skate
 import skate.data as data
+from skate.data.errors import ColumnNotFoundError
 from skate.data.iterator import mixed
 from skate.data.prefetch import ahead
 from skate.testing import eventually
@@ -114,6 +115,21 @@ def test_tensors() -> None:
     assert [float(value) for value in summed] == [22.5]
     with pytest.raises(TypeError, match="column 'item'"):
         next(iter(data.from_items(["a"]).iter_torch_batches()))
+    with pytest.raises(ColumnNotFoundError, match="no column 'y'"):
+        next(iter(ds.iter_torch_batches(dtypes={"y": torch.float32})))
+
+
+def test_datasets_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    indexed = torch.utils.data.TensorDataset(torch.arange(3), torch.zeros(3, 2))
+    rows = data.from_torch(indexed).take_all()
+    assert [int(row["item"][0]) for row in rows] == [0, 1, 2] and rows[0]["item"][1].shape == (2,)
+
+    class Iterated(torch.utils.data.IterableDataset):  # type: ignore[misc]
+        def __iter__(self) -> Any:
+            return iter(range(4))
+
+    assert data.from_torch(Iterated()).sum("item") == 6
 
 
 # ---------------------------------------------------------------- on the cluster

@@ -125,11 +125,15 @@ def test_maps_keep_the_order_whatever_ends_first(sizes: list[int], run: tuple[in
     assert runner.most <= slots and not runner.running and runner.closed
 
 
-def test_sources_of_unknown_size_are_a_task_each() -> None:
-    unknown = [each._replace(meta=each.meta._replace(rows=-1)) for each in (bundle([1]), bundle([2]), bundle([3]))]
-    mapped = MapOperator("map", InputOperator("Input", unknown), each_plus(0))
-    assert numbers(Execution(mapped, Shuffled(0, 2), 1 << 20)) == [1, 2, 3]
-    assert mapped.stats.tasks == 3
+def test_what_does_not_know_its_rows_is_a_task_of_its_own() -> None:
+    """As files whose rows nobody has counted: they are read side by side."""
+    unknown = [Bundle((at,), BlockMeta(-1, 1, NO_SCHEMA)) for at in range(5)]
+    for min_rows in (0, 10):
+        operator = MapOperator("read", InputOperator("files", []), each_plus(0), min_rows)
+        for each in unknown:
+            operator.add(0, each)
+        operator.input_ended(0)
+        assert [len(task.inputs) for task in iter(operator.next_task, None)] == [1] * 5
 
 
 @given(SIZES, RUNS, st.integers(0, 30))

@@ -6,6 +6,9 @@ import bz2
 import gzip
 import itertools
 import json
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -468,3 +471,51 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setitem(sys.modules, "fastavro", None)
     with pytest.raises(ImportError, match="read_avro needs the package 'fastavro': pip install fastavro"):
         data.read_avro(tmp_path)
+
+
+def test_a_dataset_that_is_sent_keeps_all_of_its_files(tmp_path: Path) -> None:
+    """It is sent to actors by `streaming_split`, and by users."""
+    for number in range(5):
+        pd.DataFrame({"a": [number]}).to_csv(tmp_path / f"{number}.csv", index=False)
+        pd.DataFrame({"a": [number]}).to_parquet(tmp_path / f"{number}.parquet")
+    for ds in (data.read_csv(tmp_path, file_extensions=["csv"]), data.read_parquet(tmp_path)):
+        ds.schema()
+        sent = pickle.loads(pickle.dumps(ds))
+        assert sent.input_files() == ds.input_files() and sent.count() == len(ds.input_files()) == 5
+        assert [row["a"] for row in sent.take_all()] == list(range(5))
+        task = pickle.dumps(ds._node.source.tasks(5)[3])
+        assert str(tmp_path / "3.").encode() in task and str(tmp_path / "2.").encode() not in task, (
+            "has a list of all files"
+        )
+
+
+def test_files_that_do_not_go_together_are_named(tmp_path: Path) -> None:
+    """When their rows meet: in one task, in an exchange, or as a whole."""
+    for number, value in enumerate(("1", "2", '"x"')):
+        (tmp_path / f"{number}.json").write_text(f'{{"a": {value}}}\n')
+    for ds in (data.read_json(tmp_path, override_num_blocks=3), data.read_json(tmp_path, override_num_blocks=1)):
+        for use in (ds.to_pandas, ds.sort("a").take_all, ds.groupby("a").map_groups(lambda group: group).count):
+            with pytest.raises(
+                TypeError, match=r"0\.json and .*2\.json do not go together: column 'a' is int64 .* string"
+            ):
+                use()
+
+
+def test_what_cannot_be_unpacked_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_text("no gzip")
+    with pytest.raises(OSError) as caught:
+        data.read_csv(tmp_path).take_all()
+    assert "a.csv.gz" in str(caught.value) or "a.csv.gz" in caught.value.__notes__[0]
+
+
+def test_the_count_of_a_small_file_imports_little(tmp_path: Path) -> None:
+    """Pandas and Arrow's dataset reader take longer to import than the count takes."""
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
+    program = f"""
+import sys
+import skate.data
+assert skate.data.read_csv({str(tmp_path)!r}).count() == 2
+print(sorted({{"pandas", "pyarrow.dataset", "pyarrow.acero", "fsspec"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

@@ -7,7 +7,7 @@ they are columns of lists.
 
 from __future__ import annotations
 
-from .base import AggregateFn, AggregateFnV2
+from .base import AggregateFn, AggregateFnV2, VectorizedAggregateFnV2
 from .engine import Aggregation
 from .lists import ApproximateQuantile, ApproximateTopK, AsList, CountDistinct, Quantile, Unique, ValueCounter
 from .simple import AbsMax, Count, Max, Mean, Min, MissingValuePercentage, Std, Sum, ZeroPercentage
@@ -31,5 +31,6 @@ __all__ = [
     "Sum",
     "Unique",
     "ValueCounter",
+    "VectorizedAggregateFnV2",
     "ZeroPercentage",
 ]

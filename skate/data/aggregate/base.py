@@ -133,11 +133,39 @@ class AggregateFnV2(AggregateFn):
         """The result."""
         return accumulator
 
+    def get_target_column(self) -> str | None:
+        """The column that it is about."""
+        return self.on
+
+    def get_agg_name(self) -> str:
+        """The name without the column: "sum" of "sum(x)"."""
+        return self.name.partition("(")[0]
+
     def _combine(self, one: Any, other: Any) -> Any:
         if one is None or other is None:
             left = one if other is None else other
             return left if self.ignore_nulls else None
         return self.combine(one, other)
+
+
+class VectorizedAggregateFnV2(AggregateFnV2):
+    """As `AggregateFnV2`, with a method `_combine_column` in place of `combine`: it gets all accumulators of a key at once."""
+
+    def _combine_column(self, accumulator_col: Any) -> Any:
+        """One accumulator of an Arrow array of them."""
+        raise NotImplementedError
+
+    def merge_groups(self, groups: Groups, had: Mapping[str, Any]) -> dict[str, Any]:
+        found: list[list[Any]] = [[] for _ in range(groups.count)]
+        for at, value in zip(groups.ids.tolist(), blocks.to_values(had[""]), strict=True):
+            if value is not None or not self.ignore_nulls:
+                found[at].append(value)
+        return {"": blocks.objects([self._of(values) for values in found])}
+
+    def _of(self, values: list[Any]) -> Any:
+        if not values or (None in values and not self.ignore_nulls):
+            return None
+        return self._combine_column(blocks.column(values))
 
 
 class Arrow(AggregateFn):

@@ -33,7 +33,8 @@ class Count(Arrow):
         return {"": ("sum", None)}
 
     def last(self, parts: Mapping[str, Any]) -> Any:
-        return pc.fill_null(parts[""], 0)
+        found = parts[""]
+        return pc.fill_null(found, 0) if found.null_count else found  # the constant would have Arrow import pandas
 
 
 class Sum(Arrow):

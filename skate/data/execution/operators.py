@@ -10,10 +10,10 @@ INV-2: a bundle is in one place: an input queue, a running task, or an output qu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..block import BlockMeta
+from ..block import BlockMeta, unify_blocks
 from .stats import OperatorStats
 
 
@@ -216,7 +216,7 @@ class MapOperator(Operator):
 
     Args:
         work: what the tasks do.
-        min_rows: so many rows go into a task, if there are as many.
+        min_rows: so many rows go into a task, if there are as many. What does not know its rows (-1) is a task of its own.
     """
 
     def __init__(self, name: str, source: Operator, work: Work, min_rows: int = 0) -> None:
@@ -240,7 +240,7 @@ class MapOperator(Operator):
             return None
         inputs = [self._pop()]
         rows = inputs[0].meta.rows
-        while self.min_rows and self.queue and rows + self.queue[0].meta.rows <= self.min_rows:
+        while rows >= 0 and self.queue and 0 <= self.queue[0].meta.rows <= self.min_rows - rows:
             inputs.append(self._pop())
             rows += inputs[-1].meta.rows
         self._number += 1
@@ -382,6 +382,10 @@ class GatherOperator(Operator):
         self._tasks = None
 
 
+Piece = tuple[int, int, Bundle]
+"""Of a part: which input it is of, which split made it, and its rows."""
+
+
 class ExchangeOperator(Operator):
     """All to all: each block is split into parts, and the parts of one number, of all blocks, are merged.
 
@@ -395,9 +399,11 @@ class ExchangeOperator(Operator):
         prepare: given the bundles of each input and the blocks that the samples made, returns the number of parts and, for each
             input, the extra argument of its splits.
         split: makes as many blocks as there are parts; one for each input. Its extra argument is (what `prepare` gave, the number
-            of the block).
+            of the split, how many splits there are).
         merge: makes the blocks of one part of its pieces, those of each input one after the other; its extra argument is
-            (the number of the part, how many pieces are of each input).
+            (the number of the task, how many pieces are of each input).
+        divided: an input whose rows are merged each on its own: when very many of them have one key, several tasks share them,
+            each with all that the other inputs have in this part.
     """
 
     def __init__(
@@ -409,16 +415,20 @@ class ExchangeOperator(Operator):
         merge: Work,
         sample: Work | None = None,
         split_bytes: int = 0,
+        divided: int | None = None,
     ) -> None:
         super().__init__(name, inputs)
+        self._divided = divided
         self._prepare, self._split, self._merge, self._sample = prepare, split, merge, sample
         self._bundles: list[list[Bundle]] = [[] for _ in inputs]
         self._ready: deque[Task] = deque()
         self._split_bytes = split_bytes
+        self._part_bytes = 0
+        """Of a part, if all have the same size."""
         self._samples: list[Bundle] = []
         self._sampling = 0
         self._splitting = 0
-        self._parts: list[list[tuple[int, int, Bundle]]] | None = None
+        self._parts: list[list[Piece]] | None = None
         self._merging = False
 
     def add(self, port: int, bundle: Bundle) -> None:
@@ -442,18 +452,22 @@ class ExchangeOperator(Operator):
             self._begin_merging()
 
     def _begin(self) -> None:
+        for bundles in self._bundles:
+            if bundles:
+                unify_blocks([bundle.meta for bundle in bundles])  # or the error names the files
         count, extras = self._prepare(self._bundles, self._samples)
         self._samples = []
         self._parts = [[] for _ in range(count)]
         total = sum(bundle.meta.size_bytes for bundles in self._bundles for bundle in bundles)
-        size = max(self._split_bytes, total // count) if self._split_bytes else 0
+        size = self._part_bytes = max(self._split_bytes, total // count) if self._split_bytes else 0
         for port, bundles in enumerate(self._bundles):
             if count == 1:
                 self._parts[0].extend((port, at, bundle) for at, bundle in enumerate(bundles))
                 continue
-            for at, group in enumerate(groups(bundles, size)):
+            together = groups(bundles, size)
+            for at, group in enumerate(together):
                 self._splitting += 1
-                extra = extras[port], at
+                extra = extras[port], at, len(together)
                 self._ready.append(Task(self, ("split", port, at), self._split[port], group, extra, count))
         self._bundles = []
         self._look()
@@ -461,11 +475,32 @@ class ExchangeOperator(Operator):
     def _begin_merging(self) -> None:
         assert self._parts is not None
         self._merging = True
-        for number, part in enumerate(self._parts):
-            part.sort(key=lambda entry: entry[:2])
-            counts = [sum(port == entry[0] for entry in part) for port in range(len(self.inputs))]
-            self._ready.append(Task(self, number, self._merge, [entry[2] for entry in part], (number, counts)))
+        number = 0
+        for part in self._parts:
+            for pieces in self._shares(sorted(part, key=lambda entry: entry[:2])):
+                counts = [sum(port == entry[0] for entry in pieces) for port in range(len(self.inputs))]
+                self._ready.append(Task(self, number, self._merge, [entry[2] for entry in pieces], (number, counts)))
+                number += 1
         self._parts = []
+
+    def _shares(self, part: list[Piece]) -> Iterator[list[Piece]]:
+        """The pieces of a part for each of the tasks that merge it: one, unless there is far more in it than in others."""
+        mine = [entry for entry in part if entry[0] == self._divided]
+        most = 2 * self._part_bytes
+        if sum(entry[2].meta.size_bytes for entry in mine) <= most:
+            yield part
+            return
+        before = [entry for entry in part if entry[0] < mine[0][0]]
+        after = [entry for entry in part if entry[0] > mine[0][0]]
+        share: list[Piece] = []
+        size = 0
+        for entry in mine:
+            if share and size + entry[2].meta.size_bytes > most:
+                yield [*before, *share, *after]
+                share, size = [], 0
+            share.append(entry)
+            size += entry[2].meta.size_bytes
+        yield [*before, *share, *after]
 
     def next_task(self) -> Task | None:
         return self._ready.popleft() if self._ready and not self.stopped else None

@@ -81,6 +81,21 @@ class Meter:
         self._before = time.perf_counter(), self._cpu()
 
 
+class Apart(NamedTuple):
+    """Inputs of a task that are too large for the store to have all of them in memory: references to them."""
+
+    refs: list[Any]
+
+
+def _present(inputs: Sequence[Any]) -> Sequence[Any]:
+    """The inputs as tables. Of those that are `Apart` the store has to hold one at a time only: the process copies them."""
+    if len(inputs) != 1 or not isinstance(inputs[0], Apart):
+        return inputs
+    from ...api.objects import get
+
+    return [blocks.copied(get(ref)) for ref in inputs[0].refs]
+
+
 def produce(
     work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any], place: Place = WORKER
 ) -> Iterator[Any]:
@@ -88,7 +103,7 @@ def produce(
     HERE.files = files
     meter = Meter(place.cpu)
     made_bytes = 0
-    for made in sized(iter(work.run(extra, *inputs)), work.target_bytes):
+    for made in sized(iter(work.run(extra, *_present(inputs))), work.target_bytes):
         block = place.compact(made)
         meta = blocks.meta_of(block, HERE.files)
         made_bytes += meta.size_bytes
@@ -107,7 +122,7 @@ def produce_parts(
     """Run a task that makes a known number of blocks; what there is to know of them, `PartsMade`, comes last."""
     HERE.files = files
     meter = Meter(place.cpu)
-    parts = [place.compact(part) for part in work.run(extra, *inputs)]
+    parts = [place.compact(part) for part in work.run(extra, *_present(inputs))]
     made = PartsMade([part.num_rows for part in parts], [part.nbytes for part in parts], parts[0].schema, files)
     if place.releases and sum(made.sizes) >= RELEASE_BYTES:
         pa.default_memory_pool().release_unused()

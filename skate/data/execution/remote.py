@@ -20,13 +20,16 @@ from ...exceptions import GetTimeoutError
 from .executor import Accepts, Event
 from .operators import Bundle, Operator, Task, Work
 from .pools import Actor, Pool
-from .produce import files_of, produce, produce_parts
+from .produce import Apart, files_of, produce, produce_parts
 
 POLL_S = 1.0
 """How long a wait for events may take before the caller looks around."""
 LEAST_CPUS = 0.25
 """A task that asks for no CPU counts as so many, so that not any number is started."""
 MAX_RETRIES = 3
+MOST_INPUT = 0.3
+"""The part of a node's store that the inputs of a task may take. They can be more if a single key has very many rows, which the
+parts of exchanges are not cut for: then the task copies them, one by one."""
 
 
 class Running:
@@ -51,6 +54,8 @@ class RemoteRunner:
         self._total = self.runtime.cluster_resources()
         self.cpus = max(1, int(self._total.get("CPU", 1)))
         self.store_bytes = int(self._total.get("object_store_memory", 1 << 30))
+        stores = [node["Resources"].get("object_store_memory", 0) for node in self.runtime.nodes() if node["Alive"]]
+        self._most_input = int(min(filter(None, stores), default=self.store_bytes) * MOST_INPUT)
         self.slots = self.cpus + 1
         """One more than CPUs, so that the next is at hand when one ends."""
         self.window = 8
@@ -113,6 +118,8 @@ class RemoteRunner:
         """See `Runner`."""
         self._check(task.work)
         inputs = [bundle.block for bundle in task.inputs]
+        if len(inputs) > 1 and task.input_bytes > self._most_input:
+            inputs = [Apart(inputs)]
         actor = None
         cpus = 0.0
         if task.work.pool is not None:

@@ -96,9 +96,10 @@ class CSV(FileSource):
             starts = row_starts(storage_of(file.path)[1], file.size, parts)
             self._starts[file.path] = starts, (self.file_schema(file.path) or NO_SCHEMA).names
         starts, names = self._starts[file.path]
+        source = self.for_task([file.path])
         for first, last in itertools.pairwise([*starts, file.size]):
             known = BlockMeta(-1, int((last - first) * self.growth), NO_SCHEMA, (file.path,))
-            yield ReadTask(partial(self._read_part, file.path, first, last, names), known)
+            yield ReadTask(partial(source._read_part, file.path, first, last, names), known)
 
     def _read_part(self, path: str, first: int, last: int, names: list[str]) -> Iterator[Block]:
         from ..functions import HERE

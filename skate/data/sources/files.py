@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -204,8 +205,8 @@ class FileSource(Source):
 
     def _select(self, columns: Sequence[str]) -> Source:
         """A copy with only these columns."""
-        source = object.__new__(type(self))
-        source.__dict__.update(self.__dict__, columns=list(columns))  # copy() would leave out files, as pickling does
+        source = copy.copy(self)
+        source.columns = list(columns)
         return source
 
     # ------------------------------------------------------------ tasks
@@ -226,21 +227,39 @@ class FileSource(Source):
         paths = tuple(file.path for file in group)
         size = int(sum(file.size * self._growth(file.path) for file in group))
         schema = self.schema() if self._own_schema is not None else None
-        source = self
-        if self.where.known:  # a task carries only what it needs
-            known = {path: self.where.known[path] for path in (self.where.found[0].path, *paths)}
-            source = self.copied()
-            source.where = replace(self.where, known=known)
-        return ReadTask(partial(source._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
+        return ReadTask(partial(self.for_task(paths)._read, paths), BlockMeta(-1, size, schema or NO_SCHEMA, paths))
+
+    def for_task(self, paths: Sequence[str]) -> Self:
+        """What a task needs that reads these files: not the list of all, of which there may be very many."""
+        source = copy.copy(self)
+        known = {
+            path: self.where.known[path] for path in (self.where.found[0].path, *paths) if path in self.where.known
+        }
+        source.where = replace(self.where, found=self.where.found[:1], known=known)
+        return source
 
     def _read(self, paths: Sequence[str]) -> Iterator[Block]:
         from ..functions import HERE
 
+        first: tuple[pa.Schema, str] | None = None
         for path in paths:
             HERE.files = (path,)
             extras = self.where.extras(path)
-            for block in self.read_file(path):
-                yield self.add_extras(block, extras)
+            for block in self._named(path, self.read_file(path)):
+                made = self.add_extras(block, extras)
+                if first is not None and not made.schema.equals(first[0]):
+                    blocks.unify_files(first[0], [first[1]], made.schema, [path])
+                yield made
+                first = first or (made.schema, path)
+
+    def _named(self, path: str, source: Iterator[Block]) -> Iterator[Block]:
+        """The blocks of a file. What cannot be unpacked is an error that names the file."""
+        try:
+            yield from source
+        except OSError as error:
+            if path not in str(error):
+                error.add_note(f"raised when {path} was read")
+            raise
 
     def add_extras(self, block: Block, extras: Mapping[str, pa.Scalar]) -> Block:
         """The block with what its file's path adds, and with the columns that are wanted."""
@@ -248,16 +267,6 @@ class FileSource(Source):
             if (self.columns is None or name in self.columns) and name not in block.column_names:
                 block = block.append_column(name, pa.repeat(value, block.num_rows))
         return block if self.columns is None else block.select(self.columns)
-
-    def copied(self) -> Self:
-        """Another with the same settings. (`copy` would make what is sent to a task.)"""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A task carries no list of all files: it has its own."""
-        return {**self.__dict__, "where": replace(self.where, found=self.where.found[:1])}
 
 
 class FileRows(FileSource):

@@ -10,6 +10,7 @@ error that names both files.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -119,7 +120,7 @@ class Parquet(FileSource):
         known = self.schema()
         if predicate.to_arrow() is None or known is None or not predicate.columns() <= set(known.names):
             return None  # the error for a column that is not there comes where it was written
-        source = self.copied()
+        source = copy.copy(self)
         source.predicate = predicate if self.predicate is None else self.predicate & predicate
         return source
 
@@ -143,7 +144,7 @@ class Parquet(FileSource):
         names = set(self.where.extras(self.where.found[0].path))
         if wanted is None or not names:
             return self
-        source = self.copied()
+        source = copy.copy(self)
         full = self._own_schema
         kept = [file for file in self.where.found if self._may_match(file, wanted, full or schema)]
         source.where = replace(self.where, found=tuple(kept) or self.where.found[:1])
@@ -158,12 +159,13 @@ class Parquet(FileSource):
         parts = max(1, min(parts, footer.num_row_groups))
         cuts = [footer.num_row_groups * part // parts for part in range(parts + 1)]
         rows_known = self._filter() is None
+        source = self.for_task([file.path])
         for part in range(parts):
             groups = range(cuts[part], cuts[part + 1])
             rows = sum(footer.row_group(group).num_rows for group in groups)
             size = sum(self._bytes(footer.row_group(group)) for group in groups)
             known = BlockMeta(rows if rows_known else -1, size, self.schema() or NO_SCHEMA, (file.path,))
-            yield ReadTask(partial(self._read_groups, file.path, groups), known)
+            yield ReadTask(partial(source._read_groups, file.path, groups), known)
 
     def _bytes(self, group: Any) -> int:
         if self.columns is None:
