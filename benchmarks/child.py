@@ -23,6 +23,7 @@ from .lines import (
     CLUSTER_YARDSTICKS,
     GROUPS,
     MACHINE,
+    PEERS,
     REGISTRY,
     YARDSTICKS,
     Bench,
@@ -67,8 +68,8 @@ def run(one: Line, system: str, bench: Bench) -> Result:
 
 @contextmanager
 def framework_up(system: str, group: str) -> Iterator[None]:
-    """A running framework, with the defaults that a user gets; nothing for the machine's own lines."""
-    if system == MACHINE:
+    """A running framework, with the defaults that a user gets; nothing for the machine's own lines and for libraries."""
+    if system == MACHINE or system in PEERS:
         yield
         return
     if group in CLUSTER_GROUPS:

@@ -14,6 +14,9 @@ from statistics import median
 from typing import Any
 
 MACHINE, SKATE, RAY = "machine", "skate", "ray"
+DASK, POLARS, DUCKDB = "dask", "polars", "duckdb"
+PEERS = (DASK, POLARS, DUCKDB)
+"""What datasets are held against besides."""
 BOTH = (SKATE, RAY)
 
 CLUSTER_GROUPS: dict[str, str] = {
@@ -26,6 +29,8 @@ CLUSTER_GROUPS: dict[str, str] = {
     "cluster head": "benchmarks.cluster.head",
 }
 """Groups that bring up clusters of their own; the others run with plain `init()`."""
+
+DATA_GROUPS: dict[str, str] = {"data": "benchmarks.data.lines", "data memory": "benchmarks.data.lines"}
 
 GROUPS: dict[str, str] = {
     "objects": "benchmarks.micro",
@@ -41,6 +46,7 @@ GROUPS: dict[str, str] = {
     "volume": "benchmarks.volume",
     "history": "benchmarks.looking",
     **CLUSTER_GROUPS,
+    **DATA_GROUPS,
 }
 """Each group of lines and the module that holds them, in the order in which they run."""
 

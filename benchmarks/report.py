@@ -10,7 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from .lines import CLUSTER_GROUPS, MACHINE, RAY, SKATE, UNAVAILABLE, WITHOUT_RAY, Goal, Result
+from .data import table as data_table
+from .lines import CLUSTER_GROUPS, DATA_GROUPS, MACHINE, RAY, SKATE, UNAVAILABLE, WITHOUT_RAY, Goal, Result
 
 MEAN_GOAL = 50.0
 Table = dict[tuple[str, str], Result]
@@ -153,7 +154,8 @@ def markdown(results: list[Result], ray_python: str, quick: bool) -> str:
         page += [text, ""]
     cluster = [r for r in results if r.group in CLUSTER_GROUPS]
     micro = [r for r in results if r.micro]
-    others = [r for r in results if r.system != MACHINE and r not in cluster and not r.micro]
+    datasets = [r for r in results if r.group in DATA_GROUPS]
+    others = [r for r in results if r.system != MACHINE and r not in cluster and r not in datasets and not r.micro]
     if micro:
         page += ["## The lines of `ray microbenchmark`", "", *rows(micro, table), ""]
         page += ["Not measured:", "", *(f"- {name}: {why}" for name, why in UNAVAILABLE.items()), ""]
@@ -162,6 +164,8 @@ def markdown(results: list[Result], ray_python: str, quick: bool) -> str:
     if any(r.system != MACHINE for r in cluster):
         page += ["## A cluster on one host", "", *rows(cluster, table), ""]
         page += ["Without Ray:", "", *(f"- {name}: {why}" for name, why in WITHOUT_RAY.items()), ""]
+    if datasets:
+        page += ["## Datasets", "", *data_table.rows(datasets), ""]
     yardsticks = [r for r in results if r.system == MACHINE]
     if yardsticks:
         page += ["## What the machine allows", "", "| yardstick | unit | |", "|---|---|---|"]

@@ -6,6 +6,7 @@ line never costs the others.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import selectors
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .child import PREFIX, select
-from .lines import GROUPS, MACHINE, RAY, SKATE, Result
+from .data.files import FOLDER
+from .lines import GROUPS, MACHINE, PEERS, RAY, SKATE, Result
 from .sweep import MARK, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,11 +43,19 @@ class Plan:
 
     def systems(self) -> list[tuple[str, str]]:
         ours = [(MACHINE, sys.executable), (SKATE, sys.executable)]
-        return [*ours, (RAY, self.ray_python)] if self.ray_python else ours
+        if self.ray_python:
+            ours.append((RAY, self.ray_python))
+        return ours + [(peer, sys.executable) for peer in PEERS if importlib.util.find_spec(peer) is not None]
 
 
 def run(plan: Plan, report: Callable[[Result], None]) -> list[Result]:
     """Run every line of the plan; `report` is called with each result as it arrives."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks") as folder:
+        os.environ[FOLDER] = folder
+        return _run(plan, report)
+
+
+def _run(plan: Plan, report: Callable[[Result], None]) -> list[Result]:
     results: list[Result] = []
     for group in GROUPS:
         for system, python in plan.systems():
@@ -79,7 +89,7 @@ class _Child:
         command += ["--skip", str(skip)]
         command += ["--quick"] * plan.quick + ["--big"] * plan.big
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        env = {**os.environ, "PYTHONPATH": path, "BENCH_FRAMEWORK": RAY if system == RAY else SKATE}
+        env = {**os.environ, "PYTHONPATH": path, "BENCH_FRAMEWORK": SKATE if system == MACHINE else system}
         env[MARK] = self._mark = uuid.uuid4().hex
         env["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing but the work is to be measured
         self.planned: list[str] = []

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from benchmarks import lines, report, sweep
-from benchmarks.lines import MACHINE, RAY, SKATE, Bench, Goal, Result, at_least, at_most
+from benchmarks.data import table
+from benchmarks.lines import MACHINE, POLARS, RAY, SKATE, Bench, Goal, Result, at_least, at_most
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 120
@@ -69,6 +70,33 @@ def _environment(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid != os.getpid() else []
     except OSError:  # it has ended, or is another user's
         return []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="datasets need pyarrow")
+def test_datasets_are_measured_beside_others(tmp_path: Path) -> None:
+    samples = tmp_path / "samples.json"
+    done = run_benchmarks(
+        "--quick", "--only", "^data: (count of a CSV|TPC-H query 6|peak.*sort)", "--json", str(samples)
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "## Datasets" in done.stdout
+    results = json.loads(samples.read_text())
+    assert {result["system"] for result in results} >= {SKATE}
+    assert len({result["name"] for result in results}) == 3
+    assert all(min(result["samples"]) > 0 for result in results), results
+
+
+def test_goals_of_datasets() -> None:
+    def data_line(system: str, seconds: float) -> Result:
+        return Result("data: a", "data", "s", system, [seconds], more_is_better=False)
+
+    assert (
+        table.verdict(report.index([data_line(SKATE, 1), data_line(RAY, 5), data_line(POLARS, 0.5)]), "data: a")
+        == "pass"
+    )
+    slow = report.index([data_line(SKATE, 1), data_line(RAY, 4), data_line(POLARS, 0.4)])
+    assert table.verdict(slow, "data: a") == "FAIL: Ray and Polars"
+    assert table.verdict(report.index([data_line(SKATE, 1)]), "data: a") == ""
 
 
 def test_a_sweep_kills_what_has_left_its_session() -> None:

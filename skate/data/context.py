@@ -85,6 +85,8 @@ class DataContext(Settings):
         read_op_min_num_blocks: a source that can be cut is cut into at least so many blocks if a user's function follows.
         memory_share: the part of the object store that the blocks of one execution may take before its sources have to wait.
         inline_bytes: a dataset of one block up to this size is computed in the calling process, without tasks.
+        local_bytes: a dataset of files of this machine, or of tables of the calling process, of up to this size is computed by
+            threads of the calling process, if no function of a user is called; 0: by tasks.
         shuffle_partitions: into how many parts shuffles, sorts, joins and aggregations cut; None follows from the bytes.
         broadcast_bytes: a side of a join up to this size goes to every block of the other side, which is not shuffled then.
         max_errored_blocks: how many blocks may fail before the execution does; -1: any number. What they had is left out.
@@ -106,6 +108,7 @@ class DataContext(Settings):
     read_op_min_num_blocks: int = 8
     memory_share: float = 0.4
     inline_bytes: int = 8 * MIB
+    local_bytes: int = 512 * MIB
     shuffle_partitions: int | None = None
     broadcast_bytes: int = 32 * MIB
     max_errored_blocks: int = 0

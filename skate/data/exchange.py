@@ -123,6 +123,9 @@ def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..
     def split(extra: tuple[Block, int, int], block: Block) -> list[Block]:
         limits, number, splits = extra
         limits = limits.select(list(keys))
+        found = _parts_of(block, limits, keys, descending)
+        if found is not None:
+            return _pieces(block, found, limits.num_rows + 1)
         ordered = sort_block(block, keys, descending)
         cuts = _places(ordered, limits, keys, descending)
         same = [run for run in _runs(limits, keys) if run[1] - run[0] > 1]
@@ -133,6 +136,19 @@ def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..
         return [ordered.slice(a, b - a) for a, b in itertools.pairwise([0, *cuts, ordered.num_rows])]
 
     return split
+
+
+def _parts_of(block: Block, limits: Block, keys: Sequence[str], descending: Sequence[bool]) -> Any:
+    """The part of each row, if that can be told faster than by sorting: for a key of whole numbers. The rows of a part are not in
+    order then, and need not be: the part is sorted as a whole."""
+    if len(keys) != 1 or descending[0] or not block.num_rows:
+        return None
+    if len(_runs(limits, keys)) < limits.num_rows:
+        return None
+    values, ends = block.column(keys[0]), limits.column(keys[0])
+    if not pa.types.is_integer(values.type) or values.type != ends.type or values.null_count or ends.null_count:
+        return None
+    return np.searchsorted(np.asarray(ends), np.asarray(values), side="right")
 
 
 def _places(
@@ -171,13 +187,17 @@ def split_by_key(keys: Sequence[str]) -> Callable[..., list[Block]]:
         check_columns(block, keys)
         if not block.num_rows:
             return [block] * parts
-        part = hash_rows(block, keys) % np.uint64(parts)
-        order = np.argsort(part, kind="stable")
-        ordered = block.take(order)
-        cuts = np.searchsorted(part[order], np.arange(parts + 1, dtype=np.uint64))
-        return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
+        return _pieces(block, hash_rows(block, keys) % np.uint64(parts), parts)
 
     return split
+
+
+def _pieces(block: Block, part: Any, parts: int) -> list[Block]:
+    """The rows of each part, in the order that they have."""
+    part = part.astype(np.uint16 if parts <= 1 << 16 else np.uint64)  # numbers of 16 bits are sorted by counting them
+    ordered = block.take(np.argsort(part, kind="stable"))
+    cuts = np.concatenate([[0], np.cumsum(np.bincount(part.astype(np.int64), minlength=parts))])
+    return [ordered.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
 
 
 def merge_with(run: Callable[[Block], Iterator[Block]]) -> Callable[..., Iterator[Block]]:
@@ -205,10 +225,10 @@ def merge_join(join: Callable[[Block, Block], Block]) -> Callable[..., Iterator[
 
 
 def join_broadcast(join: Callable[[Block, Block], Block], small: int) -> Callable[..., Iterator[Block]]:
-    """A block of one input, joined with all of the other, which is number `small`."""
+    """Some blocks of one input, joined with all of the other, which is number `small`. The extra argument says how many."""
 
-    def run(extra: None, block: Block, *others: Block) -> Iterator[Block]:
-        other = blocks.concat(others)
+    def run(extra: int, *inputs: Block) -> Iterator[Block]:
+        block, other = blocks.concat(inputs[:extra]), blocks.concat(inputs[extra:])
         yield join(block, other) if small else join(other, block)
 
     return run
@@ -220,6 +240,11 @@ def groups(block: Block, keys: Sequence[str]) -> Iterator[Block]:
         ordered = sort_block(block, keys, [False] * len(keys))
         for first, last in _runs(ordered, keys):
             yield ordered.slice(first, last - first)
+
+
+def is_each_alone(ordered: Block, keys: Sequence[str]) -> bool:
+    """Whether no two rows of a sorted block have the same keys."""
+    return not ordered.num_rows or len(_runs(ordered, keys)) == ordered.num_rows
 
 
 def _runs(block: Block, keys: Sequence[str]) -> list[tuple[int, int]]:

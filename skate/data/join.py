@@ -112,9 +112,18 @@ def _matches(how: str, left: Block, right: Block) -> tuple[Any, Any]:
     except pa.ArrowInvalid as error:
         raise TypeError(f"cannot join by {', '.join(map(str, left.schema.types[:-1]))}: {error}") from error
     sides = [name for name in (LEFT, RIGHT) if name in found.column_names]
-    order = pc.sort_indices(found, sort_keys=[(name, "ascending") for name in sides])
-    rows = [found.column(name).take(order) if name in sides else None for name in (LEFT, RIGHT)]
+    if not _is_rising(found.column(sides[0])):
+        found = found.take(pc.sort_indices(found, sort_keys=[(name, "ascending") for name in sides]))
+    rows = [found.column(name) if name in sides else None for name in (LEFT, RIGHT)]
     return rows[0], rows[1]
+
+
+def _is_rising(rows: Any) -> bool:
+    """Whether numbers are in order, each once. Most joins by the key of a small table come out so: sorting would cost as much."""
+    if rows.null_count:
+        return False
+    numbers = np.asarray(rows)
+    return bool((numbers[1:] > numbers[:-1]).all())
 
 
 def _coalesced(values: Any, others: Any) -> Any:

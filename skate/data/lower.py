@@ -31,6 +31,7 @@ from .execution.operators import (
     Task,
     UnionOperator,
     Work,
+    groups,
 )
 from .functions import HERE, Transform, UserFunction, batch_transform, chain, row_transform
 from .sources.source import read_all
@@ -266,7 +267,9 @@ class Lowering:
             size = plan.size_bytes(side)
             if node.how in kinds and size is not None and size <= self.context.broadcast_bytes:
                 work = self._work("Join(broadcast)", exchange.join_broadcast(run, small))
-                return GatherOperator(node.label, sources, partial(_broadcast, work, small))
+                return GatherOperator(
+                    node.label, sources, partial(_broadcast, work, small, self.parallelism, self.part_bytes)
+                )
         divided = 0 if node.how in BROADCAST_RIGHT else 1 if node.how in ("right_semi", "right_anti") else None
         return self._by_key(node, sources, [node.left_keys, node.right_keys], exchange.merge_join(run), divided=divided)
 
@@ -413,9 +416,14 @@ def _align(work: Work, operator: Operator, inputs: list[list[Bundle]]) -> list[T
     return tasks
 
 
-def _broadcast(work: Work, small: int, operator: Operator, inputs: list[list[Bundle]]) -> list[Task | Bundle]:
-    """A task for each block of the large side, with all of the small one."""
-    return [Task(operator, None, work, [bundle, *inputs[small]]) for bundle in inputs[1 - small]]
+def _broadcast(
+    work: Work, small: int, parts: int, part_bytes: int, operator: Operator, inputs: list[list[Bundle]]
+) -> list[Task | Bundle]:
+    """Tasks for some blocks of the large side each, with all of the small one: each puts the small one into a hash table."""
+    large = inputs[1 - small]
+    size = min(part_bytes, sum(bundle.meta.size_bytes for bundle in large) // parts)
+    together = groups(large, size)
+    return [Task(operator, None, work, [*each, *inputs[small]], len(each)) for each in together]
 
 
 def _zip_pieces(ranges: Sequence[tuple[int, int]], left: Block, *right: Block) -> Iterator[Block]:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from time import perf_counter
+from typing import Any
 
+import psutil
 import pyarrow as pa
 
+from ..client import current
 from . import plan
+from .aggregate.base import Arrow
 from .block import Block
 from .context import DataContext
 from .execution.executor import Execution
 from .execution.inline import InlineRunner
 from .execution.operators import Bundle
 from .execution.remote import RemoteRunner
+from .execution.threads import ThreadRunner
 from .lower import PARTITION_BYTES, Lowering
 from .optimize import optimize
 
 INLINE_BUDGET_BYTES = 1 << 40
 MIN_BLOCK_BYTES = 1 << 20
 """However small the store is, blocks are not cut smaller."""
+THREADS_BLOCK_BYTES = 64 << 20
+"""More than a part: what comes out of an exchange is not cut, so it need not be copied to be compact."""
+FIRST_BLOCK_BYTES = 4 << 20
+"""Where nothing needs all of the data, blocks are small, so that the first one comes soon."""
+THREADS_PART_BYTES = 32 << 20
+"""What a part of an exchange has that threads carry out."""
+THREADS_BUDGET = 4
+"""How many times the data an exchange in threads may have in blocks: its input, its pieces and its result."""
+READ_AHEAD_BYTES = 64 << 20
+"""How much threads make before somebody takes it, if nothing needs all of it."""
+FREE_TIMES = 6
+"""So many times the data must be free in memory."""
+ALL_TO_ALL = (plan.Sort, plan.Shuffle, plan.Aggregate, plan.Join)
+KNOWN_WORK = (plan.Sort, plan.TopRows, plan.Limit, plan.Join, plan.Union, plan.Shuffle, plan.Sample)
 MAX_WINDOW = 8
 """How many blocks a task makes ahead, if memory allows it."""
 
@@ -32,6 +52,8 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     if runs_here(node, context):
         operators = Lowering(context, 1).lower(node)
         return Execution(operators, InlineRunner(), INLINE_BUDGET_BYTES, max_errored=errored, clock=perf_counter)
+    if runs_in_threads(node, context):
+        return _in_threads(node, context)
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
     budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
@@ -46,6 +68,17 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     part_bytes = min(PARTITION_BYTES, max(MIN_BLOCK_BYTES, budget // (2 * runner.slots)))
     operators = Lowering(replace(context, target_max_block_size=size), parallelism, part_bytes).lower(node)
     return Execution(operators, runner, budget, runner.window * size, errored, perf_counter)
+
+
+def _in_threads(node: plan.Node, context: DataContext) -> Execution:
+    threads = len(os.sched_getaffinity(0))
+    needs_all = any(isinstance(each, ALL_TO_ALL) for each in plan.walk(node))
+    budget = THREADS_BUDGET * context.local_bytes if needs_all else READ_AHEAD_BYTES
+    size = min(context.target_max_block_size, THREADS_BLOCK_BYTES if needs_all else FIRST_BLOCK_BYTES)
+    operators = Lowering(replace(context, target_max_block_size=size), 2 * threads, THREADS_PART_BYTES).lower(node)
+    return Execution(
+        operators, ThreadRunner(threads, operators), budget, size, context.max_errored_blocks, perf_counter
+    )
 
 
 def blocks_of(node: plan.Node, context: DataContext) -> Iterator[Block]:
@@ -94,6 +127,44 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
         elif isinstance(each, plan.Repartition):
             parallel |= _has_functions(node)
     return total <= context.inline_bytes and not parallel
+
+
+def runs_in_threads(node: plan.Node, context: DataContext) -> bool:
+    """Whether threads of the calling process carry a plan out: it fits into memory, and nothing in it is a user's code.
+
+    A task keeps to its own CPU: what it begins does not run in threads.
+    """
+    if not context.local_bytes or (current.runtime is not None and _is_task(current.runtime.context())):
+        return False
+    total = 0
+    for each in plan.walk(node):
+        if not _is_known_work(each):
+            return False
+        if isinstance(each, plan.Read):
+            total += each.source.size_bytes() or 0
+        elif isinstance(each, plan.Blocks):
+            total += sum(meta.size_bytes for _, meta in each.blocks)
+    free: int = psutil.virtual_memory().available
+    return total <= min(context.local_bytes, free // FREE_TIMES)
+
+
+def _is_task(context: Any) -> bool:
+    return bool(context.task_id or context.actor_id)
+
+
+def _is_known_work(node: plan.Node) -> bool:
+    """Whether all that a node does is Arrow's work, or numpy's."""
+    if isinstance(node, plan.Read):
+        return node.source.is_local and not (node.options or node.concurrency or node.blocks)
+    if isinstance(node, plan.Blocks):
+        return all(isinstance(block, pa.Table) for block, _ in node.blocks)
+    if isinstance(node, plan.Project):
+        return all(expr.pure for _, expr in node.columns)
+    if isinstance(node, plan.FilterExpr):
+        return node.predicate.pure
+    if isinstance(node, plan.Aggregate):
+        return all(isinstance(each, Arrow) for each in node.aggregates)
+    return isinstance(node, KNOWN_WORK)
 
 
 def _has_functions(node: plan.Node) -> bool:

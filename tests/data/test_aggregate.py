@@ -213,6 +213,21 @@ def test_users_aggregations(cuts: int) -> None:
     assert run(plan.Aggregate(nothing, (), (count,))).column("mine").to_pylist() == ["None: 0"]
 
 
+@pytest.mark.parametrize("groups", [40_000, 20_000, 50])
+def test_nearly_as_many_groups_as_rows(groups: int) -> None:
+    random = np.random.default_rng(3)
+    keys = random.permutation(np.arange(40_000) % groups)
+    values = pa.array(random.integers(-1000, 1000, 40_000), mask=random.random(40_000) < 0.1)
+    whole = pa.table({"key": pa.array(keys, mask=keys == 3), "value": values})
+    aggregates = [Sum("value"), Mean("value"), Min("value"), Count("value", ignore_nulls=True, alias_name="n"), Count()]
+    found = run(plan.Aggregate(parts_of(whole, 4), ("key",), tuple(aggregates)), shuffle_partitions=3)
+    calls: list[Any] = [("value", "sum"), ("value", "mean"), ("value", "min"), ("value", "count"), ([], "count_all")]
+    wanted = whole.group_by("key").aggregate(calls).sort_by("key")
+    assert sorted(map(str, found.to_pylist())) == sorted(
+        str(dict(zip(found.column_names, row.values(), strict=True))) for row in wanted.to_pylist()
+    )
+
+
 class LongestOfAll(VectorizedAggregateFnV2):
     """The longest text; all accumulators of a key are merged at once."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from benchmarks.data_tpch import QUERIES, duck, generate, tables
+from benchmarks.data.tpch import SQL, duck, generate
+from benchmarks.data.tpch_queries import QUERIES, tables
 from skate.data import block as blocks, plan
 from skate.data.aggregate import AggregateFn, ApproximateTopK, CountDistinct, Quantile, Std
 from skate.data.context import DataContext
@@ -21,7 +22,7 @@ DATA = pa.table({"k": [at % 7 for at in range(2000)], "v": [at * 37 % 101 for at
 
 
 def on_cluster(node: plan.Node, **settings: int) -> pa.Table:
-    return Dataset(node, DataContext(inline_bytes=0, **settings)).to_arrow()
+    return Dataset(node, DataContext(inline_bytes=0, local_bytes=0, **settings)).to_arrow()
 
 
 def test_generated_columns_know_their_task() -> None:
@@ -57,9 +58,10 @@ def test_users_functions_in_expressions() -> None:
 @pytest.mark.parametrize("number", [3, 9])
 def test_queries_of_tpch(tmp_path: Path, number: int) -> None:
     generate(tmp_path, 0.002)
-    query, sql = QUERIES[number]
-    rows = blocks.to_rows(on_cluster(query(tables(tmp_path)).node, shuffle_partitions=2, broadcast_bytes=1000))
-    wanted = duck(tmp_path).execute(sql).fetchall()
+    rows = blocks.to_rows(
+        on_cluster(QUERIES[number](tables(tmp_path))._node, shuffle_partitions=2, broadcast_bytes=1000)
+    )
+    wanted = duck(tmp_path).execute(SQL[number]).fetchall()
     assert len(rows) == len(wanted) > 0
     for row, expected in zip(rows, wanted, strict=True):
         for value, other in zip(row.values(), expected, strict=True):

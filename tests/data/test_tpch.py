@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.data_tpch import QUERIES, duck, generate, tables
+from benchmarks.data.tpch import SQL, duck, generate
+from benchmarks.data.tpch_queries import QUERIES, tables
 
 from .helpers import run
 
@@ -21,10 +22,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", sorted(QUERIES))
 @pytest.mark.parametrize("broadcast", [0, 1 << 25])
 def test_queries_are_answered_as_by_duckdb(folder: Path, number: int, broadcast: int) -> None:
-    query, sql = QUERIES[number]
-    found = run(query(tables(folder)).node, shuffle_partitions=3, broadcast_bytes=broadcast)
+    found = run(QUERIES[number](tables(folder))._node, shuffle_partitions=3, broadcast_bytes=broadcast)
     rows = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
-    wanted = duck(folder).execute(sql).fetchall()
+    wanted = duck(folder).execute(SQL[number]).fetchall()
     assert len(rows) == len(wanted) > 0
     for row, expected in zip(rows, wanted, strict=True):
         for value, other in zip(row, expected, strict=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,11 @@ import pyarrow as pa
 from .. import block as blocks
 from ..block import Block
 from ..compute import pc
-from ..exchange import sort_block
+from ..exchange import is_each_alone, sort_block
+from ..hashing import hash_rows
 from ..keys import check_columns, normal_keys
 from ..nested import Lists, Numbers
-
-if TYPE_CHECKING:
-    from .base import AggregateFn, First
+from .base import AggregateFn, Arrow, First
 
 Call = tuple[str, str, Any]
 """A column of partial results: its name, Arrow's function, and options."""
@@ -32,6 +31,14 @@ ALL = "\0all"
 """The key when there is none."""
 ROW = "\0row"
 GROUP, VALUE = "group", "value"
+SEEN_ROWS = 1000
+SHARE_ALONE = 0.9
+"""A block of at least so many rows of which so many have a key of their own tells that it does not pay to look for others."""
+SAMPLE_ONE_IN = 64
+SAMPLE_SHIFT = 20
+"""Not the bits that say which part of an exchange a row is in, which are alike in a part."""
+OF_ROW = frozenset({"sum", "min", "max"})
+"""Functions that make of a single value the value."""
 SCALAR = frozenset({"sum", "min", "max", "mean", "variance", "count"})
 """Functions that Arrow computes of a whole column, too, which is faster than with one group."""
 
@@ -113,18 +120,49 @@ class Aggregation:
     # ------------------------------------------------------------ of each block
 
     def first(self, source: Iterator[Block]) -> Iterator[Block]:
-        """The partial results of each block."""
+        """The partial results of each block. Where nearly each row has a key of its own, `last` is to find the others."""
+        alone: pa.Schema | None = None
         for block in source:
             check_columns(block, [*self.keys, *(each.on for each in self.aggregates if each.on is not None)])
-            yield self._first(normal_keys(block, self.keys))
+            block = normal_keys(block, self.keys)
+            found = self._first(block) if alone is None else self._of_rows(block, alone)
+            if self.keys and self._is_plain and found.num_rows > max(SEEN_ROWS, SHARE_ALONE * block.num_rows):
+                alone = found.schema
+            yield found
 
-    def _first(self, block: Block) -> Block:
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the partial results of a row are its values, and Arrow merges all of them."""
+        return all(
+            type(each).first_of_groups is Arrow.first_of_groups
+            and type(each).merge_groups is Arrow.merge_groups
+            and all(function in OF_ROW for function, _ in each.merge().values())
+            for each in self.aggregates
+        )
+
+    def _calls(self, block: Block) -> tuple[dict[str, Any], list[Call]]:
         columns: dict[str, Any] = {}
         calls: list[Call] = []
         for at, each in enumerate(self.aggregates):
             for part, values, function, options in self._checked(each, block):
                 columns[f"{at}\0{part}"] = block.column(each.on) if values is None and each.on is not None else values
                 calls.append((f"{at}\0{part}", function, options))
+        return columns, calls
+
+    def _of_rows(self, block: Block, schema: pa.Schema) -> Block:
+        """The partial results of each row, as if it had its key alone."""
+        columns, calls = self._calls(block)
+        made = [block.column(key) for key in self.keys]
+        for name, function, options in calls:
+            values = columns[name]
+            if function == "count":
+                counts_all = options == pc.CountOptions("all")
+                values = pa.array(np.ones(block.num_rows, np.int64)) if counts_all else pc.is_valid(values)
+            made.append(pc.cast(values, schema.field(name).type))
+        return pa.table(made, schema.names)
+
+    def _first(self, block: Block) -> Block:
+        columns, calls = self._calls(block)
         found = self._grouped(block, columns, calls)
         groups = Groups(block, self.keys)
         for at, each in enumerate(self.aggregates):
@@ -144,9 +182,16 @@ class Aggregation:
         """Arrow's functions on columns, by keys: the keys, and then a column for each call."""
         data = block.select(self.keys)
         plan: list[tuple[Any, str, Any]] = []
+        same: dict[Any, int] = {}
+        places: list[int] = []
+        """Of each call in the plan: what several aggregations need of a column is computed once."""
         for name, function, options in calls:
-            data = data.append_column(name, columns[name])
-            plan.append((name, function, options))
+            key = _identity(columns[name], function, options)
+            if key not in same:
+                same[key] = len(plan)
+                data = data.append_column(name, columns[name])
+                plan.append((name, function, options))
+            places.append(same[key])
         keys = self.keys
         scalar = calls and block.num_rows and all(function in SCALAR for _, function, _ in calls)
         if not keys and scalar:  # Arrow's module of groups takes long to import
@@ -161,7 +206,8 @@ class Aggregation:
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
             raise self._explained(block, error) from error
         first = found.column_names[: len(keys)] == keys  # Arrow put the keys last, once
-        values = found.columns[len(keys) :] if first else found.columns[: len(plan)]
+        made = found.columns[len(keys) :] if first else found.columns[: len(plan)]
+        values = [made[place] for place in places]
         names = [name for name, _, _ in calls]
         return pa.table([*(found.column(key) for key in self.keys), *values], [*self.keys, *names])
 
@@ -179,7 +225,7 @@ class Aggregation:
 
     def last(self, block: Block) -> Iterator[Block]:
         """The result, of the partial results of all blocks with these keys; in the order of the keys."""
-        merged = self._merged(block)
+        merged = self._sorted(block) if self.keys else self._merged(block)
         nothing = not self.keys and not merged.num_rows
         if nothing:
             merged = merged.take(pa.array([None], pa.int64()))
@@ -187,8 +233,17 @@ class Aggregation:
         for at, each in enumerate(self.aggregates):
             parts = {part: merged.column(f"{at}\0{part}") for part in _parts(merged, at)}
             columns[each.name] = each.of_nothing(parts) if nothing else each.last(parts)
-        out = pa.table(columns)
-        yield sort_block(out, self.keys, [False] * len(self.keys)) if self.keys else out
+        yield pa.table(columns)
+
+    def _sorted(self, block: Block) -> Block:
+        """The merged results, in the order of the keys. If there is little to merge, what has to be is found by sorting."""
+        up = [False] * len(self.keys)
+        if not self._is_plain or not are_mostly_alone(block, self.keys):
+            return sort_block(self._merged(block), self.keys, up)
+        ordered = sort_block(block, self.keys, up)
+        return (
+            ordered if is_each_alone(ordered, self.keys) else self._merged(ordered)
+        )  # which keeps the order of first rows
 
     def _merged(self, block: Block) -> Block:
         calls: list[Call] = []
@@ -204,6 +259,27 @@ class Aggregation:
             for part, values in each.merge_groups(groups, had).items():
                 merged = _set(merged, f"{at}\0{part}", values)
         return merged
+
+
+def _identity(values: Any, function: str, options: Any) -> Any:
+    """What is equal for calls that give the same: the same memory, or only its number of rows, and the same function."""
+    if function == "count" and (not values.null_count or options == pc.CountOptions("all")):
+        return function
+    values = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    if not pa.types.is_primitive(values.type):
+        return object()  # buffers are not all there is to other columns
+    places = [
+        (chunk.offset, len(chunk), *(None if each is None else each.address for each in chunk.buffers()))
+        for chunk in values.chunks
+    ]
+    return function, str(options), values.type, tuple(places)
+
+
+def are_mostly_alone(block: Block, keys: Sequence[str]) -> bool:
+    """Whether most rows have keys of their own, judged by rows with certain bits in their hashes: equal ones are all there."""
+    hashes = hash_rows(block, keys) >> np.uint64(SAMPLE_SHIFT)
+    sample = hashes[hashes % np.uint64(SAMPLE_ONE_IN) == 0]
+    return len(np.unique(sample)) > SHARE_ALONE * len(sample)
 
 
 def _parts(block: Block, at: int) -> list[str]:

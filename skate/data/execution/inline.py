@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from .executor import Accepts, Event
 from .operators import Bundle, Operator, Task
-from .produce import Made, files_of, produce, produce_parts
+from .produce import WORKER, Made, Place, files_of, produce, produce_parts
 from .stats import Cost
 
 
@@ -23,7 +23,7 @@ class InlineRunner:
 
     def start(self, task: Task) -> None:
         """See `Runner`. Nothing runs before `poll`."""
-        self._running[task] = _outputs(task)
+        self._running[task] = outputs_of(task)
 
     def poll(self, accepts: Accepts, wait: bool) -> list[Event]:
         """See `Runner`. The one task that there is goes on to its next block."""
@@ -58,12 +58,13 @@ class InlineRunner:
         self._running.clear()
 
 
-def _outputs(task: Task) -> Iterator[Any]:
+def outputs_of(task: Task, place: Place = WORKER) -> Generator[Any]:
+    """The blocks of a task, each followed by what there is to know of it."""
     inputs = [bundle.block for bundle in task.inputs]
     if not task.outputs:
-        yield from produce(task.work, task.extra, files_of(task), inputs)
+        yield from produce(task.work, task.extra, files_of(task), inputs, place)
         return
-    *parts, (made, cost) = produce_parts(task.work, task.extra, files_of(task), inputs)
+    *parts, (made, cost) = produce_parts(task.work, task.extra, files_of(task), inputs, place)
     for block, meta in zip(parts, made.metas(), strict=True):
         yield block
         yield Made(meta, cost)

@@ -464,10 +464,10 @@ class ExchangeOperator(Operator):
             if count == 1:
                 self._parts[0].extend((port, at, bundle) for at, bundle in enumerate(bundles))
                 continue
-            groups = _groups(bundles, size)
-            for at, group in enumerate(groups):
+            together = groups(bundles, size)
+            for at, group in enumerate(together):
                 self._splitting += 1
-                extra = extras[port], at, len(groups)
+                extra = extras[port], at, len(together)
                 self._ready.append(Task(self, ("split", port, at), self._split[port], group, extra, count))
         self._bundles = []
         self._look()
@@ -542,7 +542,7 @@ class ExchangeOperator(Operator):
         self._parts = []
 
 
-def _groups(bundles: Sequence[Bundle], size_bytes: int) -> list[list[Bundle]]:
+def groups(bundles: Sequence[Bundle], size_bytes: int) -> list[list[Bundle]]:
     """Neighbours together, of about so many bytes; empty ones are left out, but for one that has the columns."""
     groups: list[list[Bundle]] = []
     have = 0

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from .. import block as blocks
-from ..block import BlockMeta
+from ..block import Block, BlockMeta
 from ..functions import HERE, sized
 from .operators import Task, Work
 from .stats import Cost
 
 RELEASE_BYTES = 32 << 20
 """A task that has made so much gives the memory that Arrow keeps for later back to the system."""
+
+
+class Place(NamedTuple):
+    """Where a task runs.
+
+    Args:
+        cpu: the clock of the processor's time: that of the process, or of the thread if others run tasks, too.
+        compact: what is done to each block; see INV-1 of `block.py`.
+        releases: memory is given back to the system after a task. In threads, others would have to get it anew.
+    """
+
+    cpu: Callable[[], float] = time.process_time
+    compact: Callable[[Block], Block] = blocks.compact
+    releases: bool = True
+
+
+WORKER = Place()
 
 
 class Made(NamedTuple):
@@ -42,21 +59,26 @@ class PartsMade(NamedTuple):
 
 
 class Meter:
-    """Tells what has been used since it was asked last."""
+    """Tells what has been used since it was asked last.
 
-    def __init__(self) -> None:
-        self._before = time.perf_counter(), time.process_time()
+    Args:
+        cpu: the clock of the processor's time: that of the process, or of the thread if others run tasks, too.
+    """
+
+    def __init__(self, cpu: Callable[[], float]) -> None:
+        self._cpu = cpu
+        self._before = time.perf_counter(), cpu()
 
     def read(self) -> Cost:
         """What this process has used since."""
-        now = time.perf_counter(), time.process_time()
+        now = time.perf_counter(), self._cpu()
         before, self._before = self._before, now
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return Cost(now[0] - before[0], now[1] - before[1], peak)
 
     def skip(self) -> None:
         """What was used since is not this task's."""
-        self._before = time.perf_counter(), time.process_time()
+        self._before = time.perf_counter(), self._cpu()
 
 
 class Apart(NamedTuple):
@@ -74,13 +96,15 @@ def _present(inputs: Sequence[Any]) -> Sequence[Any]:
     return [blocks.copied(get(ref)) for ref in inputs[0].refs]
 
 
-def produce(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any]) -> Iterator[Any]:
+def produce(
+    work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any], place: Place = WORKER
+) -> Iterator[Any]:
     """Run a task: its blocks, each followed by what there is to know of it."""
     HERE.files = files
-    meter = Meter()
+    meter = Meter(place.cpu)
     made_bytes = 0
     for made in sized(iter(work.run(extra, *_present(inputs))), work.target_bytes):
-        block = blocks.compact(made)
+        block = place.compact(made)
         meta = blocks.meta_of(block, HERE.files)
         made_bytes += meta.size_bytes
         cost = meter.read()
@@ -88,17 +112,19 @@ def produce(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any
         del made, block  # the consumer may take its time
         yield Made(meta, cost)
         meter.skip()
-    if made_bytes >= RELEASE_BYTES:
+    if place.releases and made_bytes >= RELEASE_BYTES:
         pa.default_memory_pool().release_unused()
 
 
-def produce_parts(work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any]) -> list[Any]:
+def produce_parts(
+    work: Work, extra: Any, files: tuple[str, ...], inputs: Sequence[Any], place: Place = WORKER
+) -> list[Any]:
     """Run a task that makes a known number of blocks; what there is to know of them, `PartsMade`, comes last."""
     HERE.files = files
-    meter = Meter()
-    parts = [blocks.compact(part) for part in work.run(extra, *_present(inputs))]
+    meter = Meter(place.cpu)
+    parts = [place.compact(part) for part in work.run(extra, *_present(inputs))]
     made = PartsMade([part.num_rows for part in parts], [part.nbytes for part in parts], parts[0].schema, files)
-    if sum(made.sizes) >= RELEASE_BYTES:
+    if place.releases and sum(made.sizes) >= RELEASE_BYTES:
         pa.default_memory_pool().release_unused()
     return [*parts, (made, meter.read())]
 

@@ -44,6 +44,7 @@ class CSV(FileSource):
 
     name = "CSV"
     growth = 1.5
+    lets_others_run = True
 
     def __init__(
         self, files: Files, read_options: Any = None, parse_options: Any = None, convert_options: Any = None
@@ -51,7 +52,8 @@ class CSV(FileSource):
         super().__init__(files)
         self.read_options = read_options
         self.can_cut = read_options is None and parse_options is None
-        self._starts: dict[str, list[int]] = {}
+        self._starts: dict[str, tuple[list[int], list[str]]] = {}
+        """Of files that are cut: where their parts begin, and the names of their columns."""
         self.parse_options = parse_options or arrow_csv.ParseOptions(newlines_in_values=True)
         self.convert_options = convert_options
 
@@ -90,32 +92,35 @@ class CSV(FileSource):
         return packed is None and isinstance(storage_of(file.path, self.where.filesystem)[0], Local)
 
     def _cut(self, file: File, parts: int) -> Iterator[ReadTask]:
-        starts = self._starts.get(file.path)
-        if starts is None:  # a plan asks more than once
-            starts = self._starts[file.path] = row_starts(storage_of(file.path)[1], file.size, parts)
+        if file.path not in self._starts:  # a plan asks more than once
+            starts = row_starts(storage_of(file.path)[1], file.size, parts)
+            self._starts[file.path] = starts, (self.file_schema(file.path) or NO_SCHEMA).names
+        starts, names = self._starts[file.path]
         source = self.for_task([file.path])
         for first, last in itertools.pairwise([*starts, file.size]):
             known = BlockMeta(-1, int((last - first) * self.growth), NO_SCHEMA, (file.path,))
-            yield ReadTask(partial(source._read_part, file.path, first, last), known)
+            yield ReadTask(partial(source._read_part, file.path, first, last, names), known)
 
-    def _read_part(self, path: str, first: int, last: int) -> Iterator[Block]:
+    def _read_part(self, path: str, first: int, last: int, names: list[str]) -> Iterator[Block]:
         from ..functions import HERE
 
         HERE.files = (path,)
         extras = self.where.extras(path)
-        for block in self.read_file(path, first, last):
+        for block in self.read_file(path, first, last, names):
             yield self.add_extras(block, extras)
 
     # ------------------------------------------------------------ reading
 
-    def read_file(self, path: str, first: int = 0, last: int | None = None) -> Iterator[Block]:
+    def read_file(
+        self, path: str, first: int = 0, last: int | None = None, names: list[str] | None = None
+    ) -> Iterator[Block]:
         types = _Types()
         rows = 0
         while True:
             try:
                 with self.where.open(path) as whole:
-                    file = whole if last is None else pa.BufferReader(whole.read_at(last - first, first))
-                    reader = self._open(path, file, first > 0, rows, types)
+                    file = whole if last is None else whole.get_stream(first, last - first)
+                    reader = self._open(path, file, names if first else None, rows, types)
                     while reader is not None:
                         block = pa.Table.from_batches([reader.read_next_batch()])
                         yield block
@@ -126,14 +131,14 @@ class CSV(FileSource):
             except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
                 self._widen(path, first, error, types)
 
-    def _open(self, path: str, file: Any, headless: bool, rows: int, types: _Types) -> Any:
+    def _open(self, path: str, file: Any, names: list[str] | None, rows: int, types: _Types) -> Any:
+        """A reader; `names` are those of the columns, if there is no line that says them."""
         convert, read = self.convert_options, self.read_options
         if convert is None:
             columns = self.own_columns(self.where.extras(path))
             convert = arrow_csv.ConvertOptions(column_types=types.widened, include_columns=columns)
         if read is None:
-            names = (self.file_schema(path) or NO_SCHEMA).names if headless else None
-            skip = {"skip_rows" if headless else "skip_rows_after_names": rows}
+            skip = {"skip_rows" if names else "skip_rows_after_names": rows}
             read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, column_names=names, **skip)
         try:
             reader = arrow_csv.open_csv(file, read, self.parse_options, convert)

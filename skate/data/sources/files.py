@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from .. import block as blocks
 from ..block import Block, BlockMeta
-from ..storage import GLOB, File, address, bare_name, codec_of, open_file, storage_of
+from ..storage import GLOB, File, Local, address, bare_name, codec_of, open_file, storage_of
 from .partitioning import Partitioning
 from .source import NO_SCHEMA, ReadTask, Source
 
@@ -150,6 +150,8 @@ class FileSource(Source):
 
     growth = 1.0
     """How many bytes a block takes for one of the file, about."""
+    lets_others_run = False
+    """It is Arrow that reads the files, so that other threads can run meanwhile."""
 
     def __init__(self, files: Files) -> None:
         self.where = files
@@ -192,6 +194,11 @@ class FileSource(Source):
 
     def size_bytes(self) -> int:
         return int(sum(file.size * self._growth(file.path) for file in self.where.found))
+
+    @property
+    def is_local(self) -> bool:
+        first = self.where.found[0].path
+        return self.lets_others_run and isinstance(storage_of(first, self.where.filesystem)[0], Local)
 
     def _growth(self, path: str) -> float:
         return self.growth * (PACKED if codec_of(path) else 1)

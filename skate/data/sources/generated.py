@@ -87,6 +87,10 @@ class Items(Source):
             for first, last in itertools.pairwise(cuts)
         ]
 
+    @property
+    def is_local(self) -> bool:
+        return True
+
     def count(self) -> int:
         return len(self.items)
 

@@ -52,6 +52,11 @@ class Source:
         """About how many bytes the blocks will take, if that is known."""
         return None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it reads files of this machine, by code that lets other threads run meanwhile, or has its rows itself."""
+        return False
+
     def files(self) -> Sequence[str]:
         """The files that it reads."""
         return ()
