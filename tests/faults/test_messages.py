@@ -159,6 +159,8 @@ LOCAL: set[type] = {
         m.Offered,
         m.Told,
         m.Talks,
+        m.Counted,
+        m.Recorded,
     ),
     *(m.WantMemory, m.ReturnMemory, m.Register, m.Prepare),
     *(m.Welcome, m.Refused, m.Memory, m.Freed, m.GiveBackMemory, m.Serve, m.BeActor, m.Cancel, m.Stop, m.Begin),
