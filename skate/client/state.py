@@ -61,7 +61,7 @@ DETAILS: dict[str, list[str]] = {
     "objects": ["contained_in", "contains", "node_no"],
     "nodes": ["node_no", "node_port"],
     "workers": ["node_no"],
-    "jobs": ["namespace", "node_id", "start_time_ms", "end_time_ms"],
+    "jobs": ["namespace", "node_id", "start_time_ms", "end_time_ms", "message", "exit_code", "metadata"],
     "placement-groups": ["bundles", "bundles_to_node_id", "strategy", "namespace", "stats"],
 }
 """What is shown in addition when details are asked for."""
@@ -372,7 +372,17 @@ def _jobs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -
     for member, answer in _asked(observer, "list_jobs", {}, missing):
         for job in answer:
             rows[job["job_id"]] = {**rows.get(job["job_id"], {}), **job, "node_id": ids.get(member.no, "")}
+    for job in _of_head(observer, "jobs", None, missing):
+        ident = job["job_id"] or ""  # none before its program has called `init`
+        rows[ident or job["submission_id"]] = {**rows.get(ident, {"job_id": ident}), **_submitted(job)}
     return _cut(list(rows.values())[::-1], filters, limit, missing)
+
+
+def _submitted(job: dict[str, Any]) -> dict[str, Any]:
+    """A job that was handed to the cluster, as the head shows it."""
+    row = {name: job[name] for name in ("type", "submission_id", "status", "entrypoint", "message", "metadata")}
+    times = {"start_time_ms": job["start_time"], "end_time_ms": job["end_time"]}
+    return {**row, **times, "node_id": job["driver_node_id"] or "", "exit_code": job["driver_exit_code"]}
 
 
 def _groups(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:

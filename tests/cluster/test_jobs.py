@@ -15,6 +15,7 @@ import pytest
 
 from skate.job_submission import JobDetails, JobErrorType, JobStatus, JobSubmissionClient
 from skate.testing import eventually
+from skate.util.state import list_jobs
 
 from .conftest import Nodes
 from .test_head import head_process, kill_head
@@ -53,13 +54,16 @@ print(skate.get_runtime_context().get_job_id())
 """
 
 
-def test_a_program_runs_on_the_cluster(client: JobSubmissionClient, tmp_path: Path) -> None:
+def test_a_program_runs_on_the_cluster(client: JobSubmissionClient, jobs_cluster: Nodes, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     ident = client.submit_job(entrypoint=f"python {tmp_path}/program.py", metadata={"team": "a"})
     info = over(client, ident)
     assert info.job_id and client.get_job_logs(ident) == f"14 2 {ident}\n{info.job_id}\n"
     assert (info.status, info.driver_exit_code, info.metadata) == (JobStatus.SUCCEEDED, 0, {"team": "a"})
     assert info.start_time is not None and info.end_time is not None and info.start_time <= info.end_time
+    (row,) = [job for job in list_jobs(jobs_cluster.address, detail=True) if job.job_id == info.job_id]
+    assert (row.type, row.submission_id, row.status, row.exit_code) == ("SUBMISSION", ident, "SUCCEEDED", 0)
+    assert row.entrypoint.endswith("/program.py") and row.driver_pid
 
 
 def test_a_job_that_fails_says_how(client: JobSubmissionClient) -> None:
