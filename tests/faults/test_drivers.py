@@ -157,9 +157,9 @@ def test_f28_ctrl_c_of_the_whole_group(drive: Drive, tmp_path: Path) -> None:
 
 def begun(drive: Drive, tmp_path: Path) -> tuple[Driver, list[int]]:
     """A busy driver, and the pids of everything that it has started."""
-    driver = drive(
-        BUSY + "refs = [work.remote(60) for _ in range(4)]\nsay('busy')\nskate.get(refs)", str(tmp_path / "children")
-    )
+    heard = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # it is ignored by what `nohup` starts
+    work = "refs = [work.remote(60) for _ in range(4)]\nsay('busy')\nskate.get(refs)"
+    driver = drive(heard + BUSY + work, str(tmp_path / "children"))
     driver.said("busy")
     started = driver.processes() + [int(pid) for pid in (tmp_path / "children").read_text().split()]
     assert len(started) >= 5, [command_line(pid) for pid in started]
