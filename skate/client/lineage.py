@@ -28,11 +28,13 @@ RECORD_BYTES = 600
 class Rerun(TaskRecord):
     """A task that is run once more for outputs that were lost."""
 
-    __slots__ = ("recipe",)
+    __slots__ = ("node", "recipe")
 
-    def __init__(self, seq: int, recipe: Recipe) -> None:
+    def __init__(self, seq: int, recipe: Recipe, node: int) -> None:
         super().__init__(seq, recipe.function, recipe.body, None)
         self.recipe = recipe
+        self.node = node
+        """The node whose loss has caused it; 0: another reason, or nobody knows."""
         self.shared = recipe.shared
         self.attempt = recipe.attempt
         self.retries_left = recipe.retries_left
@@ -56,6 +58,9 @@ class Input:
 class Recipe:
     """What it takes to run a task again.
 
+    Its outputs are missed one by one, and those that were dropped only when something else is made again, so there may be several
+    reruns for the loss of one node: the first is charged to the task's retries.
+
     Args:
         task: the task, its last attempt just over.
         outputs: the ids of all it returns, in order.
@@ -64,8 +69,8 @@ class Recipe:
     """
 
     __slots__ = (
-        "__weakref__", "actor", "attempt", "body", "function", "inputs", "lineage", "outputs", "refusal", "retries_left",
-        "running", "shared", "size",
+        "__weakref__", "_losses", "actor", "attempt", "body", "function", "inputs", "lineage", "outputs", "refs", "refusal",
+        "retries_left", "running", "shared", "size",
     )  # fmt: skip
 
     def __init__(self, task: TaskRecord, outputs: list[bytes], inputs: list[Input], actor: Any = None) -> None:
@@ -75,6 +80,10 @@ class Recipe:
         self.shared = task.shared if again else None
         self.inputs = inputs if again else []
         self.outputs = outputs
+        self.refs: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        """The references here to outputs that may be lost, by number, if there are several: they are made again at once."""
+        self._losses: tuple[int, ...] = ()
+        """Nodes whose loss was charged."""
         self.actor = actor
         self.attempt = task.attempt
         self.retries_left = task.retries_left
@@ -90,15 +99,15 @@ class Recipe:
             self.lineage.ended.append(self.size)
 
     def begin(self, seq: int, node: int = 0) -> Rerun:
-        """Another attempt, because of the loss of a node. It is charged to the task's retries."""
-        self._charge(node)
+        """Another attempt, because of the loss of a node (0: for another reason). The first for each node is charged."""
+        if node not in self._losses:
+            if node:
+                self._losses += (node,)
+            if self.retries_left > 0:
+                self.retries_left -= 1
         self.attempt += 1
-        self.running = Rerun(seq, self)
+        self.running = Rerun(seq, self, node)
         return self.running
-
-    def _charge(self, node: int) -> None:
-        if self.retries_left > 0:
-            self.retries_left -= 1
 
     def ended(self, task: TaskRecord) -> None:
         """The attempt has made its outputs."""
@@ -121,7 +130,7 @@ class Recipe:
             return self.refusal
         return (
             ""
-            if self.retries_left
+            if self.retries_left or node in self._losses
             else "no retries of its task are left (max_retries, or max_task_retries of an actor)"
         )
 
@@ -129,31 +138,17 @@ class Recipe:
 class StreamRecipe(Recipe):
     """How the items of a stream can be made again: the generator runs once more, for those that are wanted.
 
-    Items are asked for when somebody misses them, one by one, so there may be several reruns for one loss: the first is charged.
-
     Args:
         first: the number of the first item's id; the others follow.
         items: how many ids there are for items.
     """
 
-    __slots__ = ("_losses", "firsts", "items", "refs")
+    __slots__ = ("firsts", "items")
 
     def __init__(self, task: TaskRecord, inputs: list[Input], actor: Any, first: int, items: int) -> None:
         super().__init__(task, [], inputs, actor)
         self.firsts = [first]
         self.items = items
-        self.refs: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        """The references here to items that may be lost, by number."""
-        self._losses: set[int] = set()
-        """Nodes whose loss was charged."""
-
-    def _charge(self, node: int) -> None:
-        if not node or node not in self._losses:
-            self._losses.add(node)
-            super()._charge(node)
-
-    def why_not(self, node: int = 0) -> str:
-        return self.refusal if node and node in self._losses else super().why_not(node)
 
     def also(self, first: int) -> None:
         """Others know the items by these ids."""

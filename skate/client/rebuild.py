@@ -58,6 +58,9 @@ class Rebuild:
         else:
             recipe = Recipe(task, [ref.binary() for ref in refs], self.inputs(task), self.actor_of(task))
             self.lineage.keep(recipe)
+        if len(refs) > 1:
+            for number, ref in enumerate(refs):
+                recipe.refs.setdefault(number, ref)
         for ref in shared:
             ref._value.recipe = recipe
             if ref._hold is not None:
@@ -105,9 +108,7 @@ class Rebuild:
         mine = ident[:8] == self.runtime.client_id
         if mine and (ref._value.recipe is not None or not error):
             recipe = ref._value.recipe
-            if ref._hold is not None:
-                self.runtime.send(m.Lost(ident, block))
-            self.reset(ref, PENDING)
+            self.release(ref)
             self._make(ref, recipe, node)
         elif not mine and ref._hold is not None and block != ident:
             self.reset(ref, REMOTE)
@@ -115,6 +116,12 @@ class Rebuild:
             self.runtime.tell(m.Lost(ident, block))
         else:
             ref._value, ref._state = error or ObjectLostError(ident.hex(), self._where(node)), ERROR
+
+    def release(self, ref: ObjectRef[Any]) -> None:
+        """The bytes of a reference are lost, and are about to be made again by this process. Needs the lock."""
+        if ref._hold is not None:
+            self.runtime.send(m.Lost(ref.binary(), _bytes_of(ref)[0]))
+        self.reset(ref, PENDING)
 
     def asked(self, message: m.Rebuild) -> None:
         """The home of an object of this process has heard that its bytes are lost. Needs the lock."""
@@ -151,12 +158,13 @@ class Rebuild:
     # ------------------------------------------------------------ making again
 
     def _make(self, ref: ObjectRef[Any], recipe: Recipe | None, node: int) -> None:
-        why = "it was put" if recipe is None else recipe.why_not(node)
+        cause = self._cause(recipe, node)
+        why = "it was put" if recipe is None else recipe.why_not(cause)
         if recipe is None or (why and not self._under_way(recipe, ref.binary())):
             self.fail(ref, self._failure(ref.binary(), why, node, recipe))
             return
         started: list[Rerun] = []
-        self._attach(ref, self._start(recipe, ref.binary(), node, started))
+        self._attach(ref, self._start(recipe, ref.binary(), cause, started))
         for task in started:  # grows while it is gone through
             self._give(task, started)
         for task in reversed(started):
@@ -164,6 +172,10 @@ class Rebuild:
                 self.runtime.tasks.begin(task)
             else:
                 self._call_again(task)
+
+    def _cause(self, recipe: Recipe | None, node: int) -> int:
+        """The node whose loss a rerun is charged to once. A node that lives may go on losing what a task makes there, each time anew."""
+        return node if isinstance(recipe, StreamRecipe) or self.runtime.links.death(node) is not None else 0
 
     @staticmethod
     def _under_way(recipe: Recipe, ident: bytes) -> bool:
@@ -189,6 +201,10 @@ class Rebuild:
             self.replays.begin(task, recipe)
             return task
         refs: list[ObjectRef[Any]] = [ObjectRef(self.runtime, ident) for ident in recipe.outputs]
+        for number, known in list(recipe.refs.items()):
+            if self.is_lost(known):
+                self.release(known)
+                refs[number] = known
         for ref in refs:
             ref._task = task
         task.ref = refs[0] if len(refs) == 1 and recipe.function.options.num_returns == 1 else refs
@@ -210,7 +226,7 @@ class Rebuild:
         dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
         refs: list[ObjectRef[Any]] = []
         for given in task.recipe.inputs:
-            ref = self._source(given, started)
+            ref = self._source(given, task.node, started)
             if given.where is None:
                 refs.append(ref)
             else:
@@ -218,21 +234,19 @@ class Rebuild:
         task.dependencies = dependencies or None
         task.refs = refs or None
 
-    def _source(self, given: Input, started: list[Rerun]) -> ObjectRef[Any]:
+    def _source(self, given: Input, cause: int, started: list[Rerun]) -> ObjectRef[Any]:
         ref = given.ref() or given.kept or self.runtime.objects.known.get(given.ident)
         if ref is not None and not self.is_lost(ref):
             return ref
         recipe = given.recipe
         ident = given.ident
-        node = 0 if ref is None else ref._value.value.node
+        node = cause if ref is None else ref._value.value.node
         if recipe is not None and (not recipe.why_not(node) or self._under_way(recipe, ident)):
-            task = self._start(recipe, ident, node, started)
             if ref is not None:
-                if ref._hold is not None:
-                    self.runtime.send(m.Lost(ident, ref._value.value.id))
-                self.reset(ref, PENDING)
-                self._attach(ref, task)
+                self.release(ref)
+                self._attach(ref, self._start(recipe, ident, node, started))
                 return ref
+            task = self._start(recipe, ident, node, started)
             if isinstance(recipe, StreamRecipe):
                 ref = ObjectRef(self.runtime, ident)
                 self._attach(ref, task)

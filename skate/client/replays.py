@@ -59,7 +59,7 @@ class Replays:
         task.stream = stream = Replay(task.ref, task, recipe)
         for number, ref in list(recipe.refs.items()):
             if self.rebuild.is_lost(ref):
-                self.rebuild.reset(ref, PENDING)
+                self.rebuild.release(ref)
                 ref._task = task
                 stream.want(number, ref)
 

@@ -117,6 +117,52 @@ def test_f4_one_output_of_several(nodes: Nodes, lost: sessions.Session, log: Pat
     assert ran(log) == {"three": 2}
 
 
+def test_f4_outputs_that_are_missed_one_by_one_are_made_again_at_once(
+    nodes: Nodes, lost: sessions.Session, log: Path
+) -> None:
+    """More outputs than the task has retries, and nobody asks for the next before he has the one before."""
+
+    @skate.remote(num_returns=5, max_retries=1)
+    def five(path: str) -> list[bytes]:
+        note(path, "five")
+        return [bytes([65 + number]) * SIZE for number in range(5)]
+
+    refs = five.options(**on("there")).remote(str(log))
+    skate.wait(refs, num_returns=5, timeout=20)
+    lose(nodes, lost)
+    for number, ref in enumerate(refs):
+        assert skate.get(first.options(**on("there")).remote(ref), timeout=20) == bytes([65 + number]) * 2
+    assert ran(log) == {"five": 2}
+
+
+def test_f4_one_loss_is_charged_once(nodes: Nodes, lost: sessions.Session, log: Path) -> None:
+    """What was dropped is made again for each of those that were made of it, whenever these are missed."""
+
+    @skate.remote(num_returns=4, max_retries=1)
+    def four(path: str) -> list[bytes]:
+        note(path, "four")
+        return [bytes([65 + number]) * SIZE for number in range(4)]
+
+    @skate.remote(num_returns="streaming", max_retries=1)
+    def stream(path: str) -> Any:
+        note(path, "stream")
+        for number in range(4):
+            yield bytes([65 + number]) * SIZE
+
+    @skate.remote(max_retries=1)
+    def same(data: bytes) -> bytes:
+        return bytes(data)
+
+    there = on("there")
+    made = [same.options(**there).remote(ref) for ref in four.options(**there).remote(str(log))]
+    made += [same.options(**there).remote(ref) for ref in stream.options(**there).remote(str(log))]
+    skate.wait(made, num_returns=8, timeout=20)
+    lose(nodes, lost)
+    for number, ref in enumerate(made):
+        assert skate.get(ref, timeout=20)[:1] == bytes([65 + number % 4])
+    assert ran(log)["four"] > 2 and ran(log)["stream"] > 2
+
+
 def test_f4_many_readers_cause_one_run(nodes: Nodes, lost: sessions.Session, log: Path) -> None:
     ref = make.options(**on("there")).remote(str(log), "a")
     skate.wait([ref], timeout=20)

@@ -62,6 +62,15 @@ def test_attempts_are_charged() -> None:
     assert recipe(retries=-1).begin(1).retries_left == -1
 
 
+def test_the_loss_of_a_node_is_charged_once() -> None:
+    each = recipe(retries=2)
+    for node, left in [(7, 1), (7, 1), (8, 0), (7, 0)]:
+        rerun = each.begin(1, node)
+        assert (rerun.node, rerun.retries_left) == (node, left)
+        each.ended(rerun)
+    assert not each.why_not(8) and "no retries" in each.why_not(9) and "no retries" in each.why_not()
+
+
 def test_without_retries_nothing_is_kept() -> None:
     each = recipe(b"x" * 1000, retries=0)
     assert each.body == b"" and each.size == RECORD_BYTES
