@@ -59,7 +59,8 @@ class Recording:
         self._functions: dict[Any, int] = {}
         self._known: list[tuple[str, str, str]] = []
         """The functions by their places: name, kind, actor."""
-        self._workers: dict[tuple[int, int], int] = {}
+        self._workers: dict[Any, int] = {}
+        """Nodes and pids by their places; or an actor, whose pid may come after its first answers."""
 
     # ------------------------------------------------------------ what has happened
 
@@ -118,11 +119,14 @@ class Recording:
         self.packets.append(packet)
 
     def _worker(self, worker: Any) -> int:
-        key = NOBODY if worker is None else (worker.node or self.runtime.node_no, worker.pid)
+        key: Any = NOBODY if worker is None else self._key(worker) if worker.pid else worker
         place = self._workers.get(key)
         if place is None:
             place = self._workers[key] = len(self._workers)
         return place
+
+    def _key(self, worker: Any) -> tuple[int, int]:
+        return worker.node or self.runtime.node_no, worker.pid
 
     def _function(self, function: Any, actor: Any) -> int:
         place = self._functions.get(function)
@@ -168,7 +172,7 @@ class Recording:
             failed,
             counts,
             self._known,
-            list(self._workers),
+            [key if type(key) is tuple else self._key(key) for key in self._workers],
             _encode(packets),
         )
         self.packets, self._known, self._count = [], [], 0

@@ -170,6 +170,7 @@ def test_calls_of_actors_are_recorded() -> None:
     assert len(rows) == 50 and {row.type for row in rows} == {"ACTOR_TASK"}
     (found,) = [row for row in state.list_actors() if row.actor_id == rows[0].actor_id]
     assert found.class_name == "Counter" and found.state == "ALIVE"
+    assert {row.worker_pid for row in rows} == {found.pid}  # also of those that were answered before the pid was known
     (row,) = tasks(name="Counter.fail")
     assert row.error_type == "KeyError" and row.actor_id == found.actor_id
     assert state.get_actor(found.actor_id).num_restarts == 0  # type: ignore[union-attr]
