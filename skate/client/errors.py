@@ -111,7 +111,11 @@ def to_raise(error: BaseException) -> BaseException:
 
 
 def format_remote_traceback(error: BaseException) -> str:
-    """The traceback with the frames of the user's code only; with all frames when there are no others."""
+    """The traceback with the frames of the user's code only.
+
+    When there are none, it has all frames: something is wrong in skate. But an error that skate itself raises, such as about what a
+    function has returned, says all in its message, and has no frames.
+    """
     import traceback
 
     try:
@@ -127,7 +131,7 @@ def _drop_own_frames(report: Any, seen: set[int]) -> None:
         return
     seen.add(id(report))
     kept = [frame for frame in report.stack if not frame.filename.startswith(_PACKAGE)]
-    if kept:
+    if kept or (report.stack and (report.stack[-1].line or "").lstrip().startswith("raise ")):
         report.stack[:] = kept
     _drop_own_frames(report.__cause__, seen)
     _drop_own_frames(report.__context__, seen)

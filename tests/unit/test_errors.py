@@ -187,6 +187,19 @@ def test_frames_of_skate_are_left_out():
     assert "scheduling_strategies.py" not in text
 
 
+def test_what_skate_says_itself_has_no_frames_but_its_faults_have():
+    from skate.client import filters
+
+    def of_skate(text):
+        with pytest.raises((ValueError, AttributeError)) as caught:
+            filters.parse(text)
+        return format_remote_traceback(caught.value.with_traceback(caught.tb.tb_next))
+
+    said = of_skate("nonsense")
+    assert "File" not in said and "ValueError: 'nonsense' is not KEY=VALUE" in said
+    assert "filters.py" in of_skate(3)
+
+
 def test_causes_are_shown():
     try:
         try:
