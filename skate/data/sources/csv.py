@@ -68,7 +68,7 @@ class CSV(FileSource):
         read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False)
         try:
             with self.where.open(path) as file:
-                return arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema
+                return _unique(path, arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema)
         except pa.ArrowInvalid as error:
             if EMPTY in str(error):
                 return pa.schema([])
@@ -146,7 +146,7 @@ class CSV(FileSource):
             if EMPTY in str(error):
                 return None
             raise
-        types.seen(reader.schema)
+        types.seen(_unique(path, reader.schema))
         return reader
 
     def _widen(self, path: str, first: int, error: Exception, types: _Types) -> None:
@@ -194,3 +194,14 @@ class _Types:
         if wider is not None:
             self.widened[name] = self.now[name] = wider
         return wider is not None
+
+
+def _unique(path: str, schema: pa.Schema) -> pa.Schema:
+    """The schema, if no two columns have one name: a row, as a dict, would lose all of them but one."""
+    twice = [name for name in dict.fromkeys(schema.names) if schema.names.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"{path}: several columns are called {twice[0]!r}. To name them yourself, pass read_options="
+            f"pyarrow.csv.ReadOptions(skip_rows=1, column_names=[...])."
+        )
+    return schema
