@@ -76,7 +76,7 @@ class _Reader:
         if word.value["cut"]:
             click.echo(f"note: node {word.member.no}: there is more than is shown", err=True)
         for file in word.value["files"]:
-            self.files += bool(file["lines"]) or file["name"] not in since
+            self.files += bool(file["lines"]) or (not self.wish["task"] and file["name"] not in since)
             since[file["name"]] = file["place"]
             for whose, task, text in file["lines"]:
                 if self.as_json:

@@ -40,7 +40,7 @@ def _state(address: str | None, temp_dir: str | None) -> dict[str, Any]:
     local = _local(address, temp_dir)
     host, port = host_and_port(address) if address else (local.head_host, local.head_port) if local else ("", 0)
     if not host:
-        raise click.ClickException("no node runs here: start one with `skate start --head`, or say --address HOST:PORT")
+        raise click.ClickException(_nothing(temp_dir))
     try:
         if local is not None:
             return _of_head(local.head_host, local.head_port)
@@ -50,6 +50,16 @@ def _state(address: str | None, temp_dir: str | None) -> dict[str, Any]:
         if local is None:
             raise click.ClickException(_with_remedy(str(error), address)) from None
         return _heard(local, error)
+
+
+def _nothing(temp_dir: str | None) -> str:
+    """That no node runs here; and how to look at a program that has a skate of its own, if one runs."""
+    from ..client.observing import programs
+
+    found = [folder.name.split("-")[1] for folder in programs(temp_dir)]
+    if not found:
+        return "no node runs here: start one with `skate start --head`, or say --address HOST:PORT"
+    return f"no node runs here. Process {found[0]} has a skate of its own: `skate list` and `skate why` look at that"
 
 
 def _local(address: str | None, temp_dir: str | None) -> sessions.Session | None:

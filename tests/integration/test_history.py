@@ -219,6 +219,12 @@ def test_commands_show_the_same() -> None:
     assert "no 'colour'" in shell("list", "tasks", "--filter", "colour=red", code=1)
 
 
+def test_who_asks_for_the_status_of_a_program_hears_what_looks_at_it(cluster: Path) -> None:
+    run = click.testing.CliRunner().invoke(cli, ["status", "--temp-dir", str(cluster)])
+    assert run.exit_code == 1
+    assert f"Process {os.getpid()} has a skate of its own: `skate list` and `skate why`" in run.output
+
+
 def test_memory_says_who_holds_what() -> None:
     data = skate.put(b"x" * 1_000_000)
     holder = Counter.remote()

@@ -69,6 +69,7 @@ def test_the_lines_of_a_task() -> None:
     assert logs("--worker", str(pids[0]), "--tail", "1", "--err")[0].startswith(
         f"(speak pid={pids[0]}) done with number"
     )
+    assert "no worker of the cluster is so" in logs("--task", "0" * 32, code=1)[-1]
     assert {f"(speak pid={pid}) number {number}" for number, pid in enumerate(pids)} <= set(logs())
 
 
