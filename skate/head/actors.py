@@ -23,6 +23,9 @@ DEAD_ACTORS_MAX = 10_000
 """How many dead actors are remembered, for the errors of late callers."""
 
 
+PROGRAM_ENDED = "its program has ended"
+
+
 class State(StrEnum):
     """Where an actor is in its life."""
 
@@ -226,7 +229,7 @@ class Actors:
         """A driver has gone: its actors end, but for detached ones."""
         effects: list[Effect] = []
         for actor in [a for a in self.by_id.values() if a.job == job and not a.spec.detached]:
-            effects.extend(self.kill(actor.id, True))
+            effects.extend(self.kill(actor.id, True, actor.why_killed if actor.kill_wanted else PROGRAM_ENDED))
         return effects
 
     def _free_name(self, actor: Actor) -> None:

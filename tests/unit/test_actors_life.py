@@ -198,6 +198,17 @@ def test_a_detached_actor_outlives_its_handles_and_its_job() -> None:
     assert actors.find("space", "x") is actor
 
 
+def test_an_actor_whose_program_has_ended_says_so() -> None:
+    actors = Actors()
+    left, killed = alive(actors, 1), alive(actors, 2)
+    actors.kill(killed.id, True, "it was in the way")
+    actors.job_ended("one")
+    for number in (1, 2):
+        actors.process_died(number, Death("killed by signal 9 (SIGKILL)"))
+    assert left.death == Death("its program has ended", intended=True)
+    assert killed.death == Death("it was in the way", intended=True)
+
+
 def test_only_so_many_dead_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DEAD_ACTORS_MAX", 2)
     actors = Actors()
