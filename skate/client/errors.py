@@ -113,8 +113,8 @@ def to_raise(error: BaseException) -> BaseException:
 def format_remote_traceback(error: BaseException) -> str:
     """The traceback with the frames of the user's code only.
 
-    When there are none, it has all frames: something is wrong in skate. But an error that skate itself raises, such as about what a
-    function has returned, says all in its message, and has no frames.
+    When there are none, it has all frames: something is wrong in skate. But an error that skate itself raises, such as about
+    what a function has returned, says all in its message, and has no frames.
     """
     import traceback
 

@@ -174,7 +174,7 @@ class Rebuild:
                 self._call_again(task)
 
     def _cause(self, recipe: Recipe | None, node: int) -> int:
-        """The node whose loss a rerun is charged to once. A node that lives may go on losing what a task makes there, each time anew."""
+        """The node whose loss is charged once; 0: each rerun is. A node that lives may lose what is made there for ever."""
         return node if isinstance(recipe, StreamRecipe) or self.runtime.links.death(node) is not None else 0
 
     @staticmethod
