@@ -25,6 +25,8 @@ def why(what: tuple[str, ...], address: str | None, temp_dir: str | None, as_jso
     try:
         wanted = list(what) or _first_of_each(observer)
         chains = {each: chain_of(observer, each, nodes) for each in wanted}
+        if not what:  # what has ended since it was listed is not what was asked for
+            chains = {each: chain for each, chain in chains.items() if not chain.reasons[0].done}
     except ConnectionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:

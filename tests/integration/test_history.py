@@ -225,6 +225,14 @@ def test_who_asks_for_the_status_of_a_program_hears_what_looks_at_it(cluster: Pa
     assert f"Process {os.getpid()} has a skate of its own: `skate list` and `skate why`" in run.output
 
 
+def test_what_has_ended_since_it_was_listed_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = double.remote(3)
+    skate.get(ref)
+    monkeypatch.setattr("skate.cli.why._first_of_each", lambda observer: [ref.task_id()])
+    assert shell("why") == "nothing waits: no program has an unfinished task\n"
+    assert "it is done" in shell("why", ref.task_id())
+
+
 def test_memory_says_who_holds_what() -> None:
     data = skate.put(b"x" * 1_000_000)
     holder = Counter.remote()
