@@ -12,6 +12,7 @@ from ..store.arena import HEADER_BYTES
 from ..wire.cluster import DEAD, DrainOrder, NodeInfo
 from ..wire.groups import is_own
 from ..wire.labels import describe, without
+from . import orders
 from .history import KEPT
 from .listings import LISTINGS
 from .resources import UNIT, from_units, to_units
@@ -199,4 +200,6 @@ _QUESTIONS: dict[str, Any] = {
     "validate": _validate,
     "why": _why,
     "drain": _drain,
+    "machine": orders.machine,
+    "kill": orders.kill,
 }
