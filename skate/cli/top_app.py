@@ -23,7 +23,7 @@ from textual.widgets import DataTable, Footer, Input, Static, Tab, Tabs
 
 from .top_pane import Output, Question, Words
 from .top_source import Row, Snapshot, Source
-from .top_views import VIEWS, View, headlines, news
+from .top_views import VIEWS, Column, View, headlines, news
 
 NEWS_MAX = 3
 """So many lines say what waits and what is not known."""
@@ -136,25 +136,26 @@ class Top(App[None]):
         self.order = {name: (each.sort, False) for name, each in VIEWS.items()}
         """By view: the column by which it is sorted, and whether the other way round."""
         self.shown: list[Row] = []
-        self._drawn = ""
-        """The view whose columns the table has."""
+        self._drawn: tuple[View, list[str], list[list[str]]] = (self.view, [], [])
+        """The view, the titles and the cells that the table has."""
+        self.head = Static("asking the cluster ...", id="head", markup=False)
+        self.tabs = Tabs(*(Tab(f"{at} {name}", id=name) for at, name in enumerate(VIEWS, 1)), active=view)
+        self.table = DataTable[Text](id="rows", cursor_type="row", zebra_stripes=True)
+        self.news = Static(id="news", markup=False)
+        self.words = Input(placeholder="words that rows have to contain", id="filter")
         self._options = [] if source.address is None else ["--address", source.address]
         self._options += [] if temp_dir is None else ["--temp-dir", temp_dir]
         self.poller = Poller(source, interval, lambda: self.post_message(Seen()))
 
     def compose(self) -> ComposeResult:
         """Its parts."""
-        yield Static("asking the cluster ...", id="head", markup=False)
-        yield Tabs(*(Tab(f"{at} {name}", id=name) for at, name in enumerate(VIEWS, 1)), active=self.view.name)
-        yield DataTable[Text](id="rows", cursor_type="row", zebra_stripes=True)
-        yield Static(id="news", markup=False)
-        yield Input(placeholder="words that rows have to contain", id="filter")
+        yield from (self.head, self.tabs, self.table, self.news, self.words)
         yield Footer()
 
     def on_mount(self) -> None:
         """Begin to ask."""
-        self.query_one(Tabs).can_focus = False
-        self.query_one(DataTable).focus()
+        self.tabs.can_focus = False
+        self.table.focus()
         self.poller.look(self.view.name)
         self.poller.thread.start()
 
@@ -181,16 +182,15 @@ class Top(App[None]):
     def _say(self, lines: list[str]) -> None:
         more = [f"and {len(lines) - NEWS_MAX + 1} more lines like these"] if len(lines) > NEWS_MAX else []
         lines = lines[: NEWS_MAX - 1] + more if more else lines
-        words = self.query_one("#news", Static)
-        words.update("\n".join(lines))
-        words.display = bool(lines)
+        self.news.update("\n".join(lines))
+        self.news.display = bool(lines)
 
     def _draw(self) -> None:
         found = self.found
         if found is None:
             return
         by, backwards = self.order[self.view.name]
-        self.query_one("#head", Static).update("\n".join(headlines(found)))
+        self.head.update("\n".join(headlines(found)))
         rows = self.view.arranged(found.rows if found.view == self.view.name else [], by, backwards, self.wanted)
         notes = [f"only rows with {self.wanted!r}: Esc shows all"] if self.wanted else []
         if found.total != len(found.rows):
@@ -201,40 +201,43 @@ class Top(App[None]):
 
     def _fill(self, rows: list[Row]) -> None:
         """Put rows in the table; the cursor stays on the thing that it was on."""
-        table = self.query_one("#rows", DataTable)
-        chosen = self.chosen()
-        key = None if chosen is None or self._drawn != self.view.name else self.view.key(chosen)
-        at, (x, y) = table.cursor_row, table.scroll_offset
-        by, backwards = self.order[self.view.name]
-        table.clear(columns=True)
-        for column in self.view.columns:
-            mark = (" ▲" if column.numeric == backwards else " ▼") if column.key == by else ""
-            title = Text(column.title + mark, justify="right" if column.numeric else "left")
-            table.add_column(title, key=column.key)
-        for row in rows:
-            table.add_row(*(self._cell(column.cell(row), column.numeric) for column in self.view.columns))
-        self.shown = rows
-        if self._drawn == self.view.name:
-            keys = [self.view.key(row) for row in rows]
-            at = keys.index(key) if key in keys else min(at, len(rows) - 1)
-            table.move_cursor(row=max(0, at), scroll=False)
-            table.scroll_to(x, y, animate=False)
-        self._drawn = self.view.name
+        view, columns = self.view, self.view.columns
+        by, backwards = self.order[view.name]
+        marks = {by: "▲" if backwards else "▼"}
+        titles = [f"{each.title} {marks.get(each.key, '')}".rstrip() for each in columns]
+        cells = [[column.cell(row) for column in columns] for row in rows]
+        before, titles_before, cells_before = self._drawn
+        chosen = self.chosen() if before is view else None
+        self._drawn, self.shown = (view, titles, cells), rows
+        if (before, titles_before) != (view, titles):
+            self.table.clear(columns=True)
+            for column, title in zip(columns, titles, strict=True):
+                self.table.add_column(self._text(title, column), key=column.key)
+        elif cells == cells_before:
+            return
+        at, place = self.table.cursor_row, self.table.scroll_offset
+        self.table.clear()
+        self.table.add_rows(map(self._text, line, columns) for line in cells)
+        if before is view:
+            keys = [view.key(row) for row in rows]
+            at = keys.index(view.key(chosen)) if chosen is not None and view.key(chosen) in keys else at
+            self.table.move_cursor(row=max(0, min(at, len(rows) - 1)), scroll=False)
+            self.table.scroll_to(*place, animate=False)
 
     @staticmethod
-    def _cell(value: str, right: bool) -> Text:
-        return Text(value, style=COLOURS.get(value, ""), justify="right" if right else "left")
+    def _text(value: str, column: Column) -> Text:
+        return Text(value, style=COLOURS.get(value, ""), justify="right" if column.numeric else "left")
 
     def chosen(self) -> Row | None:
         """The row under the cursor."""
-        at = self.query_one("#rows", DataTable).cursor_row
+        at = self.table.cursor_row
         return self.shown[at] if 0 <= at < len(self.shown) else None
 
     # ------------------------------------------------------------ views, order, filter
 
     def action_view(self, name: str) -> None:
         """Show another view."""
-        self.query_one(Tabs).active = name
+        self.tabs.active = name
 
     def on_tabs_tab_activated(self, event: Tabs.TabActivated) -> None:
         """Another view was chosen, by key or by mouse."""
@@ -271,10 +274,9 @@ class Top(App[None]):
 
     def action_filter(self) -> None:
         """Ask what rows have to contain."""
-        words = self.query_one("#filter", Input)
-        words.display = True
-        words.value = self.wanted
-        words.focus()
+        self.words.display = True
+        self.words.value = self.wanted
+        self.words.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what it finds while it is typed."""
@@ -283,12 +285,12 @@ class Top(App[None]):
 
     def on_input_submitted(self) -> None:
         """Back to the table."""
-        self.query_one("#filter", Input).display = False
-        self.query_one("#rows", DataTable).focus()
+        self.words.display = False
+        self.table.focus()
 
     def action_unfilter(self) -> None:
         """Show all rows."""
-        self.query_one("#filter", Input).value = ""
+        self.words.value = ""
         self.wanted = ""
         self.on_input_submitted()
         self._draw()
