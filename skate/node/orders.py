@@ -66,3 +66,6 @@ def _kill_actor(node: Node, ident: str) -> dict[str, Any]:
         raise ValueError(f"no actor that lives has the id {ident}")
     node.actors.apply(node.actors.table.kill(actor.id, True, BY_HAND))
     return {"actor": ident}
+
+
+ORDERS: dict[str, Any] = {"machine": machine, "kill": kill}

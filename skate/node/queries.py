@@ -12,9 +12,9 @@ from ..store.arena import HEADER_BYTES
 from ..wire.cluster import DEAD, DrainOrder, NodeInfo
 from ..wire.groups import is_own
 from ..wire.labels import describe, without
-from . import orders
 from .history import KEPT
 from .listings import LISTINGS
+from .orders import ORDERS
 from .resources import UNIT, from_units, to_units
 from .status import cluster_status, head_address, node_info
 
@@ -187,6 +187,7 @@ def _head(node: Node, _: Any) -> str:
 
 _QUESTIONS: dict[str, Any] = {
     **LISTINGS,
+    **ORDERS,
     "head": _head,
     "nodes": _nodes,
     "cluster_status": _cluster_status,
@@ -200,6 +201,4 @@ _QUESTIONS: dict[str, Any] = {
     "validate": _validate,
     "why": _why,
     "drain": _drain,
-    "machine": orders.machine,
-    "kill": orders.kill,
 }
