@@ -28,14 +28,14 @@ def top(view: str | None, interval: float, once: bool, address: str | None, temp
     if once:
         write(source, (view,) if view else IN_TEXT, interval)
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.ClickException("this is no terminal: say --once")
     try:
         from .top_app import Top
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "textual":
             raise
         raise click.ClickException("it needs Textual: pip install 'skate[top]'; or say --once") from None
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):  # the screen is written to stderr
+        raise click.ClickException("this is no terminal: say --once")
     Top(source, view or "nodes", interval, temp_dir).run()
 
 

@@ -140,7 +140,7 @@ class Cluster:
         self._cpu[ident] = now
         if before is None or sum(now) <= sum(before):
             return None
-        return max(0.0, now[0] - before[0]) / (sum(now) - sum(before))
+        return min(1.0, max(0.0, now[0] - before[0]) / (sum(now) - sum(before)))
 
     def _count(self, observer: Observer, found: Snapshot) -> None:
         """Tasks by name, and how many have ended per second since the last time."""

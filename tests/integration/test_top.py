@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Log
@@ -86,8 +87,8 @@ def test_all_views_of_a_program(source: Cluster, tmp_path: Path) -> None:
     skate.get([quick.remote() for _ in range(20)])
     ref = waits.remote(str(tmp_path / "go"))
     task = row_of(source, "tasks", name="waits", state="RUNNING")
-    (node,) = rows(source, "nodes")
-    assert node["cpus"] == 2 and node["cpus_used"] == 1 and 0 < node["memory_used"] < node["memory"]
+    node = row_of(source, "nodes", cpus=2, cpus_used=1)
+    assert 0 < node["memory_used"] < node["memory"]
     assert node["store"] > 0 and 0 <= node["load"] <= 1
     worker = row_of(source, "workers", pid=task["worker_pid"])
     assert worker["memory"] > 1e6
@@ -105,6 +106,7 @@ def test_an_actor_is_killed_and_says_so(source: Cluster) -> None:
     pid = skate.get(actor.pid.remote())
     row = row_of(source, "actors", pid=pid, state="ALIVE")
     assert source.kill("actors", row) == f"actor {row['actor_id']} was killed"
+    assert "by hand" in row_of(source, "actors", actor_id=row["actor_id"], state="DEAD")["death_cause"]
     with pytest.raises(ActorDiedError, match="by hand"):
         skate.get(actor.pid.remote(), timeout=WAIT_S)
     assert "no actor that lives has the id" in source.kill("actors", row)
@@ -150,6 +152,15 @@ def test_once_prints_text() -> None:
     assert "this is no terminal: say --once" in shell("top", "--address", str(os.getpid()), code=1)
 
 
+def test_without_textual_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "textual", None)
+    for name in [
+        name for name in sys.modules if name.startswith(("textual.", "skate.cli.top_app", "skate.cli.top_pane"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    assert "pip install 'skate[top]'" in shell("top", "--address", str(os.getpid()), code=1)
+
+
 def test_a_program_that_has_ended_is_said() -> None:
     with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"ready\n"
@@ -178,6 +189,7 @@ def play(source: Cluster, steps: Play, view: str) -> None:
         assert not app.poller.thread.is_alive()
 
     asyncio.run(main())
+    assert not [child for child in psutil.Process().children() if "skate.cli" in child.cmdline()]
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
@@ -217,7 +229,7 @@ def test_keys_tell_why_where_it_is_and_what_it_has_printed(source: Cluster, tmp_
 
     async def steps(app: Top, pilot: Pilot[None]) -> None:
         await until(pilot, lambda: app.shown[0]["state"] == "RUNNING")
-        for key, wanted in (("w", "runs"), ("s", "while not os.path.exists(path)"), ("l", "waiting for it")):
+        for key, wanted in (("w", "runs"), ("s", "test_top.py"), ("l", "waiting for it")):
             await pilot.press(key)
             await until(pilot, lambda wanted=wanted: wanted in output(app))
             await pilot.press("escape")  # ends also the command that follows
