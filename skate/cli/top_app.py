@@ -94,7 +94,11 @@ class Poller:
     def _run(self) -> None:
         while not self._ended:
             self._now.clear()
-            found = self.source.poll(self.view)
+            view = self.view
+            try:
+                found = self.source.poll(view)
+            except Exception as error:  # the answer of another version, say: it is shown, and the screen goes on
+                found = Snapshot(view, error=f"{type(error).__name__}: {error}")
             with self._lock:
                 if found.view == self.view and not self._ended:
                     told, self._newest = self._newest is not None, found
@@ -314,7 +318,7 @@ class Top(App[None]):
         elif words := self.view.command(action, row):
             self.push_screen(Output(words, self._options))
         else:
-            self.notify(f"there is no `{action}` of what this row is about", severity="warning")
+            self.notify(f"there is no `{action}` of what this row is about", severity="warning", markup=False)
 
     @work
     async def action_kill(self) -> None:
@@ -326,5 +330,5 @@ class Top(App[None]):
             self.notify(f"{view.name} cannot be killed here: tasks, actors and workers can", severity="warning")
         elif await self.push_screen_wait(Question(view.question(row))):
             said: Any = await asyncio.to_thread(self.source.kill, view.name, row)
-            self.notify(said)
+            self.notify(said, markup=False)
             self.poller.look(self.view.name)

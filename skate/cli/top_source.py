@@ -207,7 +207,9 @@ class Cluster:
                 return f"actor {row['actor_id']} was killed"
             if view == "tasks":
                 return _cancel(observer, str(row["task_id"]))
-            (member,) = [each for each in members(observer) if each.no == row["node_no"]]
+            member = next((each for each in members(observer) if each.no == row["node_no"]), None)
+            if member is None:
+                return f"nothing was killed: node {row['node_no']} has ended"
             observer.ask(member, "kill", {"pid": row["pid"]})
             return f"worker {row['pid']} was killed"
         except (ConnectionError, ValueError, RayError) as error:

@@ -286,9 +286,9 @@ def _sum(rows: list[Row], key: str) -> float:
     return float(sum(row[key] or 0 for row in rows))
 
 
-def lines(found: Snapshot, view: View, wanted: str = "") -> list[str]:
+def lines(found: Snapshot, view: View) -> list[str]:
     """A view as text, for a pipe."""
-    rows = view.arranged(found.rows, view.sort, False, wanted)
+    rows = view.arranged(found.rows, view.sort, False, "")
     cells = [[column.title for column in view.columns]]
     cells += [[column.cell(row) for column in view.columns] for row in rows]
     widths = [max(len(line[at]) for line in cells) for at in range(len(view.columns))]

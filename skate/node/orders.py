@@ -24,7 +24,11 @@ FIELDS = 8
 
 
 def machine(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
-    """CPU time since the machine was started, and its memory; with `{"workers": True}` also that of each worker."""
+    """CPU time since the machine was started, and its memory; with `{"workers": True}` also that of each worker.
+
+    Raises:
+        ValueError: the machine does not say.
+    """
     usage = machine_usage()
     wanted = node.workers.values() if (argument or {}).get("workers") else ()
     return {
@@ -36,8 +40,11 @@ def machine(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, float]:
-    with open("/proc/stat") as file:
-        ticks = [int(each) for each in file.readline().split()[1 : FIELDS + 1]]
+    try:
+        with open("/proc/stat") as file:
+            ticks = [int(each) for each in file.readline().split()[1 : FIELDS + 1]]
+    except OSError as error:
+        raise ValueError(f"how busy the CPUs are is not known: {error}") from None
     per_second = os.sysconf("SC_CLK_TCK")
     idle = sum(ticks[at] for at in IDLE_FIELDS)
     return {"cpu_busy_s": (sum(ticks) - idle) / per_second, "cpu_idle_s": idle / per_second}

@@ -286,6 +286,37 @@ def test_killing_asks_first() -> None:
     assert len(source.kills) == 1
 
 
+def test_an_event_is_shown_as_a_whole() -> None:
+    text = "a worker has died: " + "and so on, " * 20 + "finally"
+
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.shown)
+        assert "finally" not in column(app, "text")[0]
+        await pilot.press("w")
+        await until(pilot, lambda: "there is no `why`" in "\n".join(screen(app)))
+        await pilot.press("enter")
+        await until(pilot, lambda: "finally" in "\n".join(screen(app)))
+        await pilot.press("q")
+        await until(pilot, lambda: app.screen is app.screen_stack[0])
+
+    source = Fake()
+    event = {"id": 1, "node_no": 1, "time": 0.0, "severity": "ERROR", "source": "WORKER", "text": text}
+    source.rows["events"] = [event]
+    play(source, steps, "events")
+
+
+def test_an_answer_that_makes_no_sense_is_shown_and_it_goes_on() -> None:
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.found)
+        nodes = source.rows.pop("nodes")
+        await until(pilot, lambda: "KeyError: 'nodes'" in words(app.news))
+        source.rows["nodes"] = nodes
+        await until(pilot, lambda: "KeyError" not in words(app.news))
+
+    source = Fake()
+    play(source, steps, "actors")
+
+
 def test_it_fits_on_a_small_terminal_also_when_that_shrinks() -> None:
     async def steps(app: Top, pilot: Pilot[None]) -> None:
         await until(pilot, lambda: app.found)
