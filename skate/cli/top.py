@@ -1,7 +1,7 @@
 """`skate top`: what a cluster does, live on a terminal, or once as text.
 
-The work is in four parts: where the figures come from (`top_source.py`), how they are sorted and written (`top_views.py`), the
-screen (`top_app.py`), and what opens over it (`top_pane.py`). Only the last two need Textual.
+The work is in five parts: where the figures come from (`top_source.py`), who asks for them (`top_poller.py`), how they are sorted
+and written (`top_views.py`), the screen (`top_app.py`), and what opens over it (`top_pane.py`). Only the last two need Textual.
 """
 
 from __future__ import annotations

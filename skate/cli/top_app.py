@@ -1,17 +1,12 @@
 """The screen of `skate top`.
 
-A thread of its own asks the cluster, so the screen answers keys also while nodes do not. It keeps the last thing that was seen,
-says how old that is, and goes on when the cluster answers again.
-
-INV-1: at most one snapshot waits for the screen, and the newest.
+It shows what `top_poller.py` has seen, keeps that while the cluster does not answer, and says how old it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from rich.text import Text
@@ -22,6 +17,7 @@ from textual.message import Message
 from textual.widgets import DataTable, Footer, Input, Static, Tab, Tabs
 
 from .top_pane import Output, Question, Words
+from .top_poller import Poller
 from .top_source import Row, Snapshot, Source
 from .top_views import VIEWS, Column, View, headlines, news
 
@@ -56,55 +52,6 @@ Question { align: center middle; }
 
 class Seen(Message):
     """There is a new snapshot."""
-
-
-class Poller:
-    """The thread that asks."""
-
-    def __init__(self, source: Source, interval: float, seen: Callable[[], object]) -> None:
-        self.source = source
-        self.interval = interval
-        self.view = ""
-        self._newest: Snapshot | None = None
-        """Not shown yet."""
-        self._ended = False
-        self._seen = seen
-        self._lock = threading.Lock()
-        """Of the two."""
-        self._now = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="skate-top", daemon=True)  # it may wait for a node
-
-    def look(self, view: str) -> None:
-        """Ask for this view, at once."""
-        self.view = view
-        self._now.set()
-
-    def take(self) -> Snapshot | None:
-        """The newest snapshot, once."""
-        with self._lock:
-            found, self._newest = self._newest, None
-        return found
-
-    def end(self) -> None:
-        """Ask no more. It is not waited for: whoever quits is not to wait for a node."""
-        with self._lock:
-            self._ended = True
-        self._now.set()
-
-    def _run(self) -> None:
-        while not self._ended:
-            self._now.clear()
-            view = self.view
-            try:
-                found = self.source.poll(view)
-            except Exception as error:  # the answer of another version, say: it is shown, and the screen goes on
-                found = Snapshot(view, error=f"{type(error).__name__}: {error}")
-            with self._lock:
-                if found.view == self.view and not self._ended:
-                    told, self._newest = self._newest is not None, found
-                    if not told:
-                        self._seen()
-            self._now.wait(self.interval)
 
 
 class Top(App[None]):
