@@ -126,6 +126,23 @@ def history_command(**options: Any) -> None:
     history(**options)
 
 
+VIEWS = ("nodes", "functions", "tasks", "actors", "workers", "objects", "events")
+
+
+@click.command("top")
+@click.option("--view", type=click.Choice(VIEWS), default=None, help="With which view it begins. [nodes]")
+@click.option(
+    "--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks."
+)
+@click.option("--once", is_flag=True, help="Print it as text, and end.")
+@_where(past=False)
+def top_command(**options: Any) -> None:
+    """Show live what a cluster does: nodes, functions, tasks, actors, workers, objects, events."""
+    from .top import top
+
+    top(**options)
+
+
 COMMANDS = (
     list_command,
     get_command,
@@ -134,4 +151,5 @@ COMMANDS = (
     memory_command,
     timeline_command,
     history_command,
+    top_command,
 )

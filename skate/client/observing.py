@@ -222,6 +222,14 @@ def observe(address: str | None = None, temp_dir: str | None = None, answer_s: f
     return _Folder(folders[0], answer_s)
 
 
+def address_of(observer: Observer) -> str | None:
+    """What to give `observe`, perhaps in another process, to look at the same; None: only this process can."""
+    if isinstance(observer, _Remote):
+        host = f"[{observer.host}]" if ":" in observer.host else observer.host
+        return f"{host}:{observer.port}"
+    return observer.folder.name.split("-")[1] if isinstance(observer, _Folder) else None
+
+
 def programs(temp_dir: str | None = None) -> list[Path]:
     """The session folders of programs of this user that have started nodes of their own, the newest first."""
     base = Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")

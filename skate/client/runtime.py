@@ -364,12 +364,16 @@ class ClientRuntime:
                 raise ValueError("only the process that submitted a task can cancel it")
             if not isinstance(task, TaskRecord):
                 return
-            if isinstance(task.worker, ActorClient):
-                if force:
-                    raise ValueError("force=True is not supported for actor calls; use skate.kill to end the actor")
-                self.actors.cancel(task.worker, task)
-            else:
-                self.tasks.cancel(task, force, recursive)
+            self.cancel_task(task, force, recursive)
+
+    def cancel_task(self, task: TaskRecord, force: bool, recursive: bool) -> None:
+        """Cancel a task or call that has not ended. Needs the lock."""
+        if not isinstance(task.worker, ActorClient):
+            self.tasks.cancel(task, force, recursive)
+        elif force:
+            raise ValueError("force=True is not supported for actor calls; use skate.kill to end the actor")
+        else:
+            self.actors.cancel(task.worker, task)
         self.pump.nudge()
 
     # ------------------------------------------------------------ Runtime: streams

@@ -232,11 +232,11 @@ def _gone(observer: Observer) -> list[str]:
     return [f"node {node.get('No', 0)} ({node['NodeName']}) {words}" for node in observer.nodes() if not node["Alive"]]
 
 
-def _too_many(said: list[tuple[Member, dict[str, Any]]]) -> list[str]:
+def _too_many(said: list[tuple[Member, dict[str, Any]]], live_max: int = LIVE_MAX) -> list[str]:
     return [
-        f"process {told['pid']} has {told['value']['count']} unfinished tasks: only the first {LIVE_MAX} were looked at"
+        f"process {told['pid']} has {told['value']['count']} unfinished tasks: only the first {live_max} were looked at"
         for _, told in said
-        if told["value"]["count"] > LIVE_MAX
+        if told["value"]["count"] > live_max
     ]
 
 
@@ -259,11 +259,16 @@ def _asked(
     return [(word.member, word.value) for word in words if not word.error]
 
 
-def summary_of_tasks(observer: Observer) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """By name: how many tasks are in which state; and of whom nothing is known."""
+def summary_of_tasks(observer: Observer, live_max: int = LIVE_MAX) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """By name: how many tasks are in which state; and of whom nothing is known.
+
+    Args:
+        observer: the cluster.
+        live_max: so many unfinished tasks of each process are looked at.
+    """
     nodes = members(observer)
-    said, missing = tell_all(observer, "tasks", {"limit": LIVE_MAX}, nodes)
-    missing += _too_many(said)
+    said, missing = tell_all(observer, "tasks", {"limit": live_max}, nodes)
+    missing += _too_many(said, live_max)
     found: dict[str, dict[str, int]] = {}
 
     def add(name: str, state: str, count: int) -> None:

@@ -31,7 +31,7 @@ class Telling:
 
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
-        self.questions: dict[str, Callable[[Any], Any]] = {"tasks": self._tasks}
+        self.questions: dict[str, Callable[[Any], Any]] = {"tasks": self._tasks, "cancel": self._cancel}
         """By name; each takes an argument of plain data and returns plain data. Other parts add theirs."""
 
     def asked(self, message: m.Question) -> None:
@@ -98,3 +98,11 @@ class Telling:
             "worker_pid": 0 if worker is None else worker.pid,
             "node_no": self.runtime.node_no if worker is None else worker.node or self.runtime.node_no,
         }
+
+    def _cancel(self, argument: dict[str, Any]) -> bool:
+        """`{"id": task_id}`: cancel it, and what it has started. False: it has ended, or another process has submitted it."""
+        for task in self.unfinished():
+            if self.runtime.task_id_of_seq(first_seq(task)) == argument["id"]:
+                self.runtime.cancel_task(task, force=False, recursive=True)
+                return True
+        return False

@@ -14,6 +14,7 @@ from . import reasons
 from .discovery import targets
 from .history import KEPT
 from .listings import LISTINGS
+from .orders import ORDERS
 from .resources import from_units
 from .status import cluster_status, head_address, node_info
 
@@ -216,6 +217,7 @@ def _job_delete(node: Node, ident: Any) -> bool:
 
 _QUESTIONS: dict[str, Any] = {
     **LISTINGS,
+    **ORDERS,
     "head": _head,
     "nodes": _nodes,
     "cluster_status": _cluster_status,
