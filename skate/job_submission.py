@@ -53,7 +53,12 @@ class JobType(StrEnum):
 
 
 class JobErrorType(StrEnum):
-    """Why a job has failed, in those of Ray's words that apply: it could not be started, has ended so, or its node has died."""
+    """Why a job has failed, in those of Ray's words that apply.
+
+    Its runtime environment could not be set up, it could not be started, has ended so, or its node has died.
+    """
+
+    RUNTIME_ENV_SETUP_FAILED = "RUNTIME_ENV_SETUP_FAILED"
 
     JOB_ENTRYPOINT_COMMAND_START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
     JOB_ENTRYPOINT_COMMAND_ERROR = "JOB_ENTRYPOINT_COMMAND_ERROR"
@@ -173,8 +178,8 @@ class JobSubmissionClient:
 
         Args:
             entrypoint: a command for the shell. `skate.init()` in it attaches to the cluster.
-            runtime_env: `env_vars` of the entrypoint; `working_dir`, a folder or zip file of this machine that it begins in;
-                `py_modules`, folders that it may import; `excludes`, what of these is left out, as in .gitignore.
+            runtime_env: what the entrypoint runs in, and its tasks and actors: `env_vars`, `working_dir` and `py_modules` of this
+                machine or as URIs, `excludes`, `pip` or `uv`, `py_executable`, `config`. See docs/jobs.md.
             metadata: strings of your own, by name, for whoever looks.
             submission_id: its id; by default a new one. `job_id` is the old name of it.
             entrypoint_num_cpus, entrypoint_num_gpus, entrypoint_memory, entrypoint_resources: what the entrypoint needs by
