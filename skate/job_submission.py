@@ -46,7 +46,7 @@ class JobStatus(StrEnum):
 
 
 class JobType(StrEnum):
-    """Whether a job was submitted, or is a program that has called `init()`. The latter are not listed."""
+    """Whether a job was submitted, or is a program that has called `init()`."""
 
     SUBMISSION = "SUBMISSION"
     DRIVER = "DRIVER"
@@ -79,7 +79,7 @@ class JobDetails:
     """A job.
 
     Attributes:
-        submission_id: its id.
+        submission_id: its id; None: it was not submitted.
         job_id: of its program, as tasks and actors have it; None: it has not called `init()`.
         status, message: how far it is, and why; of a failed one with its last lines.
         start_time, end_time: in milliseconds since 1970; None: not yet.
@@ -87,7 +87,7 @@ class JobDetails:
         driver_node_id: the node that it runs on, or has.
     """
 
-    submission_id: str
+    submission_id: str | None
     status: JobStatus
     entrypoint: str
     type: JobType = JobType.SUBMISSION
@@ -235,7 +235,10 @@ class JobSubmissionClient:
         return self.get_job_info(job_id).status
 
     def list_jobs(self) -> list[JobDetails]:
-        """All jobs that were submitted and not deleted, the oldest first."""
+        """All jobs that were submitted and not deleted, and programs that were not submitted (`type` DRIVER), the oldest first.
+
+        Of a program that has ended nobody knows how: it is `SUCCEEDED`, as with Ray.
+        """
         return [_details(each) for each in self._do(self._jobs.listed)]
 
     def get_job_logs(self, job_id: str) -> str:

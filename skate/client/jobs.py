@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ID_LETTERS = string.ascii_letters + string.digits
 ID_LENGTH = 16
 PART_BYTES = 1 << 20
+PROGRAMS_MAX = 10_000
+"""So many programs that were not submitted are listed."""
 _NAMES = {"entrypoint_num_cpus": "CPU", "entrypoint_num_gpus": "GPU", "entrypoint_memory": "memory"}
 REQUEST = {
     *("entrypoint", "submission_id", "job_id", "runtime_env", "metadata"),
@@ -60,7 +62,7 @@ class JobsApi(Protocol):
         ...
 
     def listed(self) -> list[dict[str, Any]]:
-        """All jobs, the oldest first."""
+        """All jobs, and programs that were not submitted, the oldest first."""
         ...
 
     def info(self, ident: str) -> dict[str, Any]:
@@ -273,8 +275,14 @@ class ClusterJobs:
             self.observer.ask_head("job_package", said)
 
     def listed(self) -> list[dict[str, Any]]:
-        """See `JobsApi`."""
-        return list(self.observer.ask_head("jobs"))
+        """See `JobsApi`. Programs of nodes that do not answer are left out."""
+        from .state import listing
+
+        found = list(self.observer.ask_head("jobs"))
+        hosts = {node["NodeID"]: node["NodeManagerAddress"] for node in self.observer.nodes()}
+        programs = listing(self.observer, "jobs", [("type", "=", "DRIVER")], PROGRAMS_MAX, detail=True).rows
+        found += [_program(row, hosts.get(row["node_id"], "")) for row in programs]
+        return sorted(found, key=lambda job: job["start_time"] or 0)
 
     def info(self, ident: str) -> dict[str, Any]:
         """See `JobsApi`."""
@@ -301,6 +309,21 @@ class ClusterJobs:
         member = Member(node["no"], node["id"], node["name"], node["host"], node["port"])
         wanted = {"id": ident, "offset": offset, "wait_s": wait_s}
         return _text(self.observer.ask(member, "job_log", wanted))
+
+
+def _program(row: dict[str, Any], host: str) -> dict[str, Any]:
+    """A program that was not submitted, as the head shows jobs. How one has ended that is over nobody knows."""
+    return {
+        "type": "DRIVER",
+        "job_id": row["job_id"],
+        "submission_id": None,
+        "status": "RUNNING" if row["status"] == "RUNNING" else "SUCCEEDED",
+        "entrypoint": row["entrypoint"] or "",
+        "start_time": row["start_time_ms"],
+        "end_time": row["end_time_ms"],
+        "driver_node_id": row["node_id"],
+        "driver_info": {"id": row["job_id"], "node_ip_address": host, "pid": str(row["driver_pid"])},
+    }
 
 
 def _text(part: dict[str, Any]) -> dict[str, Any]:

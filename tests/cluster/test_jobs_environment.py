@@ -79,13 +79,14 @@ def test_the_entrypoint_has_what_is_installed_and_its_tasks_the_same(
 def test_what_cannot_be_installed_is_said(client: JobSubmissionClient, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("spam_nowhere==7  # none\n")
     wanted = {"packages": str(tmp_path / "requirements.txt"), "pip_install_options": ["--no-index"]}
-    info = over(client, client.submit_job(entrypoint="echo began", runtime_env={"pip": wanted}), 60)
+    ident = client.submit_job(entrypoint="echo began", runtime_env={"pip": wanted})
+    info = over(client, ident, 60)
     assert info.status is JobStatus.FAILED and info.error_type is JobErrorType.RUNTIME_ENV_SETUP_FAILED
     assert info.message is not None and info.driver_exit_code is None
     first, *said = info.message.splitlines()
     assert first.startswith("its runtime environment could not be set up: `") and "has failed with code 1" in first
     assert any("spam_nowhere==7" in line for line in said)
-    log = client.get_job_logs(info.submission_id)
+    log = client.get_job_logs(ident)
     assert "spam_nowhere==7" in log and "began" not in log
 
 
@@ -126,9 +127,10 @@ def test_another_interpreter_and_files_by_uri(client: JobSubmissionClient, jobs_
         assert log.endswith("main.py\nby uri 1\n") and "written" not in log
     assert os.listdir(Path(jobs_cluster.started[0].folder, "jobs", ident)) == ["log"]
     environment["working_dir"] = (tmp_path / "nothing.zip").as_uri()
-    info = over(client, client.submit_job(entrypoint="ls", runtime_env=environment))
+    ident = client.submit_job(entrypoint="ls", runtime_env=environment)
+    info = over(client, ident)
     assert info.error_type is JobErrorType.RUNTIME_ENV_SETUP_FAILED
-    assert f"fetching {environment['working_dir']}" in client.get_job_logs(info.submission_id)
+    assert f"fetching {environment['working_dir']}" in client.get_job_logs(ident)
     assert "nothing.zip cannot be used: " in str(info.message)
 
 
