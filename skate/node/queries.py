@@ -230,6 +230,7 @@ _QUESTIONS: dict[str, Any] = {
     "validate": _validate,
     "why": reasons.why,
     "holders": reasons.holders,
+    "starting": reasons.starting,
     "process": reasons.process,
     "actor": reasons.actor,
     "deaths": reasons.deaths,
