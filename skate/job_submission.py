@@ -46,14 +46,19 @@ class JobStatus(StrEnum):
 
 
 class JobType(StrEnum):
-    """Whether a job was submitted, or is a program that has called `init()`. The latter are not listed."""
+    """Whether a job was submitted, or is a program that has called `init()`."""
 
     SUBMISSION = "SUBMISSION"
     DRIVER = "DRIVER"
 
 
 class JobErrorType(StrEnum):
-    """Why a job has failed, in those of Ray's words that apply: it could not be started, has ended so, or its node has died."""
+    """Why a job has failed, in those of Ray's words that apply.
+
+    Its runtime environment could not be set up, it could not be started, has ended so, or its node has died.
+    """
+
+    RUNTIME_ENV_SETUP_FAILED = "RUNTIME_ENV_SETUP_FAILED"
 
     JOB_ENTRYPOINT_COMMAND_START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
     JOB_ENTRYPOINT_COMMAND_ERROR = "JOB_ENTRYPOINT_COMMAND_ERROR"
@@ -74,7 +79,7 @@ class JobDetails:
     """A job.
 
     Attributes:
-        submission_id: its id.
+        submission_id: its id; None: it was not submitted.
         job_id: of its program, as tasks and actors have it; None: it has not called `init()`.
         status, message: how far it is, and why; of a failed one with its last lines.
         start_time, end_time: in milliseconds since 1970; None: not yet.
@@ -82,7 +87,7 @@ class JobDetails:
         driver_node_id: the node that it runs on, or has.
     """
 
-    submission_id: str
+    submission_id: str | None
     status: JobStatus
     entrypoint: str
     type: JobType = JobType.SUBMISSION
@@ -173,8 +178,8 @@ class JobSubmissionClient:
 
         Args:
             entrypoint: a command for the shell. `skate.init()` in it attaches to the cluster.
-            runtime_env: `env_vars` of the entrypoint; `working_dir`, a folder or zip file of this machine that it begins in;
-                `py_modules`, folders that it may import; `excludes`, what of these is left out, as in .gitignore.
+            runtime_env: what the entrypoint runs in, and its tasks and actors: `env_vars`, `working_dir` and `py_modules` of this
+                machine or as URIs, `excludes`, `pip` or `uv`, `py_executable`, `config`. See docs/jobs.md.
             metadata: strings of your own, by name, for whoever looks.
             submission_id: its id; by default a new one. `job_id` is the old name of it.
             entrypoint_num_cpus, entrypoint_num_gpus, entrypoint_memory, entrypoint_resources: what the entrypoint needs by
@@ -230,7 +235,10 @@ class JobSubmissionClient:
         return self.get_job_info(job_id).status
 
     def list_jobs(self) -> list[JobDetails]:
-        """All jobs that were submitted and not deleted, the oldest first."""
+        """All jobs that were submitted and not deleted, and programs that were not submitted (`type` DRIVER), the oldest first.
+
+        Of a program that has ended nobody knows how: it is `SUCCEEDED`, as with Ray.
+        """
         return [_details(each) for each in self._do(self._jobs.listed)]
 
     def get_job_logs(self, job_id: str) -> str:

@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..client.specs import ActorOptions, MethodOptions
 from .arity import ASYNC_GENERATOR, COROUTINE, GENERATOR, Arity, arity_of, code_flags
@@ -82,12 +83,12 @@ def has_async_method(cls: type) -> bool:
     return any(code_flags(raw) & (COROUTINE | ASYNC_GENERATOR) for raw in methods_of(cls).values())
 
 
-def _method(name: str, raw: Any, default_retries: int) -> Method:
+def _method(name: str, raw: Any, default_retries: int, class_name: str) -> Method:
     is_static = isinstance(raw, staticmethod)
     function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
     given = getattr(function, OPTIONS_ATTRIBUTE, {})
     is_generator = bool(code_flags(function) & (GENERATOR | ASYNC_GENERATOR))
-    options = build_method_options(given, name, is_generator, default_retries)
+    options = replace(build_method_options(given, name, is_generator, default_retries), class_name=class_name)
     return Method(options, arity_of(function, skip_first=not is_static), is_generator)
 
 
@@ -97,7 +98,8 @@ def describe_class(cls: type, options: ActorOptions) -> ActorInfo:
     Raises:
         ValueError: a method names a concurrency group that the actor does not have.
     """
-    methods = {name: _method(name, raw, options.max_task_retries) for name, raw in methods_of(cls).items()}
+    retries, class_name = options.max_task_retries, options.class_name
+    methods = {name: _method(name, raw, retries, class_name) for name, raw in methods_of(cls).items()}
     for name, method in methods.items():
         group = method.options.concurrency_group
         if group and group not in options.concurrency_groups:
@@ -107,7 +109,7 @@ def describe_class(cls: type, options: ActorOptions) -> ActorInfo:
                 f"{known}. Add it with @skate.remote(concurrency_groups={{{group!r}: 1}})."
             )
     for name, arity in _METHODS_OF_ALL.items():
-        methods[name] = Method(MethodOptions(name, max_task_retries=options.max_task_retries), arity)
+        methods[name] = Method(MethodOptions(name, max_task_retries=retries, class_name=class_name), arity)
     attributes = [name for name in class_attributes(cls) if name not in methods and not name.startswith("__")]
     return ActorInfo(
         options.class_name,
@@ -153,7 +155,7 @@ def unpack_info(meta: bytes) -> ActorInfo:
         import msgspec
 
         class_name, methods, attributes, groups, pending, retries, is_async = msgspec.msgpack.decode(meta)
-        table = {name: _unpack_method(name, *fields) for name, fields in methods.items()}
+        table = {name: _unpack_method(class_name, name, *fields) for name, fields in methods.items()}
         info = ActorInfo(class_name, table, tuple(attributes), tuple(groups), pending, retries, is_async)
         if len(_decoded) >= _MAX_DECODED:
             _decoded.clear()
@@ -162,6 +164,7 @@ def unpack_info(meta: bytes) -> ActorInfo:
 
 
 def _unpack_method(
+    class_name: str,
     name: str,
     num_returns: int,
     retries: int,
@@ -175,7 +178,8 @@ def _unpack_method(
     retried: tuple[type[BaseException], ...] = ()
     if retry:
         retried = pickle.loads(classes) if classes else (Exception,)
-    return Method(MethodOptions(name, num_returns, retries, retried, group, backpressure), Arity(*arity), is_generator)
+    options = MethodOptions(name, num_returns, retries, retried, group, backpressure, class_name)
+    return Method(options, Arity(*arity), is_generator)
 
 
 def _dumps(value: Any) -> bytes:

@@ -94,8 +94,13 @@ def _path_of(module: ModuleType) -> str:
     return str(file)
 
 
-def _requirements(name: str, path: str) -> list[str]:
-    """The lines of a requirements file, without comments; what it names is read where it is written."""
+def requirements_in(name: str, path: str) -> list[str]:
+    """The lines of a requirements file, without comments.
+
+    Raises:
+        ValueError: it cannot be read.
+        UnsupportedError: it names another file.
+    """
     try:
         with open(path) as file:
             lines = [line.strip() for line in file]
@@ -113,7 +118,7 @@ def _installer(name: str) -> Callable[[Any], dict[str, Any]]:
 
     def read(value: Any) -> dict[str, Any]:
         if isinstance(value, str):
-            value = {"packages": _requirements(name, value)}
+            value = {"packages": requirements_in(name, value)}
         elif isinstance(value, (list, tuple)):
             value = {"packages": value}
         if not isinstance(value, Mapping):
@@ -127,7 +132,7 @@ def _installer(name: str) -> Callable[[Any], dict[str, Any]]:
                 _fail(name, key, f"a dict with the keys 'packages', {options!r} and {check!r}", ValueError)
         packages = value.get("packages", [])
         if isinstance(packages, str):
-            packages = _requirements(name, packages)
+            packages = requirements_in(name, packages)
         if not isinstance(value.get(check, False), bool):
             _fail(f"{name}.{check}", value[check], "True or False")
         found = {"packages": _texts(name, packages), "options": _texts(name, value.get(options, []))}

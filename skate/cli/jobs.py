@@ -205,15 +205,16 @@ def status_command(address: str | None, headers: str, verify: str, as_json: bool
 @_reaches_a_cluster
 @_json
 def list_command(address: str | None, headers: str, verify: str, as_json: bool) -> None:
-    """Show all jobs that were submitted, and not deleted."""
+    """Show all jobs that were submitted, and not deleted; and programs that were not submitted, by their job ids."""
     with _client(address, headers, verify) as client:
         jobs = client.list_jobs()
     if as_json:
         click.echo(json.dumps([asdict(info) for info in jobs]))
         return
-    width = max((len(info.submission_id) for info in jobs), default=0)
-    for info in jobs:
-        click.echo(f"{info.submission_id:{width}}  {info.status:9}  {info.entrypoint}")
+    idents = [info.submission_id or str(info.job_id) for info in jobs]
+    width = max(map(len, idents), default=0)
+    for ident, info in zip(idents, jobs, strict=True):
+        click.echo(f"{ident:{width}}  {info.status:9}  {info.entrypoint}")
     if not jobs:
         click.echo("no jobs: `skate job submit -- COMMAND` submits one", err=True)
 

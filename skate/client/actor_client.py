@@ -92,6 +92,7 @@ class ActorClient:
 
     def method(self, options: MethodOptions) -> Method:
         """The method with these options, on their first use here."""
+        self.class_name = self.class_name or options.class_name
         key = value_of(options)
         method = self._by_value.get(key)
         if method is None:

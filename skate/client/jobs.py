@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import to_builtins
 
+from ..exceptions import UnsupportedError
+from ..wire.environments import AT_ENTRYPOINT, INSTALLERS, encode, given_in
 from ..wire.jobs import PACKAGE, JobSpec
 from ..wire.labels import request_for
 from .observing import Member, Observer
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 ID_LETTERS = string.ascii_letters + string.digits
 ID_LENGTH = 16
 PART_BYTES = 1 << 20
+PROGRAMS_MAX = 10_000
+"""So many programs that were not submitted are listed."""
 _NAMES = {"entrypoint_num_cpus": "CPU", "entrypoint_num_gpus": "GPU", "entrypoint_memory": "memory"}
 REQUEST = {
     *("entrypoint", "submission_id", "job_id", "runtime_env", "metadata"),
@@ -58,7 +62,7 @@ class JobsApi(Protocol):
         ...
 
     def listed(self) -> list[dict[str, Any]]:
-        """All jobs, the oldest first."""
+        """All jobs, and programs that were not submitted, the oldest first."""
         ...
 
     def info(self, ident: str) -> dict[str, Any]:
@@ -110,13 +114,15 @@ def read_request(request: Mapping[str, Any]) -> JobSpec:
     entrypoint = request.get("entrypoint")
     if not isinstance(entrypoint, str) or not entrypoint.strip():
         raise ValueError(f"the entrypoint of a job is a command for the shell, not {entrypoint!r}")
+    runtime_env = _runtime_env(request.get("runtime_env") or {})
     return JobSpec(
         _ident(request),
         entrypoint,
         secrets.token_hex(8),
-        _runtime_env(request.get("runtime_env") or {}),
+        runtime_env,
         _metadata(request.get("metadata") or {}),
         _resources(request),
+        _environment(runtime_env),
     )
 
 
@@ -136,17 +142,37 @@ def _metadata(metadata: Any) -> dict[str, str]:
 def _runtime_env(runtime_env: Any) -> dict[str, Any]:
     if not isinstance(runtime_env, Mapping):
         raise ValueError(f"a runtime_env is a mapping, not {runtime_env!r}")
-    variables = runtime_env.get("env_vars") or {}
-    if not isinstance(variables, Mapping) or not all(isinstance(x, str) for pair in variables.items() for x in pair):
-        raise ValueError(f"env_vars are strings by name, not {variables!r}")
     try:
         json.dumps(runtime_env)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the runtime_env of a job is plain data: {error}") from None
     for name in (runtime_env.get("working_dir"), *(runtime_env.get("py_modules") or ())):
-        if name is not None and not str(name).startswith(PACKAGE):
-            raise ValueError(f"{name!r} is no package of the cluster")
+        if name is not None and "://" not in str(name):
+            raise ValueError(f"{name!r} is no package of the cluster, and no URI")
+    for name in INSTALLERS:
+        wanted = runtime_env.get(name)
+        if isinstance(wanted, str) or (isinstance(wanted, Mapping) and isinstance(wanted.get("packages"), str)):
+            raise ValueError(f"{name} of a job is a list here: its requirements file is on another machine")
     return dict(runtime_env)
+
+
+def _environment(runtime_env: dict[str, Any]) -> str:
+    """The text of what a node sets up before the entrypoint begins; "": nothing. What is wrong with any of it is found here."""
+    from ..api.environments import read_environment
+
+    fetched = dict(runtime_env)
+    if str(fetched.get("working_dir")).startswith(PACKAGE):
+        del fetched["working_dir"]
+    modules = fetched.get("py_modules") or []
+    fetched["py_modules"] = [each for each in modules if not str(each).startswith(PACKAGE)]
+    try:
+        given = given_in(read_environment(fetched))
+    except (TypeError, UnsupportedError) as error:
+        raise ValueError(str(error)) from None
+    wanted = {name: value for name, value in given.items() if name in AT_ENTRYPOINT}
+    if not wanted:
+        return ""
+    return encode({**wanted, "timeout_s": given.get("timeout_s")})
 
 
 def pack_folders(api: JobsApi, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +187,23 @@ def pack_folders(api: JobsApi, runtime_env: Mapping[str, Any]) -> dict[str, Any]
         given["working_dir"] = _bring(api, given["working_dir"], excludes, "working_dir")
     if given.get("py_modules"):
         given["py_modules"] = [_bring(api, each, excludes, "py_modules") for each in given["py_modules"]]
+    for name in INSTALLERS:
+        given |= _without_file(name, given.get(name))
     return given
+
+
+def _without_file(name: str, wanted: Any) -> dict[str, Any]:
+    """What is to be installed, with the lines of a requirements file of this machine in place of its path."""
+    from ..api.environments import requirements_in
+
+    file = wanted.get("packages") if isinstance(wanted, Mapping) else wanted
+    if not isinstance(file, str):
+        return {}
+    try:
+        packages = requirements_in(name, file)
+    except UnsupportedError as error:
+        raise ValueError(str(error)) from None
+    return {name: {**wanted, "packages": packages} if isinstance(wanted, Mapping) else packages}
 
 
 def _bring(api: JobsApi, location: Any, excludes: tuple[str, ...], what: str) -> str:
@@ -170,10 +212,8 @@ def _bring(api: JobsApi, location: Any, excludes: tuple[str, ...], what: str) ->
     if not isinstance(location, (str, os.PathLike)):
         raise ValueError(f"{what} is a path, not {location!r}")
     path = os.fspath(location)
-    if path.startswith(PACKAGE):
-        return path
     if "://" in path:
-        raise ValueError(f"{what} of a job is a folder or a zip file of this machine, not a URI: {path}")
+        return path
     path = os.path.abspath(os.path.expanduser(path))
     if what == "py_modules":
         if os.path.isfile(path) and not path.endswith(".py"):
@@ -235,8 +275,14 @@ class ClusterJobs:
             self.observer.ask_head("job_package", said)
 
     def listed(self) -> list[dict[str, Any]]:
-        """See `JobsApi`."""
-        return list(self.observer.ask_head("jobs"))
+        """See `JobsApi`. Programs of nodes that do not answer are left out."""
+        from .state import listing
+
+        found = list(self.observer.ask_head("jobs"))
+        hosts = {node["NodeID"]: node["NodeManagerAddress"] for node in self.observer.nodes()}
+        programs = listing(self.observer, "jobs", [("type", "=", "DRIVER")], PROGRAMS_MAX, detail=True).rows
+        found += [_program(row, hosts.get(row["node_id"], "")) for row in programs]
+        return sorted(found, key=lambda job: job["start_time"] or 0)
 
     def info(self, ident: str) -> dict[str, Any]:
         """See `JobsApi`."""
@@ -263,6 +309,21 @@ class ClusterJobs:
         member = Member(node["no"], node["id"], node["name"], node["host"], node["port"])
         wanted = {"id": ident, "offset": offset, "wait_s": wait_s}
         return _text(self.observer.ask(member, "job_log", wanted))
+
+
+def _program(row: dict[str, Any], host: str) -> dict[str, Any]:
+    """A program that was not submitted, as the head shows jobs. How one has ended that is over nobody knows."""
+    return {
+        "type": "DRIVER",
+        "job_id": row["job_id"],
+        "submission_id": None,
+        "status": "RUNNING" if row["status"] == "RUNNING" else "SUCCEEDED",
+        "entrypoint": row["entrypoint"] or "",
+        "start_time": row["start_time_ms"],
+        "end_time": row["end_time_ms"],
+        "driver_node_id": row["node_id"],
+        "driver_info": {"id": row["job_id"], "node_ip_address": host, "pid": str(row["driver_pid"])},
+    }
 
 
 def _text(part: dict[str, Any]) -> dict[str, Any]:

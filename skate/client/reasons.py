@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ..wire import messages as m
+from ..wire.environments import crew
 from ..wire.groups import CREATED
 from ..wire.labels import describe
 from ..wire.reasons import Known
@@ -91,7 +92,7 @@ def _why_queued(runtime: ClientRuntime, task: TaskRecord) -> Known:
         have += f"; for now it waits for node {shape.prefers}, which has its arguments"
     also = " and its runtime environment" if shape.env else ""
     text = f"{name} is queued: it needs {describe(shape.resources)}{also}; {have}"
-    return Known(text, name, needs=dict(shape.resources))
+    return Known(text, name, needs=dict(shape.resources), crew=crew(runtime.welcome.job, shape.env))
 
 
 def _why_call(task: TaskRecord, actor: ActorClient) -> Known:

@@ -96,6 +96,8 @@ class MethodOptions(Struct, frozen=True, eq=False):
     retry_exceptions: tuple[type[BaseException], ...] = ()
     concurrency_group: str = ""
     backpressure: int = 0
+    class_name: str = ""
+    """Of the actor, so that whoever has only a handle can say whose method it calls."""
 
 
 class ActorOptions(Struct, frozen=True, eq=False):

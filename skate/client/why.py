@@ -88,7 +88,7 @@ class Asker:
             if known.waits == [ident]:  # this process has only the reference: its maker knows
                 return self._task(ident)
         elif known.needs:
-            self._needs(reason, known.needs)
+            self._needs(reason, known.needs, known.crew)
         elif known.actor:
             self._call(reason, known)
         elif known.pid:
@@ -101,9 +101,6 @@ class Asker:
         if state is None or state["state"] != "alive":
             reason.next = [("actor", known.actor)]
             return
-        name = f"{state['class_name']}{known.name[known.name.rindex('.') :]}"  # who was handed the actor does not know its class
-        reason.text = reason.text.replace(known.name, name, 1)
-        reason.subject = f"{name} ({known.task_id})"
         runs = self._runs(reason, state["node"], state["pid"], known.task_id)
         if runs is None and state["concurrent"]:
             reason.moves = True  # it may begin beside the others
@@ -131,10 +128,12 @@ class Asker:
 
     # ------------------------------------------------------------ resources
 
-    def _needs(self, reason: Reason, needs: dict[str, float]) -> None:
-        """Something waits for resources: which, and who has them."""
+    def _needs(self, reason: Reason, needs: dict[str, float], crew: str) -> None:
+        """Something waits for resources: which, and who has them; or for a worker, where there is room."""
         said = self.ask(0, "why", needs)
         reason.text += f"; {said['text']}"
+        if said["room"] is not None:
+            reason.text += f": {self.ask(said['room'], 'starting', {'crew': crew})}"
         held: list[str] = []
         reason.any = True
         nodes = said["nodes"]
@@ -206,7 +205,7 @@ class Asker:
             reason.done = True
             reason.text += f": {_actor_end(state)}"
         elif state["state"] in ("pending", "restarting"):
-            self._needs(reason, state["needs"])
+            self._needs(reason, state["needs"], state["crew"])
         elif state["pid"]:
             self._alive(reason, state)
         return reason

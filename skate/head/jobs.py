@@ -22,7 +22,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from ..wire.jobs import OVER, ROOM, RUNS, BeginJob, DropJob, HostedJob, JobSpec, PlaceJob, StopJob, ToJobs
+from ..wire.jobs import OVER, ROOM, RUNS, SETS_UP, BeginJob, DropJob, HostedJob, JobSpec, PlaceJob, StopJob, ToJobs
 
 OVER_MAX = 10_000
 """So many jobs that are over are remembered, with their logs."""
@@ -62,6 +62,10 @@ class Job(Struct, eq=False, array_like=True):
     exit_code: int | None = None
     driver: str = ""
     """The id of the first program of it that has attached to the cluster, as tasks and actors have it."""
+    setup_failed: bool = False
+    """It has failed as its runtime environment could not be set up."""
+    doing: str = ""
+    """What its node does before the entrypoint begins; the node says so again when it joins."""
 
     @property
     def over(self) -> bool:
@@ -207,6 +211,9 @@ class Jobs:
         if hosted.state == ROOM:
             job.begun = True
             return [Changed(job), Say(node, StopJob(hosted.id) if job.stop_wanted else BeginJob(hosted.id))]
+        if hosted.state == SETS_UP:
+            job.doing = hosted.message
+            return []
         if hosted.state == RUNS and job.status is Status.PENDING:
             job.status, job.pid, job.started_ms = Status.RUNNING, hosted.pid, now_ms
             return [Changed(job)]
@@ -216,7 +223,7 @@ class Jobs:
 
     def _ended(self, job: Job, hosted: HostedJob, now_ms: int) -> list[Effect]:
         status = Status.STOPPED if hosted.stopped else Status.SUCCEEDED if hosted.exit_code == 0 else Status.FAILED
-        job.pid = hosted.pid
+        job.pid, job.setup_failed = hosted.pid, hosted.setup_failed
         return self._end(job, status, hosted.message, hosted.exit_code, now_ms)
 
     def node_has(self, node: int, hosted: Iterable[HostedJob], now_ms: int) -> list[Effect]:

@@ -19,7 +19,7 @@ from ..client.errors import pack_error
 from ..exceptions import RuntimeEnvSetupError
 from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, pair
-from ..wire.environments import crew as crew_of, decode, job_of
+from ..wire.environments import crew as crew_of, decode, job_of, what as what_of
 
 if TYPE_CHECKING:
     from .client import Client
@@ -234,13 +234,15 @@ class Environments:
         if zygote is not None:
             zygote.workers += change
 
-    def why(self) -> str:
-        """What may still be in the way when there are resources."""
-        preparing = [zygote for zygote in self._zygotes.values() if not zygote.ready]
-        if not preparing:
+    def why(self, crew: str) -> str:
+        """What is still in the way of a crew when there are resources."""
+        zygote = self._zygotes.get(crew)
+        if zygote is None or zygote.ready:
             return "a worker is being started"
-        said = (self.node.output.logs.tail(preparing[0].number) or [""])[-1]
-        return "a runtime environment is being set up" + (f" ({said.strip()})" if said else "")
+        said = (self.node.output.logs.tail(zygote.number) or [""])[-1].strip()
+        return f"its runtime environment is being set up ({what_of(zygote.text)})" + (
+            f", which says: {said}" * bool(said)
+        )
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

@@ -4,25 +4,27 @@ A job is remembered here, with its log, until the head says that nobody wants it
 was killed hears all when this node joins again.
 
 INV-1: a job has a lease from the time that it has room until its entrypoint is over.
-INV-2: a job that runs has a guard; the guard's end is the job's.
+INV-2: a job that runs has a guard; the guard's end is the job's. While its environment is set up, the process that does so is in
+the guard's place, and then becomes it.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
+import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..wire import jobs as j, messages as m
-from . import job_guard
+from ..wire.environments import what as what_of
 from .job_files import Fetch
 from .job_log import PART_BYTES, JobLog
-from .job_start import environment, unpacking, working_dir
+from .job_start import how_to_start
 from .resources import to_units
 from .scheduler import Lease, WaitingActor
 
@@ -172,13 +174,14 @@ class JobHost:
         job.fetch.ask()
 
     def _begin(self, job: Running) -> None:
-        arguments = [str(working_dir(job.spec, job.folder)), job.spec.entrypoint, *unpacking(job.spec, job.folder)]
         try:
+            gpus = job.lease.gpus if job.lease else []
+            arguments, variables = how_to_start(self.node, job.spec, job.folder, gpus)
             log = job.log.open()
             try:
                 job.guard = subprocess.Popen(
-                    [sys.executable, "-I", "-S", job_guard.__file__, *arguments],
-                    env=environment(self.node, job.spec, job.folder, job.lease.gpus if job.lease else []),
+                    arguments,
+                    env=variables,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -194,6 +197,10 @@ class JobHost:
         fd = job.guard.stdout.fileno()
         os.set_blocking(fd, False)
         self.node.watch(fd, lambda mask: self._on_guard(job))
+        if job.spec.environment:
+            job.now.state = j.SETS_UP
+            job.now.message = f"its runtime environment is being set up ({what_of(job.spec.environment)}): see its log"
+            self._tell(job)
 
     def _on_guard(self, job: Running) -> bool:
         guard = job.guard
@@ -211,10 +218,12 @@ class JobHost:
     def _hear(self, job: Running, line: str) -> None:
         what, _, number = line.partition(" ")
         if what == "pid":
-            job.now.pid, job.now.state = int(number), j.RUNS
+            job.now.pid, job.now.state, job.now.message = int(number), j.RUNS, ""
             self._tell(job)
+        elif what == "failed":
+            job.now.message, job.now.setup_failed = json.loads(number), True
         elif what == "error":
-            job.now.message = number
+            job.now.state, job.now.message = j.ROOM, number  # its environment is there, if it has one
         else:
             job.now.exit_code = int(number)
 
@@ -227,7 +236,13 @@ class JobHost:
         guard.wait()
         job.guard = None
         code = job.now.exit_code
-        if code is None and job.now.message:
+        if job.now.setup_failed:
+            message = f"its runtime environment could not be set up: {job.now.message}"
+        elif code is None and job.now.state == j.SETS_UP:
+            job.now.setup_failed = not job.stopping
+            how = "it was stopped" if job.stopping else "the process that did it was killed"
+            message = "\n".join([f"{how} while its runtime environment was being set up", *job.log.last_lines()])
+        elif code is None and job.now.message:
             message = f"it could not be started: {job.now.message}"
         elif code is None:
             _kill_group(job.now.pid)
@@ -245,7 +260,8 @@ class JobHost:
         self._give_back(job)
         self.busy.pop(job.spec.id, None)
         job.fetch = None
-        job.now = j.HostedJob(job.spec.id, j.OVER, job.now.pid, code, message, job.stopping)
+        failed = job.now.setup_failed and not job.stopping
+        job.now = j.HostedJob(job.spec.id, j.OVER, job.now.pid, code, message, job.stopping, failed)
         for path in job.folder.glob("*"):  # of a guard that was killed, or had not begun
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -268,6 +284,7 @@ class JobHost:
             job.guard.stdin.write(b"s")
         except BrokenPipeError:
             return  # it has just ended
+        _end_setup(job)
 
     def _drop(self, job: Running) -> None:
         job.dropped = True
@@ -338,6 +355,8 @@ class JobHost:
         for guard in guards:
             assert guard.stdin is not None
             guard.stdin.close()
+        for job in self.busy.values():
+            _end_setup(job)
         until = time.monotonic() + CLOSE_S
         for guard in guards:
             try:
@@ -350,6 +369,12 @@ class JobHost:
 def _key(ident: str) -> bytes:
     """What the scheduler calls a job; actors' ids have 16 bytes, and no colon before them."""
     return b"job:" + ident.encode()
+
+
+def _end_setup(job: Running) -> None:
+    """End the process that sets an environment up, and what it has started. One that is a guard by now goes on."""
+    if job.now.state == j.SETS_UP and job.guard is not None and job.guard.poll() is None:
+        os.killpg(job.guard.pid, signal.SIGTERM)
 
 
 def _kill_group(pid: int) -> None:

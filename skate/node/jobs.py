@@ -196,7 +196,7 @@ class JobShell:
         if job.status is Status.RUNNING:
             return "it is running" if not job.stop_wanted else "it is being stopped"
         if job.begun:
-            return "it is being started"
+            return job.doing or "it is being started"
         request = _request(job)
         if not request:
             return "waits for the node on the head's machine"
@@ -207,6 +207,8 @@ def _error_type(job: Job) -> str | None:
     """In Ray's words."""
     if job.status is not Status.FAILED:
         return None
+    if job.setup_failed:
+        return "RUNTIME_ENV_SETUP_FAILED"
     if job.exit_code is not None:
         return "JOB_ENTRYPOINT_COMMAND_ERROR"
     return "JOB_SUPERVISOR_ACTOR_DIED" if job.pid else "JOB_ENTRYPOINT_COMMAND_START_ERROR"

@@ -232,6 +232,7 @@ _QUESTIONS: dict[str, Any] = {
     "validate": _validate,
     "why": reasons.why,
     "holders": reasons.holders,
+    "starting": reasons.starting,
     "process": reasons.process,
     "actor": reasons.actor,
     "deaths": reasons.deaths,

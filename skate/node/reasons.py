@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..head import policy
 from ..head.actors import Actor
 from ..wire.cluster import NodeInfo
+from ..wire.environments import crew as crew_of
 from ..wire.labels import describe, without
 from ..wire.reasons import HOLDERS_MAX, Holders, Process, told
 from .resources import UNIT, cpu_part, from_units, to_units
@@ -18,18 +19,24 @@ if TYPE_CHECKING:
 
 
 def why(node: Node, needed: dict[str, float]) -> dict[str, Any]:
-    """What of a request is short, in words, and the numbers of the nodes that could give it; none if that does not matter."""
+    """What of a request is short, in words, and the numbers of the nodes that could give it; none if that does not matter.
+
+    `room`: the number of a node that has room, so that only a worker is missing (0: of the only node); None: no node has.
+    """
     if node.cluster is not None:
-        text, nodes = _why_in_cluster(node.view.values(), to_units(needed))
-        return {"text": text, "nodes": nodes}
+        return _why_in_cluster(node.view.values(), to_units(needed))
     short = [
         f"needs {units / UNIT:g} {name}, {max(0, free) / UNIT:g} of {total / UNIT:g} free"
         for name, units, free, total in _short(node, needed)
     ]
-    return {
-        "text": "; ".join(short) or f"the resources are free: {node.environments.why()}",
-        "nodes": [0] * bool(short),
-    }
+    if not short:
+        return {"text": "the resources are free", "nodes": [], "room": 0}
+    return {"text": "; ".join(short), "nodes": [0], "room": None}
+
+
+def starting(node: Node, argument: dict[str, Any]) -> str:
+    """`{"crew"}`: what is done before a worker runs of a crew for which there is room."""
+    return node.environments.why(str(argument["crew"]))
 
 
 def _short(node: Node, needed: dict[str, float]) -> list[tuple[str, int, int, int]]:
@@ -41,13 +48,13 @@ def _short(node: Node, needed: dict[str, float]) -> list[tuple[str, int, int, in
     ]
 
 
-def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> tuple[str, list[int]]:
+def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> dict[str, Any]:
     """Which nodes could ever give what is needed, and what they lack now."""
     could = [info for info in view if policy.feasible(info, needed)]
     wants = describe(from_units(needed))
     needed = without(needed)
     if not could:
-        return f"no node of the cluster has {wants}: it waits for one that joins", []
+        return {"text": f"no node of the cluster has {wants}: it waits for one that joins", "nodes": [], "room": None}
     lines = []
     for info in could:
         short = [
@@ -56,9 +63,9 @@ def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> tuple[s
             if info.free.get(name, 0) < units
         ]
         if not short:
-            return f"node {info.no} ({info.name}) has room: a worker is being started", []
+            return {"text": f"node {info.no} ({info.name}) has room", "nodes": [], "room": info.no}
         lines.append(f"node {info.no} ({info.name}): {', '.join(short)}")
-    return f"needs {wants}; " + "; ".join(lines), [info.no for info in could]
+    return {"text": f"needs {wants}; " + "; ".join(lines), "nodes": [info.no for info in could], "room": None}
 
 
 def holders(node: Node, needed: dict[str, float]) -> Any:
@@ -117,6 +124,7 @@ def _actor(node: Node, found: Actor) -> dict[str, Any]:
         "pid": found.pid if found.worker else 0,
         "node": node.actors.number_of(found) if found.worker else found.node,
         "needs": dict(spec.placement),
+        "crew": crew_of(found.job, spec.env),
         "moving": found.moving,
         "concurrent": spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups),
         "death": None if found.death is None else told(found.death),

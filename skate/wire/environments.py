@@ -7,6 +7,7 @@ inherited. "" is the environment of whoever asks for none: the driver's own.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +17,13 @@ from msgspec import Struct, field
 TEXT_BYTES_MAX = 64 * 1024
 """It travels with every demand for workers."""
 INSTALLERS = ("pip", "uv")
+AT_ENTRYPOINT = ("working_dir", "py_modules", *INSTALLERS, "py_executable")
+"""What a node sets up for the entrypoint of a job; folders that were packed come another way, and variables need no time."""
 AT_START = ("LD_", "PYTHON", "MALLOC_", "GLIBC_")
 """How variables begin that count only for a process that starts with them."""
 PACKAGE = "package://"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_WHAT_CHARS = 200
 
 
 class Install(Struct, frozen=True):
@@ -71,6 +76,34 @@ def given_in(text: str) -> dict[str, Any]:
 def decode(text: str) -> Environment:
     """An environment, with its defaults."""
     return msgspec.json.decode(text or "{}", type=Environment)
+
+
+def expand(variables: Mapping[str, str], of: Mapping[str, str]) -> dict[str, str]:
+    """Variables, with those that they name as `${NAME}` put in.
+
+    Example:
+        >>> expand({"A": "${HOME}/a${NOWHERE}"}, {"HOME": "/home"})
+        {'A': '/home/a'}
+    """
+    return {name: _VARIABLE.sub(lambda found: of.get(found[1], ""), value) for name, value in variables.items()}
+
+
+def what(text: str) -> str:
+    """What setting an environment up takes time for, for people.
+
+    Example:
+        >>> what('{"env_vars":{"A":"1"},"pip":{"packages":["numpy","polars"]}}')
+        'pip: numpy, polars'
+    """
+    environment = decode(text)
+    said = [f"{name}: {', '.join(each.packages)}" for name in INSTALLERS if (each := getattr(environment, name))]
+    if environment.py_executable:
+        said.append(f"py_executable: {environment.py_executable}")
+    if environment.working_dir:
+        said.append("working_dir")
+    if environment.py_modules:
+        said.append("py_modules")
+    return ("; ".join(said) or "env_vars")[:_WHAT_CHARS]
 
 
 def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:

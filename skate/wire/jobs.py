@@ -14,6 +14,8 @@ WAITING = "waiting"
 """The node has the job, and no room for it yet."""
 ROOM = "room"
 """What it needs is reserved, and it may begin."""
+SETS_UP = "sets up"
+"""Its runtime environment is being set up, and then it runs."""
 RUNS = "runs"
 OVER = "over"
 
@@ -34,6 +36,8 @@ class JobSpec(Struct, array_like=True):
     metadata: dict[str, str] = field(default_factory=dict)
     resources: dict[str, float] = field(default_factory=dict)
     """What the entrypoint needs by itself, as a request of the scheduler; nothing: it runs on the head's machine."""
+    environment: str = ""
+    """What of its runtime environment its node sets up before the entrypoint begins, as a text; "": nothing."""
 
 
 class HostedJob(Struct, array_like=True):
@@ -45,8 +49,26 @@ class HostedJob(Struct, array_like=True):
     exit_code: int | None = None
     """Of one that is over: of its entrypoint, negative for a signal; None: it was not seen, and `message` says why."""
     message: str = ""
+    """Of one that is over, or sets up, for people."""
     stopped: bool = False
     """It is over because it was to be stopped."""
+    setup_failed: bool = False
+    """It is over because its runtime environment could not be set up."""
+
+
+class SetUp(Struct):
+    """What the process is given that sets the environment of an entrypoint up, and then becomes its guard."""
+
+    environment: str
+    session_dir: str
+    folder: str
+    """Of the job; it may make others in there."""
+    files: str
+    """Where a working directory is to be that it has brought."""
+    variables: dict[str, str]
+    """What the entrypoint starts with, but for what comes of the environment."""
+    guard: list[str]
+    """The guard's command."""
 
 
 # ---------------------------------------------------------------- node -> head

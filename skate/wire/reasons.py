@@ -20,6 +20,8 @@ class Known(Struct):
     """The objects that it waits for, by their ids in hexadecimal."""
     needs: dict[str, float] = {}
     """The resources that it waits for."""
+    crew: str = ""
+    """Whose workers are to run it, if it waits for resources: those of a job, or of its tasks in one environment."""
     actor: str = ""
     """Of a call: the id of its actor."""
     sent: bool = False

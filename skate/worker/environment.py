@@ -13,11 +13,11 @@ import base64
 import importlib
 import os
 import pickle
-import re
 import shlex
 import socket
 import sys
 import time
+from collections.abc import MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -28,7 +28,7 @@ from msgspec import Struct, field
 from ..exceptions import RuntimeEnvSetupError
 from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_readable
-from ..wire.environments import PACKAGE, Environment, decode
+from ..wire.environments import PACKAGE, Environment, decode, expand
 from .output import NAME_MARK
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 WARM_AFTER_S = 0.05
 DAY_S = 86400.0
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class Place(Struct):
@@ -63,6 +62,14 @@ class Place(Struct):
         begin.sys_path = list(dict.fromkeys([*self.paths, *theirs, *self.own_paths]))
         begin.cwd = self.cwd or begin.cwd
 
+    def show(self, variables: MutableMapping[str, str]) -> None:
+        """Have what is started by command find what was installed, and brought here."""
+        if self.bin:
+            variables["VIRTUAL_ENV"] = os.path.dirname(self.bin)
+            variables["PATH"] = f"{self.bin}:{variables.get('PATH', os.defpath)}"
+        if self.paths:
+            variables["PYTHONPATH"] = ":".join([*self.paths, *filter(None, [variables.get("PYTHONPATH")])])
+
     def call_hook(self) -> None:
         """What each worker does first."""
         if not self.hook:
@@ -78,7 +85,8 @@ class Place(Struct):
 class Setup:
     """One environment on its way."""
 
-    def __init__(self, channel: Channel, environment: Environment, session_dir: str) -> None:
+    def __init__(self, channel: Channel | None, environment: Environment, session_dir: str) -> None:
+        """`channel`: to the node, which brings packages; None: of a job's entrypoint, which names none."""
         self.channel = channel
         self.environment = environment
         self._session_dir = session_dir
@@ -133,17 +141,19 @@ class Setup:
         if fd is None and (found := self.cache.find(name)) is not None:
             fd = found  # it is unpacked: its zip is not needed
         if fd is None:
+            if self.channel is None:
+                raise RuntimeEnvSetupError(f"package {name} is not on this machine")
             _send(self.channel, forks.Need(name, node))
-            answer = self._answer()
+            answer = self._answer(self.channel)
             if answer.error:
                 raise RuntimeEnvSetupError(f"package {name} cannot be had: {answer.error}")
             fd = self.cache.find(f"{name}.zip")
         if fd is not None:
             self.locks.append(fd)
 
-    def _answer(self) -> forks.Package:
-        while (received := self.channel.receive()) is None:
-            wait_readable(self.channel.fd, min(1.0, self.left_s()))
+    def _answer(self, channel: Channel) -> forks.Package:
+        while (received := channel.receive()) is None:
+            wait_readable(channel.fd, min(1.0, self.left_s()))
         message = forks.decode_to_zygote(received[0])
         if type(message) is not forks.Package:
             raise RuntimeError(f"expected Package, got {type(message).__name__}")
@@ -179,10 +189,7 @@ def set_up(setup: Setup, text: str) -> tuple[Place, list[str]]:
         RuntimeEnvSetupError: something of it cannot be had.
     """
     environment = setup.environment
-    variables = {
-        name: _VARIABLE.sub(lambda found: os.environ.get(found[1], ""), value)
-        for name, value in environment.env_vars.items()
-    }
+    variables = expand(environment.env_vars, os.environ)
     place = Place(text, hook=environment.hook)
     if environment.working_dir:
         place.cwd = setup.folder_of(environment.working_dir)
@@ -199,11 +206,7 @@ def set_up(setup: Setup, text: str) -> tuple[Place, list[str]]:
     os.environ.update(variables)
     if "TZ" in variables:
         time.tzset()
-    if place.bin:
-        os.environ["VIRTUAL_ENV"] = os.path.dirname(place.bin)
-        os.environ["PATH"] = f"{place.bin}:{os.environ.get('PATH', os.defpath)}"
-    if place.paths:  # for what workers start by command
-        os.environ["PYTHONPATH"] = ":".join([*place.paths, *filter(None, [os.environ.get("PYTHONPATH")])])
+    place.show(os.environ)
     return place, command
 
 

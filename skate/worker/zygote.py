@@ -47,6 +47,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take that back."""
+    prctl(_PR_SET_PDEATHSIG, 0)
+
+
 class Zygote:
     """The fork server of one node, or of one environment."""
 

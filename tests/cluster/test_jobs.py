@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -259,8 +260,33 @@ def test_files_that_cannot_be_had_are_named(client: JobSubmissionClient) -> None
         client.submit_job(entrypoint="true", runtime_env={"working_dir": f"package://{'0' * 64}"})
     with pytest.raises(RuntimeError, match=r"folders and \.py files"):
         client.submit_job(entrypoint="true", runtime_env={"py_modules": [sys.executable]})
-    with pytest.raises(RuntimeError, match="not a URI"):
-        client.submit_job(entrypoint="true", runtime_env={"working_dir": "s3://bucket/it.zip"})
+
+
+def test_programs_that_were_not_submitted_are_listed(client: JobSubmissionClient, jobs_cluster: Nodes) -> None:
+    code = "import skate, sys; skate.init(sys.argv[1]); print(skate.get_runtime_context().get_job_id()); input()"
+    env = {**os.environ, "SKATE_ADDRESS": ""}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, jobs_cluster.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
+    ) as program:
+        assert program.stdout is not None
+        ident = program.stdout.readline().decode().strip()
+        (found,) = [job for job in client.list_jobs() if job.job_id == ident]
+        assert (found.type, found.submission_id, found.status) == ("DRIVER", None, JobStatus.RUNNING)
+        assert found.driver_info is not None and found.driver_info.node_ip_address == "127.0.0.1"
+        assert psutil.Process(int(found.driver_info.pid)).pid == program.pid
+        program.communicate(b"\n")
+
+    def ended() -> bool:
+        (job,) = [job for job in client.list_jobs() if job.job_id == ident]
+        return job.status is JobStatus.SUCCEEDED and bool(job.end_time)
+
+    eventually(ended, 10, "it is listed as over")
+    submitted = client.submit_job(entrypoint="true")
+    over(client, submitted)
+    jobs = client.list_jobs()
+    assert jobs[-1].submission_id == submitted and [job.start_time for job in jobs] == sorted(
+        job.start_time or 0 for job in jobs
+    )
 
 
 ENVIRONMENT = """

@@ -36,6 +36,24 @@ def test_f4_a_job_ends_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
     assert client.get_job_logs(waits) == "done\n"
 
 
+def test_f4_an_environment_that_is_set_up_ends_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text(
+        f"#!/bin/sh\necho $PPID $$ > {tmp_path}/pids.new; mv {tmp_path}/pids.new {tmp_path}/pids; exec sleep 100\n"
+    )
+    slow.chmod(0o755)
+    nodes.add(1)
+    lost = nodes.add(1, there=1)
+    client = JobSubmissionClient(nodes.address)
+    environment = {"py_executable": str(slow), "uv": ["spam_slow"]}
+    ident = client.submit_job(entrypoint="true", runtime_env=environment, entrypoint_resources={"there": 1})
+    eventually((tmp_path / "pids").exists, 10)
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    nodes.kill(lost)
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids), 5, "its processes have ended")
+    assert over(client, ident).status is JobStatus.FAILED
+
+
 def test_a_drained_node_waits_for_its_job(nodes: Nodes) -> None:
     """What waits there goes elsewhere when there is room, and the node ends when the job is over."""
     head = nodes.add(1)

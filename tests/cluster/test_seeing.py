@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import skate
-from skate.exceptions import GetTimeoutError
+from skate.exceptions import GetTimeoutError, RuntimeEnvSetupError
 from skate.testing import eventually
 
 from .conftest import Nodes, on
@@ -81,6 +81,23 @@ def test_who_holds_a_resource_on_another_node(three: Nodes) -> None:
     assert f"actor Peer 'keeper' (pid {pid}) on node 3" in command("why", ref.task_id())
     skate.kill(keeper)
     skate.get(ref, timeout=20)
+
+
+def test_an_environment_that_is_set_up_on_another_node_is_named(three: Nodes, tmp_path: Path) -> None:
+    """For a task, and for an actor."""
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.05; done; exit 3\n")
+    slow.chmod(0o755)
+    environment = {"py_executable": str(slow), "pip": ["spam_why"]}
+    ref = hold.options(**on("alice"), runtime_env=environment).remote("/")
+    actor: Any = Peer.options(**on("alice"), runtime_env=environment).remote()  # type: ignore[attr-defined]
+    setting_up = f"has room: its runtime environment is being set up (pip: spam_why; py_executable: {slow})"
+    said(ref, "0.01 alice", "and its runtime environment", f"node 2 ({three.started[1].name}) {setting_up}")
+    said(actor.meet.remote(None), "actor Peer (", "is pending; node 2", setting_up)
+    assert setting_up in command("why", ref.task_id())
+    (tmp_path / "go").touch()
+    with pytest.raises(RuntimeEnvSetupError, match="failed with code 3"):
+        skate.get(ref, timeout=20)
 
 
 def test_a_circle_over_three_nodes(three: Nodes) -> None:

@@ -18,6 +18,8 @@ import skate
 from skate.exceptions import RuntimeEnvSetupError
 from skate.testing import eventually
 
+from .wheels import make_wheel
+
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -161,17 +163,6 @@ def test_variables_that_count_at_the_start_of_a_process() -> None:
     code = "print(hash('skate'))"
     plain = subprocess.check_output([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "7"})
     assert seen == {int(plain)}
-
-
-def make_wheel(folder: Path, name: str, version: str) -> None:
-    """A wheel with one module, and a command."""
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as out:
-        out.writestr(f"{name}.py", f"VERSION = '{version}'\ndef main(): print(VERSION)")
-        out.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        out.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        out.writestr(f"{info}/entry_points.txt", f"[console_scripts]\n{name}-say = {name}:main\n")
-        out.writestr(f"{info}/RECORD", "".join(f"{each},,\n" for each in (f"{name}.py", f"{info}/METADATA")))
 
 
 def test_pip_installs_once_for_tasks_and_actors(tmp_path: Path) -> None:

@@ -176,6 +176,31 @@ def test_calls_of_actors_are_recorded() -> None:
     assert state.get_actor(found.actor_id).num_restarts == 0  # type: ignore[union-attr]
 
 
+def test_who_was_handed_an_actor_knows_its_class(tmp_path: Path) -> None:
+    """Its calls are listed by the name of the class while they run, and when they are over."""
+
+    @skate.remote
+    def call(handle: Any, path: str) -> Any:
+        return skate.get(handle.wait.options(num_returns=1).remote(path))
+
+    @skate.remote
+    class Late:
+        def wait(self, path: str) -> int:
+            waits_for = Path(path)
+            while not waits_for.exists():
+                time.sleep(0.01)
+            return 1
+
+    late, go = Late.remote(), tmp_path / "go"
+    ref = call.remote(late, str(go))
+    eventually(lambda: [row.state for row in tasks(name="Late.wait")] == ["RUNNING"], 10, "the call is listed")
+    (row,) = tasks(name="Late.wait")
+    go.touch()
+    assert row.type == "ACTOR_TASK"
+    assert skate.get(ref) == 1
+    eventually(lambda: [row.state for row in tasks(name="Late.wait")] == ["FINISHED"], 10, "it is recorded")
+
+
 def test_what_has_not_ended_is_listed_first(tmp_path: Path) -> None:
     mark = tmp_path / "go"
     first = waits.options(name="open").remote(str(mark))
