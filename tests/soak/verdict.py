@@ -118,6 +118,8 @@ def nothing_left(nodes: Nodes, home: Path, before: set[str]) -> list[str]:
     out += [f"process {pid}" for pid in session_processes(str(home))]
     numbers = {node.folder: node.node_no for node in (*nodes.all, *nodes.living)}
     for folder in home.glob("skate-*/*"):
+        if folder.name == "history":
+            continue  # it is kept on purpose
         files = [str(path.relative_to(folder)) for path in folder.rglob("*")]
         out.append(f"{folder} of node {numbers.get(str(folder))}: {', '.join(files)}")
     out += [f"/dev/shm/{name}" for name in shared_memory() - before]
