@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _lock = threading.RLock()
 """Two threads that use skate for the first time at the same moment start it once."""
 
-_state: dict[str, Any] = {"context": None, "atexit": False}
+_state: dict[str, Any] = {"context": None, "atexit": False, "session": None, "dashboard": None}
 
 _HIDDEN = {
     "_memory": True,
@@ -105,9 +105,10 @@ def init(
         _temp_dir, _node_name: where the session's files go, and the name of this node.
         runtime_env: what tasks and actors of this program run in, unless they say otherwise: see docs/runtime-env.md. In a job
             that was submitted with one, that counts for what is not said here.
-        local_mode, include_dashboard, dashboard_host, dashboard_port, job_config, logging_config,
-            enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory,
-            proxy_server_url: known from Ray; they raise `UnsupportedError` when they ask for something.
+        include_dashboard: True starts a dashboard that ends with this program; needs `skate[dashboard]`. None is False.
+        dashboard_host, dashboard_port: where it listens; None is 8265, or one of the next that is free.
+        local_mode, job_config, logging_config, enable_resource_isolation, cgroup_path, system_reserved_cpu,
+            system_reserved_memory, proxy_server_url: known from Ray; they raise `UnsupportedError` when they ask for something.
 
     Returns:
         A mapping that describes the session, and a context manager that shuts it down.
@@ -127,17 +128,22 @@ def init(
         job_config=job_config, logging_config=logging_config,
         enable_resource_isolation=enable_resource_isolation, cgroup_path=cgroup_path,
         system_reserved_cpu=system_reserved_cpu, system_reserved_memory=system_reserved_memory,
-        proxy_server_url=proxy_server_url, include_dashboard=include_dashboard,
+        proxy_server_url=proxy_server_url,
     )  # fmt: skip
     _check_hidden(hidden)
     if local_mode:
         raise UnsupportedError('local_mode=True is gone: use skate.init(mode="inline").')
     if mode not in (None, "inline"):
         raise ValueError(f'mode must be None or "inline", not {mode!r}.')
-    if dashboard_port is not None or dashboard_host != "127.0.0.1":
+    if include_dashboard:
+        _check_dashboard(mode)
+    elif dashboard_port is not None or dashboard_host != "127.0.0.1":
         import warnings
 
-        warnings.warn("No dashboard is started: dashboard_host and dashboard_port have no effect.", stacklevel=2)
+        words = (
+            "No dashboard is started without include_dashboard=True: dashboard_host and dashboard_port have no effect."
+        )
+        warnings.warn(words, stacklevel=2)
     env = ""
     runtime_env = with_job(runtime_env) if mode is None else runtime_env
     if runtime_env:
@@ -160,7 +166,11 @@ def init(
             hidden.get("object_spilling_directory"),
         )
         asks = bool(resources) or bool(labels) or any(value is not None for value in given)
-        return _start(options, mode, ignore_reinit_error, address, asks)
+        again = current.runtime is not None
+        context = _start(options, mode, ignore_reinit_error, address, asks)
+        if include_dashboard and not again:
+            _start_dashboard(context, dashboard_host, dashboard_port, options.temp_dir)
+        return context
 
 
 def _start(
@@ -175,6 +185,7 @@ def _start(
             )
         return _state["context"] or RayContext(current.runtime)
     runtime: Runtime
+    session = None
     tracing: Tracing | None = None
     if mode == "inline" and (options.tracing or options.metrics_port):
         raise UnsupportedError(
@@ -208,8 +219,36 @@ def _start(
         atexit.register(shutdown)
         _state["atexit"] = True
     context = RayContext(runtime)
-    _state["context"] = context
+    if session is not None:
+        from ..client.dashboards import noted
+
+        context.dashboard_url = noted(session.folder)
+    _state["context"], _state["session"] = context, session
     return context
+
+
+def _check_dashboard(mode: str | None) -> None:
+    if mode == "inline":
+        raise UnsupportedError('init(include_dashboard=True): mode="inline" has no processes to look at.')
+    from ..client.dashboards import check_installed
+
+    check_installed()
+
+
+def _start_dashboard(context: RayContext, host: str, port: int | None, temp_dir: str | None) -> None:
+    """Start a dashboard for this program; if that fails, `init` has failed."""
+    from ..client import dashboards
+
+    session = _state["session"]
+    address = str(os.getpid()) if session is None else f"{session.host}:{session.port}"
+    settings = dashboards.Settings(address, host, port, temp_dir=temp_dir, watch=(os.getpid(),))
+    try:
+        found, _state["dashboard"] = dashboards.launch(settings, context["session_dir"])
+    except BaseException:
+        shutdown()
+        raise
+    context.dashboard_url = found.url
+    context.address_info["webui_url"] = found.url.partition("://")[2]
 
 
 def shutdown(*, wait_for_processes: bool = True) -> None:
@@ -224,6 +263,11 @@ def shutdown(*, wait_for_processes: bool = True) -> None:
             return
         current.set_runtime(None)
         _state["context"] = None
+        dashboard, _state["dashboard"] = _state["dashboard"], None
+        if dashboard is not None:
+            from ..client.dashboards import end
+
+            end(dashboard)
         runtime.shutdown()
 
 

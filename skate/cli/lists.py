@@ -143,7 +143,32 @@ def top_command(**options: Any) -> None:
     top(**options)
 
 
+@click.command("dashboard")
+@click.option(
+    "--address",
+    default="",
+    metavar="HOST:PORT|PID",
+    help="Of which cluster: any node of it, or the process id of a program. [the one that runs on this machine]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="IP", help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=None, help="The port. [8265, or one of the next]")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="A name that browsers may call it by; repeatable.")
+@click.option("--require-token", is_flag=True, help="Ask for the cluster's token on loopback, too.")
+@click.option("--tls-cert", default="", metavar="FILE", help="Serve by HTTPS, with this certificate.")
+@click.option("--tls-key", default="", metavar="FILE", help="Its key.")
+@click.option("--temp-dir", default=None, help="Where the sessions' folders are.")
+def dashboard_command(**options: Any) -> None:
+    """Show the cluster in a browser, until Ctrl-C.
+
+    On another address than loopback whoever looks has to know the cluster's token.
+    """
+    from .dashboard import dashboard
+
+    dashboard(**options)
+
+
 COMMANDS = (
+    dashboard_command,
     list_command,
     get_command,
     summary_command,

@@ -110,9 +110,9 @@ def looking(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--tls-key", default="", metavar="FILE", help="Its key.")
 @click.option("--tls-ca", default="", metavar="FILE", help="The certificate of the cluster's CA.")
 @click.option("--block", is_flag=True, help="Stay until the node ends.")
-@click.option("--include-dashboard", type=bool, default=None, help="False, as there is no dashboard yet.")
-@click.option("--dashboard-host", default=None, help="Without effect: there is no dashboard yet.")
-@click.option("--dashboard-port", type=int, default=None, help="Without effect: there is no dashboard yet.")
+@click.option("--include-dashboard", type=bool, default=None, help="With --head: also start a dashboard. [False]")
+@click.option("--dashboard-host", default=None, metavar="IP", help="Where it listens. [127.0.0.1]")
+@click.option("--dashboard-port", type=int, default=None, help="Its port. [8265, or one of the next]")
 @click.option(
     "--system-config", default="{}", metavar="JSON", help="Settings of spilling and the memory monitor, by name."
 )

@@ -56,10 +56,12 @@ def start(
     **of_ray: Any,
 ) -> None:
     """Start a node, and say how others join it."""
-    notes = _notes(include_dashboard, dashboard_host, dashboard_port, of_ray)
+    notes = _notes(bool(include_dashboard and head), dashboard_host, dashboard_port, of_ray)
     if head == (address is not None):
         raise click.UsageError("say --head to start a cluster, or --address HOST:PORT to join one")
     _check_storage(storage, head)
+    if include_dashboard:
+        _check_dashboard(head)
     head_host, head_port = host_and_port(address) if address else ("", 0)
     try:
         system = read_system_config(_table("--system-config", system_config, object), object_spilling_directory)
@@ -88,26 +90,44 @@ def start(
         metrics_port=metrics_export_port or 0,
     )
     session = _start(options, wish, notes, (tls_cert, tls_key, tls_ca))
+    url = _start_dashboard(session, dashboard_host, dashboard_port, token_file, temp_dir) if include_dashboard else ""
     if as_json:
-        click.echo(json.dumps({**msgspec.to_builtins(session), "address": session.address}))
+        said = {**msgspec.to_builtins(session), "address": session.address, "dashboard_url": url}
+        click.echo(json.dumps(said))
     else:
         _say_started(session, token_file, wish.tls is not None)
+        if url:
+            click.echo(f"dashboard:        {url}")
     if block:
         sys.exit(_wait(session))
 
 
 def _notes(
-    include_dashboard: bool | None, dashboard_host: str | None, dashboard_port: int | None, of_ray: dict[str, Any]
+    with_dashboard: bool, dashboard_host: str | None, dashboard_port: int | None, of_ray: dict[str, Any]
 ) -> list[str]:
     """What is to be said about options without effect; what cannot be had is an error."""
     notes, refused = take(of_ray)
-    if include_dashboard:
-        refused.append("--include-dashboard=True: there is no dashboard yet; leave it out, and see `skate status`")
     if refused:
         raise click.UsageError("; ".join(refused))
-    if dashboard_host is not None or dashboard_port is not None:
-        notes.append("--dashboard-host and --dashboard-port have no effect: no dashboard is started")
+    if not with_dashboard and (dashboard_host is not None or dashboard_port is not None):
+        notes.append(
+            "--dashboard-host and --dashboard-port have no effect: no dashboard is started without --head and "
+            "--include-dashboard=True"
+        )
     return notes
+
+
+def _check_dashboard(head: bool) -> None:
+    from ..client.dashboards import check_installed
+
+    if not head:
+        raise click.UsageError(
+            "--include-dashboard=True is for the head; `skate dashboard` shows a cluster from anywhere"
+        )
+    try:
+        check_installed()
+    except RayError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _check_storage(storage: str, head: bool) -> None:
@@ -136,6 +156,19 @@ def _head_here(wish: sessions.Wish, temp_dir: str | None) -> str:
     heads = [s.address for s in sessions.running(temp_dir) if s.is_head and s.head_port == wish.head_port]
     wanted = f"{wish.head_host}:{wish.head_port}"
     return f"; a head of yours listens on {heads[0]}" if heads and wanted not in heads else ""
+
+
+def _start_dashboard(
+    session: sessions.Session, host: str | None, port: int | None, token_file: str, temp_dir: str | None
+) -> str:
+    """The address of a dashboard that ends with the node; without it, there is no node either."""
+    from .dashboard import start_beside
+
+    try:
+        return start_beside(session, host, port, token_file, temp_dir)
+    except (RayError, OSError) as error:
+        sessions.stop([session])
+        raise click.ClickException(str(error)) from None
 
 
 def _refuse_second_head(wish: sessions.Wish, temp_dir: str | None) -> None:

@@ -17,6 +17,7 @@ from .listings import LISTINGS
 from .orders import ORDERS
 from .resources import from_units
 from .status import cluster_status, head_address, node_info
+from .vitals import vitals
 
 if TYPE_CHECKING:
     from .head_process import HeadProcess
@@ -227,6 +228,7 @@ _QUESTIONS: dict[str, Any] = {
     "named_actors": _named_actors,
     "groups": _groups,
     "store": _store,
+    "vitals": vitals,
     "workers": _workers,
     "actors": _actors,
     "validate": _validate,

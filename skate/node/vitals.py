@@ -1,0 +1,59 @@
+"""How a machine is: its processors, its memory, and the store; one small answer, for those who look again and again.
+
+Processor time is counted since the machine was started, so that whoever asks twice knows what was used in between, and the node
+has to remember nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..store.arena import HEADER_BYTES
+from .memory_monitor import machine_usage
+from .resources import from_units
+
+if TYPE_CHECKING:
+    from .service import Node
+
+IDLE_FIELDS = (3, 4)
+"""Of the times in /proc/stat: idle, and waiting for a disk."""
+
+
+def vitals(node: Node, _: Any) -> dict[str, Any]:
+    """The state of the machine now.
+
+    `cpu_busy_s` and `cpu_s` are seconds of all processors since the machine was started; 0 where they are not known.
+    """
+    usage = machine_usage()
+    busy, total = _processors(Path("/proc/stat"))
+    states = [node.actors.is_actor(number) for number in node.workers]
+    capacity = node.arena_bytes - HEADER_BYTES
+    return {
+        "cpu_busy_s": busy,
+        "cpu_s": total,
+        "cpu_count": os.cpu_count() or 1,
+        "memory_used": usage.used if usage is not None else 0,
+        "memory_total": usage.limit if usage is not None else 0,
+        "store_used": capacity - node.directory.free.total,
+        "store_total": capacity,
+        "spilled": node.spills.logic.disk_bytes,
+        "objects": len(node.directory.entries),
+        "workers": len(states),
+        "actors": sum(states),
+        "total": node.total,
+        "free": {name: max(0.0, amount) for name, amount in from_units(node.scheduler.pool.free).items()},
+    }
+
+
+def _processors(stat: Path) -> tuple[float, float]:
+    """Seconds in which processors have worked, and all that there were."""
+    try:
+        first = stat.read_text().partition("\n")[0].split()
+    except OSError:
+        return 0.0, 0.0
+    ticks = [int(word) for word in first[1:9]]
+    second = os.sysconf("SC_CLK_TCK")
+    idle = sum(ticks[field] for field in IDLE_FIELDS if field < len(ticks))
+    return (sum(ticks) - idle) / second, sum(ticks) / second
