@@ -84,6 +84,8 @@ class Dashboard:
                 return JSONResponse({"error": str(error)}, 503)
             except RayError as error:
                 return JSONResponse({"error": str(error)}, 502)
+            except KeyError as error:
+                return JSONResponse({"error": f"{error.args[0]} is missing"}, 400)
             except (ValueError, TypeError) as error:
                 return JSONResponse({"error": str(error)}, 400)
 

@@ -57,12 +57,12 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
     )
-    server = _Server(config, dashboard, list(settings.watch), lambda: say(_url(settings, listener)))
+    server = Server(config, dashboard, list(settings.watch), lambda: say(_url(settings, listener)))
     with listener:
         asyncio.run(server.serve(sockets=[listener]))
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Says when it answers, and ends with those whom it watches."""
 
     def __init__(self, config: Any, dashboard: Dashboard, watch: list[int], ready: Callable[[], None]) -> None:

@@ -75,23 +75,42 @@ class FakeSource:
             raise ConnectionError(self.trouble)
         self.ended += 100
         counts = {
-            **{"cpu_busy_s": time.monotonic(), "cpu_s": 2 * time.monotonic(), "cpu_count": 4},
-            **{"memory_used": 4 << 30, "memory_total": 16 << 30, "store_used": 1 << 20, "store_total": 1 << 30},
-            **{"spilled": 0, "objects": 5, "workers": 4, "actors": 2, "cpus_total": 4, "cpus_used": 1.5},
-            **{"ended": self.ended, "unfinished": 20},
+            "cpu_busy_s": time.monotonic(),
+            "cpu_s": 2 * time.monotonic(),
+            "cpu_count": 4,
+            "memory_used": 4 << 30,
+            "memory_total": 16 << 30,
+            "store_used": 1 << 20,
+            "store_total": 1 << 30,
+            "spilled": 0,
+            "objects": 5,
+            "workers": 4,
+            "actors": 2,
+            "cpus_total": 4,
+            "cpus_used": 1.5,
+            "ended": self.ended,
+            "unfinished": 20,
         }
         nodes = [
             {
-                **{
-                    "no": number,
-                    "node_id": f"{number:032x}",
-                    "name": f"machine-{number}",
-                    "host": "10.0.0.1",
-                    "port": 6379,
-                },
-                **{"state": "ALIVE", "reason": "", "labels": {"zone": "a"}, "total": {"CPU": 2}, "free": {"CPU": 0.5}},
-                **{"memory_used": 2 << 30, "memory_total": 8 << 30, "store_used": 1 << 20, "store_total": 1 << 30},
-                **{"spilled": 0, "objects": 5, "workers": 2, "actors": 1},
+                "no": number,
+                "node_id": f"{number:032x}",
+                "name": f"machine-{number}",
+                "host": "10.0.0.1",
+                "port": 6379,
+                "state": "ALIVE",
+                "reason": "",
+                "labels": {"zone": "a"},
+                "total": {"CPU": 2},
+                "free": {"CPU": 0.5},
+                "memory_used": 2 << 30,
+                "memory_total": 8 << 30,
+                "store_used": 1 << 20,
+                "store_total": 1 << 30,
+                "spilled": 0,
+                "objects": 5,
+                "workers": 2,
+                "actors": 1,
             }
             for number in (1, 2)
         ]
@@ -105,11 +124,20 @@ class FakeSource:
             "failures": [],
             "datasets": [
                 {
-                    **{"id": "1", "pid": 77, "node": 1, "seconds": 1.5},
+                    "id": "1",
+                    "pid": 77,
+                    "node": 1,
+                    "seconds": 1.5,
                     "operators": [
                         {
-                            **{"name": "read -> map", "blocks": 3, "total": 10, "rows": 300, "bytes": 5000},
-                            **{"running": 2, "queued": 1, "done": False},
+                            "name": "read -> map",
+                            "blocks": 3,
+                            "total": 10,
+                            "rows": 300,
+                            "bytes": 5000,
+                            "running": 2,
+                            "queued": 1,
+                            "done": False,
                         }
                     ],
                 }
@@ -133,12 +161,13 @@ class FakeSource:
         self.calls.append("timeline")
         return [
             {
-                **{"task_id": row["task_id"], "name": row["name"], "state": row["state"], "node": row["node_no"]},
-                **{
-                    "start": row["start_time_ms"] / 1e3,
-                    "end": (row["end_time_ms"] or 0) / 1e3,
-                    "pid": row["worker_pid"],
-                },
+                "task_id": row["task_id"],
+                "name": row["name"],
+                "state": row["state"],
+                "node": row["node_no"],
+                "start": row["start_time_ms"] / 1e3,
+                "end": (row["end_time_ms"] or 0) / 1e3,
+                "pid": row["worker_pid"],
             }
             for row in self.tables["tasks"][20:3000]
         ]

@@ -1,0 +1,276 @@
+"""The routes and their guard: who is refused, what changes something, what the document says. No browser, no cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from skate.dashboard.app import ROUTES, Dashboard
+from skate.dashboard.asgi import BODY_BYTES_MAX
+from skate.dashboard.guard import Guard
+from skate.dashboard.openapi import document
+
+from .fakes import FakeJobs, FakeSource
+
+BASE = "http://127.0.0.1:8265"
+TOKEN = "0123456789abcdef"
+FILL = {"kind": "tasks", "ident": "job_1", "name": "app.js"}
+
+
+def client_of(guard: Guard | None = None) -> tuple[TestClient, FakeSource, FakeJobs]:
+    """A client of a dashboard that shows a cluster which is not there."""
+    source, jobs = FakeSource(200, 20), FakeJobs()
+    app: Any = Dashboard(source, jobs, guard or Guard()).app()
+    return TestClient(app, BASE, follow_redirects=False), source, jobs
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    """On loopback, where no token is needed."""
+    with client_of()[0] as found:
+        yield found
+
+
+def filled(path: str) -> str:
+    """A path with something in the place of its parameters."""
+    return re.sub(r"{(\w+)}", lambda found: FILL[found[1]], path)
+
+
+REQUESTS = [(route.method, filled(route.path)) for route in ROUTES if route.path != "/api/ui/live"]
+"""One request to each route. The stream never ends: it has tests of its own."""
+
+
+def send(client: TestClient, method: str, path: str, **headers: str) -> Any:
+    """A request with a body that makes sense to most routes."""
+    body = b"{}" if method in ("POST", "PUT") else None
+    query = {"pid": "1"} if path.endswith("/stacks") else None
+    return client.request(method, path, content=body, params=query, headers=headers)
+
+
+# ------------------------------------------------------------ who is refused
+
+
+EVIL_HOSTS = (
+    "evil.example",
+    "evil.example:8265",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "",
+    "a b",
+    "[evil]",
+)
+EVIL_ORIGINS = (
+    "http://evil.example",
+    "null",
+    "http://127.0.0.1:9999",
+    "http://127.0.0.1",
+    "https://127.0.0.1.evil.example:8265",
+)
+
+
+@pytest.mark.parametrize("method, path", [*REQUESTS, ("GET", "/api/ui/live"), ("GET", "/no/such/route")])
+def test_other_hosts_and_origins_reach_no_route(method: str, path: str) -> None:
+    client, source, jobs = client_of()
+    with client:
+        for host in EVIL_HOSTS:
+            assert send(client, method, path, host=host).status_code == 403, host
+        for origin in EVIL_ORIGINS:
+            assert send(client, method, path, origin=origin).status_code == 403, origin
+        for site in ("cross-site", "same-site"):
+            assert send(client, method, path, **{"sec-fetch-site": site}).status_code == 403, site
+    assert source.calls == [] and jobs.changes == []
+
+
+@pytest.mark.parametrize("host", ["localhost:8265", "127.0.0.1:9000", "[::1]:8265", "10.1.2.3", "skate.internal"])
+def test_own_hosts_and_origins_are_served(host: str) -> None:
+    client, _, _ = client_of(Guard(frozenset({"skate.internal"})))
+    with client:
+        assert client.get("/healthz", headers={"host": host}).status_code == 200
+        for scheme in ("http", "https"):
+            headers = {"host": host, "origin": f"{scheme}://{host}", "sec-fetch-site": "same-origin"}
+            assert client.post("/api/jobs/job_1/stop", headers=headers).status_code == 200
+
+
+def test_a_link_from_another_site_may_be_followed_to_a_page_only(client: TestClient) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=headers).status_code == 200
+    assert client.get("/api/jobs/", headers=headers).status_code == 403
+    assert client.post("/logout", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND"])
+def test_other_methods_are_unknown(client: TestClient, method: str) -> None:
+    assert client.request(method, "/api/jobs/").status_code == 405
+
+
+def test_two_hosts_are_none() -> None:
+    with client_of()[0] as client:
+        answer = client.get("/healthz", headers=[("host", "127.0.0.1"), ("host", "evil.example")])
+        assert answer.status_code == 403
+
+
+# ------------------------------------------------------------ the token
+
+
+@pytest.mark.parametrize("method, path", [*REQUESTS, ("GET", "/api/ui/live")])
+def test_nothing_answers_without_the_token(method: str, path: str) -> None:
+    client, source, jobs = client_of(Guard(token=TOKEN))
+    with client:
+        if path in ("/login", "/healthz") or path.startswith("/static/"):
+            return
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}, {"cookie": "skate_session=x"}):
+            assert send(client, method, path, **headers).status_code == 401
+        assert client.get(path, params={"token": TOKEN}).status_code == 401
+    assert source.calls == [] and jobs.changes == []
+
+
+def test_the_token_opens_all_routes() -> None:
+    client, _, _ = client_of(Guard(token=TOKEN))
+    with client:
+        for method, path in REQUESTS:
+            if (method, path) == ("POST", "/login"):
+                continue  # it wants the token in its body
+            answer = send(client, method, path, authorization=f"Bearer {TOKEN}")
+            assert answer.status_code not in (401, 403), path
+
+
+def test_a_cookie_is_given_for_the_token_and_taken_back() -> None:
+    client, _, _ = client_of(Guard(token=TOKEN))
+    with client:
+        assert client.get("/", headers={"accept": "text/html"}).headers["location"] == "/login"
+        assert client.post("/login", json={"token": "wrong"}).status_code == 401
+        assert client.get("/api/version").status_code == 401
+        answer = client.post("/login", json={"token": TOKEN})
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie and "samesite=strict" in cookie and TOKEN not in cookie
+        assert client.get("/api/version").status_code == 200
+        kept = client.cookies["skate_session"]
+        assert client.post("/logout").status_code == 200
+        assert client.get("/api/version", headers={"cookie": f"skate_session={kept}"}).status_code == 401
+
+
+def test_cookies_end_and_are_few() -> None:
+    guard = Guard(token=TOKEN)
+    for number in range(100):
+        guard.let_in(f"secret{number}", 0.0)
+    assert not guard.is_known({"cookie": "skate_session=secret1"}, 1.0)
+    assert guard.is_known({"cookie": "skate_session=secret99"}, 1.0)
+    assert not guard.is_known({"cookie": "skate_session=secret99"}, 13 * 3600.0)
+
+
+# ------------------------------------------------------------ what changes something
+
+
+def test_a_get_changes_nothing() -> None:
+    client, _, jobs = client_of()
+    with client:
+        for method, path in REQUESTS:
+            if method == "GET":
+                send(client, "GET", path)
+                send(client, "HEAD", path)
+        assert jobs.changes == []
+        for path in {filled(route.path) for route in ROUTES if route.method != "GET" and route.path != "/login"}:
+            assert client.get(path).status_code in (200, 405), path
+        assert jobs.changes == []
+
+
+def test_ray_s_job_routes(client: TestClient) -> None:
+    assert client.get("/api/version").json()["ray_version"]
+    assert client.post("/api/jobs/", json={"entrypoint": "true"}).json()["submission_id"] == "job_1"
+    assert client.get("/api/jobs/job_1").json()["status"] == "RUNNING"
+    assert client.get("/api/jobs/job_1/logs").json() == {"logs": "hello\n"}
+    assert client.post("/api/jobs/job_1/stop").json() == {"stopped": True}
+    assert client.delete("/api/jobs/job_1").json() == {"deleted": True}
+    assert client.post("/api/jobs/", content=b"[]").status_code == 400
+
+
+def test_bodies_are_bounded(client: TestClient) -> None:
+    assert client.post("/api/jobs/", content=b"x" * (BODY_BYTES_MAX + 1)).status_code == 413
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(3):
+            yield b"x" * (BODY_BYTES_MAX // 2)
+
+    answer = client.post("/api/jobs/", content=parts())
+    assert answer.status_code == 413
+    assert client.post("/login", headers={"content-length": "x"}, content=b"").status_code == 400
+
+
+def test_every_answer_has_the_headers_that_keep_others_out(client: TestClient) -> None:
+    for answer in (
+        client.get("/"),
+        client.get("/static/app.js"),
+        client.get("/nodes"),
+        client.get("/x", headers={"host": "x"}),
+    ):
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "nothing.js"])
+def test_only_files_of_the_dashboard_are_served(client: TestClient, name: str) -> None:
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+# ------------------------------------------------------------ tables, state, document
+
+
+def test_a_page_of_a_table(client: TestClient) -> None:
+    found = client.get(
+        "/api/ui/rows/tasks", params={"q": "function_1", "sort": "-task_id", "limit": 5, "offset": 2}
+    ).json()
+    assert found["matching"] == 29 and len(found["rows"]) == 5
+    assert [int(row["task_id"], 16) for row in found["rows"]] == [183, 176, 169, 162, 155]
+    failed = client.get("/api/ui/rows/tasks", params={"filter": "state=FAILED"}).json()
+    assert {row["state"] for row in failed["rows"]} == {"FAILED"} and failed["matching"] == 3
+    assert client.get("/api/ui/rows/tasks", params={"filter": "nothing=1"}).status_code == 400
+    assert client.get("/api/ui/rows/cats").status_code == 400
+    assert client.get("/api/ui/rows/tasks", params={"limit": "x"}).status_code == 400
+
+
+def test_ray_s_state_routes(client: TestClient) -> None:
+    query = {"filter_keys": "state", "filter_predicates": "=", "filter_values": "FAILED", "limit": "2"}
+    found = client.get("/api/v0/tasks", params=query).json()["data"]["result"]
+    assert found["total"] == 3 and len(found["result"]) == 2 and "end_time_ms" not in found["result"][0]
+    assert "end_time_ms" in client.get("/api/v0/tasks?detail=true").json()["data"]["result"]["result"][0]
+    assert client.get("/api/v0/placement_groups").status_code == 200
+    sums = client.get("/api/v0/actors/summarize").json()["data"]["result"]["result"]["node_id_to_summary"]["cluster"]
+    assert sums["total_actors"] == 20
+    assert client.get("/api/v0/nodes/summarize").status_code == 400
+    assert client.get("/api/v0/tasks?limit=0").status_code == 400
+    assert client.get("/api/v0/tasks?filter_keys=state").status_code == 400
+    usage = client.get("/api/cluster_status").json()["data"]["clusterStatus"]["loadMetricsReport"]["usage"]
+    assert usage["CPU"] == [3.0, 4.0]
+    assert len(client.get("/nodes").json()["data"]["summary"]) == 2
+
+
+def test_a_cluster_that_does_not_answer_is_said(client: TestClient) -> None:
+    client, source, _ = client_of()
+    source.trouble = "the head does not answer"
+    with client:
+        answer = client.get("/nodes")
+    assert answer.status_code == 503 and answer.json() == {"error": "the head does not answer"}
+
+
+def test_a_flame_graph(client: TestClient) -> None:
+    root = client.post("/api/ui/profile", json={"node": 1, "pid": 4001, "samples": 10}).json()
+    assert root["count"] == 10 and root["children"][0]["name"].startswith("main")
+    assert {child["count"] for child in root["children"][0]["children"]} == {5}
+    assert client.get("/api/ui/profile").status_code == 405
+
+
+def test_the_document_has_every_route_and_no_other(client: TestClient) -> None:
+    served = client.get("/openapi.json").json()
+    assert served == json.loads(json.dumps(document(ROUTES)))
+    operations = {(method.upper(), path) for path, all in served["paths"].items() for method in all}
+    assert operations == {(route.method, route.path) for route in ROUTES} and len(operations) == len(ROUTES)
+    assert len({each["operationId"] for all in served["paths"].values() for each in all.values()}) == len(ROUTES)
+    for method, path in REQUESTS:
+        assert send(client, method, path).status_code not in (404, 405, 500) or path.startswith("/api/packages"), path
