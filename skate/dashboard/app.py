@@ -62,7 +62,8 @@ class Dashboard:
         self.one_package = asyncio.Semaphore(1)
         """Packages may be large: one at a time is held here."""
         self.one_profile = asyncio.Semaphore(1)
-        self.closing = asyncio.Event()
+        self.ending = False
+        self._streams: set[asyncio.Event] = set()
 
     def app(self) -> App:
         """The application, behind its guard."""
@@ -73,8 +74,14 @@ class Dashboard:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         yield
-        self.closing.set()
+        self.end_streams()
         await run_in_threadpool(self.live.close)
+
+    def end_streams(self) -> None:
+        """Those who follow hear that it is over, rather than be cut off."""
+        self.ending = True
+        for woken in self._streams:
+            woken.set()
 
     def _endpoint(self, route: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -191,13 +198,12 @@ async def _live(dashboard: Dashboard, request: Request) -> Response:
     async def events() -> AsyncIterator[str]:
         known: dict[str, Any] = {}
         last = 0
-        closing = asyncio.ensure_future(dashboard.closing.wait())
+        dashboard._streams.add(woken)
         try:
-            while not dashboard.closing.is_set():
-                waiting = asyncio.ensure_future(woken.wait())
-                await asyncio.wait((waiting, closing), timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if not woken.is_set():
+            while not dashboard.ending:
+                try:
+                    await asyncio.wait_for(woken.wait(), HEARTBEAT_S)
+                except TimeoutError:
                     yield ": still here\n\n"
                     continue
                 woken.clear()
@@ -207,7 +213,7 @@ async def _live(dashboard: Dashboard, request: Request) -> Response:
                 known = state
                 yield f"data: {json.dumps(change, separators=(',', ':'))}\n\n"
         finally:
-            closing.cancel()
+            dashboard._streams.discard(woken)
             live.leave(number)
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})

@@ -85,7 +85,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.dashboard.closing.set()  # those who follow hear that it is over, rather than be cut off
+        self.dashboard.end_streams()
         await super().shutdown(sockets)
 
 

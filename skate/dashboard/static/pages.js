@@ -39,16 +39,19 @@ function overview(place) {
     h("dl", { class: "figures" }, names.map((name) => h("div", {}, h("dt", {}, name), figures[name]))),
     h("div", { class: "grid" }, plots.map((plot) => plot.element)),
     h("div", { class: "grid" }, functions, waiting));
-  const set = (name, words) => { if (figures[name].textContent !== words) figures[name].textContent = words; };
+  const set = (name, words, most) => {
+    const said = most ? `${words} of ${most}` : words;
+    if (figures[name].textContent !== said) figures[name].replaceChildren(words, ...(most ? [h("small", {}, ` of ${most}`)] : []));
+  };
   let shown = "";
   const tick = () => {
     const { state, samples } = live;
     if (!state.counts) return;
     const now = state.counts;
     set("Nodes", count(Object.values(state.nodes).filter((node) => node.state === "ALIVE").length));
-    set("CPUs in use", `${count(now.cpus_used)} of ${count(now.cpus_total)}`);
-    set("Memory", `${bytes(now.memory_used)} of ${bytes(now.memory_total)}`);
-    set("Object store", `${bytes(now.store_used)} of ${bytes(now.store_total)}`);
+    set("CPUs in use", count(now.cpus_used), count(now.cpus_total));
+    set("Memory", bytes(now.memory_used), bytes(now.memory_total));
+    set("Object store", bytes(now.store_used), bytes(now.store_total));
     set("Tasks ended", count(now.ended));
     set("Unfinished", count(now.unfinished));
     set("Workers", count(now.workers));
@@ -106,15 +109,15 @@ function nodeCard(node) {
 // ------------------------------------------------------------ tasks
 
 const TASKS = [
-  { key: "task_id", title: "Task", width: "13rem" },
-  { key: "name", title: "Name", width: "14rem" },
-  { key: "state", title: "State", width: "11rem", tone: true },
-  { key: "job_id", title: "Job", width: "6rem" },
-  { key: "node_no", title: "Node", width: "4.5rem", num: true },
-  { key: "worker_pid", title: "Worker", width: "6rem", num: true, show: (row) => text(row.worker_pid || "") },
-  { key: "start_time_ms", title: "Started", width: "6.5rem", show: (row) => clock(row.start_time_ms || row.creation_time_ms) },
-  { key: "ran", title: "Ran", width: "6.5rem", num: true, show: (row) => (row.end_time_ms && row.start_time_ms ? seconds((row.end_time_ms - row.start_time_ms) / 1000) : "") },
-  { key: "error_type", title: "Error", width: "10rem" },
+  { key: "task_id", title: "Task", width: "9.5rem", id: true },
+  { key: "name", title: "Name", width: "11rem" },
+  { key: "state", title: "State", width: "8.5rem", tone: true },
+  { key: "job_id", title: "Job", width: "5.5rem" },
+  { key: "node_no", title: "Node", width: "4rem", num: true },
+  { key: "worker_pid", title: "Worker", width: "5.5rem", num: true, show: (row) => text(row.worker_pid || "") },
+  { key: "start_time_ms", title: "Started", width: "5.5rem", show: (row) => clock(row.start_time_ms || row.creation_time_ms) },
+  { key: "ran", title: "Ran", width: "5.5rem", num: true, show: (row) => (row.end_time_ms && row.start_time_ms ? seconds((row.end_time_ms - row.start_time_ms) / 1000) : "") },
+  { key: "error_type", title: "Error", width: "8rem" },
 ];
 const noTasks = () => empty("No task is known", "Run a program that uses skate: ", code("skate run program.py"), ". Tasks stay here after they have ended.");
 
@@ -174,19 +177,19 @@ const jobs = listed("jobs", [
 () => empty("No job is known", "Submit one: ", code("skate job submit -- python program.py"), "."));
 
 const actors = listed("actors", [
-  { key: "actor_id", title: "Actor", width: "13rem" },
+  { key: "actor_id", title: "Actor", width: "10rem", id: true },
   { key: "class_name", title: "Class", width: "12rem" },
   { key: "name", title: "Name", width: "10rem" },
   { key: "state", title: "State", width: "10rem", tone: true },
   { key: "node_no", title: "Node", width: "4.5rem", num: true },
   { key: "pid", title: "Process", width: "6rem", num: true },
   { key: "num_restarts", title: "Restarts", width: "6rem", num: true },
-  { key: "death_cause", title: "Why it died", width: "16rem" },
+  { key: "death_cause", title: "Why it died", width: "13rem" },
 ], "Actors", "Enter opens an actor: its log, its stack, a flame graph.",
 () => empty("No actor is known", "Make one: a class with ", code("@skate.remote"), ", and ", code("Class.remote()"), "."));
 
 const objects = listed("objects", [
-  { key: "object_id", title: "Object", width: "20rem" },
+  { key: "object_id", title: "Object", width: "13rem", id: true },
   { key: "object_size", title: "Size", width: "7rem", num: true, show: (row) => bytes(row.object_size) },
   { key: "status", title: "Status", width: "8rem", tone: true },
   { key: "node_no", title: "Node", width: "4.5rem", num: true },
@@ -196,7 +199,7 @@ const objects = listed("objects", [
 () => empty("No object is shared", "An object that only its maker knows of is not here. ", code("skate.put(value)"), " and passing the reference shares one."));
 
 const workers = listed("workers", [
-  { key: "worker_id", title: "Worker", width: "13rem" },
+  { key: "worker_id", title: "Worker", width: "10rem", id: true },
   { key: "worker_type", title: "Type", width: "7rem" },
   { key: "state", title: "State", width: "8rem" },
   { key: "node_no", title: "Node", width: "4.5rem", num: true },
@@ -206,7 +209,7 @@ const workers = listed("workers", [
 () => empty("No worker runs", "Workers are started when there is something to do."));
 
 const groups = listed("placement-groups", [
-  { key: "placement_group_id", title: "Group", width: "16rem" },
+  { key: "placement_group_id", title: "Group", width: "10rem", id: true },
   { key: "name", title: "Name", width: "9rem" },
   { key: "state", title: "State", width: "8rem", tone: true },
   { key: "strategy", title: "Strategy", width: "9rem" },

@@ -10,12 +10,12 @@ export class Plot {
   // lines: [{name, key}], each a member of a sample; most: the top of the axis, or null for that of the data.
   constructor(title, lines, { unit = "", most = null, digits = 0 } = {}) {
     Object.assign(this, { title, lines, unit, most, digits });
-    this.now = h("span", { class: "muted" });
+    this.values = lines.map((line, at) => h("span", { class: `key k${at + 1}` }));
+    this.now = h("span", {}, this.values.flatMap((value, at) => (at ? [" ", value] : [value])));
     this.label = `plot-${(numbers += 1)}`;
     this.desc = s("desc", {});
     this.title_ = s("title", { id: this.label }, title);
     this.paths = lines.map((_, at) => [s("path", { class: `area s${at + 1}` }), s("path", { class: `line s${at + 1}` })]);
-    this.top = s("text", { x: 2, y: 10 });
     this.svg = s(
       "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-labelledby": this.label },
       this.title_, this.desc,
@@ -60,7 +60,7 @@ export class Plot {
     });
     const last = samples[samples.length - 1];
     const parts = this.lines.map((line) => `${line.name} ${this.write(last[line.key])}`);
-    this.now.textContent = parts.join(" · ");
+    parts.forEach((words, at) => { if (this.values[at].textContent !== words) this.values[at].textContent = words; });
     this.scale.textContent = `0 to ${this.write(top)}, last ${Math.max(1, Math.round((end - begin) / 60))} min`;
     const key = this.lines[0].key;
     const known = samples.map((sample) => sample[key]).filter((value) => value !== null && value !== undefined);
