@@ -246,6 +246,11 @@ def _kind(request: Request) -> str:
     return kind
 
 
+async def _datasets(dashboard: Dashboard, _: Request) -> Response:
+    reading = await run_in_threadpool(dashboard.lists.get, "reading", dashboard.source.reading)
+    return JSONResponse({"datasets": reading["datasets"]})
+
+
 async def _timeline(dashboard: Dashboard, _: Request) -> Response:
     bars = await run_in_threadpool(dashboard.lists.get, "timeline", dashboard.source.timeline)
     return JSONResponse({"bars": bars})
@@ -343,6 +348,7 @@ ROUTES: tuple[Operation, ...] = (
         ),
     ),
     Operation("GET", "/api/ui/thing/{kind}/{ident}", _thing, "All that is known of one thing"),
+    Operation("GET", "/api/ui/datasets", _datasets, "Datasets that are being carried out, operator by operator"),
     Operation("GET", "/api/ui/timeline", _timeline, "The last tasks that have ended, and where they ran"),
     Operation(
         "GET",

@@ -23,6 +23,7 @@ from .execution.remote import RemoteRunner
 from .execution.threads import ThreadRunner
 from .lower import PARTITION_BYTES, Lowering
 from .optimize import optimize
+from .telling import know
 
 INLINE_BUDGET_BYTES = 1 << 40
 MIN_BLOCK_BYTES = 1 << 20
@@ -67,7 +68,9 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     # What a task of an exchange reads and makes: that of all tasks together fits into the budget.
     part_bytes = min(PARTITION_BYTES, max(MIN_BLOCK_BYTES, budget // (2 * runner.slots)))
     operators = Lowering(replace(context, target_max_block_size=size), parallelism, part_bytes).lower(node)
-    return Execution(operators, runner, budget, runner.window * size, errored, perf_counter)
+    execution = Execution(operators, runner, budget, runner.window * size, errored, perf_counter)
+    know(execution)
+    return execution
 
 
 def _in_threads(node: plan.Node, context: DataContext) -> Execution:

@@ -3,7 +3,7 @@ import { clock, count, h, seconds } from "./dom.js";
 
 const LANE = 18;
 const LANES_MAX = 60;
-const COLOURS = ["#2f7f9e", "#a3702a", "#7a56ad", "#3d7d55", "#a14d5d", "#5a6b7f", "#6d7a2a", "#3f62a8"];
+const COLOURS = ["#2a7391", "#946420", "#7a56ad", "#387650", "#a14d5d", "#5a6b7f", "#636f24", "#3f62a8"]; // white is read on each
 
 function colour(name) {
   let sum = 0;

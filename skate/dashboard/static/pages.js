@@ -245,13 +245,14 @@ function datasets(place) {
 }
 
 function execution(found) {
-  const columns = ["Operator", "Blocks", "Rows out", "Bytes out", "Tasks running", "Queued", "State"];
-  return h("section", { class: "panel", "aria-label": `Execution ${found.id}` },
-    h("h2", {}, `Process ${found.pid} on node ${found.node}, for ${seconds(found.seconds)}`),
+  const columns = ["Operator", "About done", "Tasks ended", "Running", "Queued", "Blocks", "Rows", "Bytes", "State"];
+  const part = (each) => [`${Math.round(each.part * 100)} %`, h("progress", { class: "bar", max: 1, value: each.part, "aria-label": `Progress of ${each.name}` })];
+  return h("section", { class: "panel", "aria-label": `Execution in process ${found.pid}` },
+    h("h2", {}, `Process ${found.pid} on node ${found.node}, for ${Math.round(found.seconds)} s`),
     h("div", { class: "scroll" }, h("table", { class: "plain" }, h("thead", {}, h("tr", {}, columns.map((each) => h("th", { scope: "col" }, each)))),
-      h("tbody", {}, found.operators.map((each) => h("tr", {}, h("th", { scope: "row" }, each.name),
-        h("td", {}, each.total ? `${count(each.blocks)} of about ${count(each.total)}` : count(each.blocks), each.total ? h("progress", { class: "bar", max: each.total, value: Math.min(each.blocks, each.total), "aria-label": `Progress of ${each.name}` }) : null),
-        h("td", {}, count(each.rows)), h("td", {}, bytes(each.bytes)), h("td", {}, count(each.running)), h("td", {}, count(each.queued)), h("td", {}, each.done ? "done" : "running")))))));
+      h("tbody", {}, found.operators.map((each) => h("tr", {}, h("th", { scope: "row" }, each.name), h("td", {}, part(each)),
+        [each.tasks, each.running, each.queued, each.blocks, each.rows].map((number) => h("td", {}, count(number))),
+        h("td", {}, bytes(each.bytes)), h("td", { class: each.done ? "good" : null }, each.done ? "done" : "running")))))));
 }
 
 function logs(place, query) {

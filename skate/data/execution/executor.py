@@ -152,6 +152,11 @@ class Execution:
         """Whether everything was made. There may be bundles to take."""
         return self.sink.finished
 
+    @property
+    def ended(self) -> bool:
+        """Whether the iteration is over."""
+        return self._done_s is not None
+
     # ------------------------------------------------------------ steps
 
     def advance(self, wait: bool) -> None:

@@ -1,0 +1,212 @@
+"""A dashboard beside real nodes and programs: started, looked at, and gone with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster.conftest import Nodes, home, nodes  # noqa: F401
+
+import skate
+from skate.client import dashboards, sessions, token
+from skate.exceptions import UnsupportedError
+from skate.job_submission import JobStatus, JobSubmissionClient
+from skate.testing import eventually
+
+
+def fetch(url: str, path: str, body: Any = None, **headers: str) -> Any:
+    """The JSON of an answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def program(home: Path) -> Iterator[Any]:  # noqa: F811
+    """This process, with a node of its own and a dashboard."""
+    skate.shutdown()
+    context = skate.init(num_cpus=2, include_dashboard=True, dashboard_port=0, object_store_memory=100 << 20)
+    yield context
+    found = psutil_of(context)
+    skate.shutdown()
+    assert not found.is_running(), "the dashboard has ended with the program"
+
+
+def psutil_of(context: Any) -> Any:
+    """The process of the dashboard of this program."""
+    import psutil
+
+    return next(each for each in psutil.Process().children() if "skate.dashboard.serve" in " ".join(each.cmdline()))
+
+
+@skate.remote
+def double(number: int) -> int:
+    """Twice the number."""
+    return 2 * number
+
+
+@skate.remote
+class Keeper:
+    """An actor."""
+
+    def keep(self) -> int:
+        """Its process."""
+        return os.getpid()
+
+
+def test_a_program_and_its_dashboard(program: Any) -> None:
+    url = program.dashboard_url
+    assert program["webui_url"] == url.removeprefix("http://") and url.startswith("http://127.0.0.1:")
+    keeper = Keeper.options(name="keeper").remote()
+    pid = skate.get(keeper.keep.remote())
+    assert skate.get([double.remote(number) for number in range(50)])[-1] == 98
+
+    def ended() -> bool:
+        return bool(fetch(url, "/api/ui/rows/tasks?filter=name=double")["matching"] == 50)
+
+    eventually(ended, 10, "all tasks are known")
+    row = fetch(url, "/api/ui/rows/actors")["rows"][0]
+    assert (row["name"], row["pid"], row["state"]) == ("keeper", pid, "ALIVE")
+    for kind in ("nodes", "workers", "objects", "jobs", "placement-groups", "events"):
+        found = fetch(url, f"/api/ui/rows/{kind}")
+        assert found["missing"] == [], kind
+    bars = fetch(url, "/api/ui/timeline")["bars"]
+    assert {bar["name"] for bar in bars} == {"double", "Keeper.keep"}
+    reading = fetch(url, "/nodes")["data"]["summary"][0]
+    assert reading["cpu_total"] == 2 and reading["mem"][0] > 0
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        fetch(url, "/nodes", Host="evil.example")
+    skate.kill(keeper)
+
+
+def test_the_stream_of_a_program(program: Any) -> None:
+    skate.get([double.remote(number) for number in range(20)])
+    with urllib.request.urlopen(program.dashboard_url + "/api/ui/live", timeout=20) as stream:
+        first = json.loads(next(line for line in stream if line.startswith(b"data:"))[5:])
+        assert first["state"]["counts"]["cpus_total"] == 2 and len(first["samples"]) == 1
+        skate.get([double.remote(number) for number in range(30)])
+        changes = (json.loads(line[5:]) for line in stream if line.startswith(b"data:"))
+        seen = next(change for change in changes if change["state"].get("counts", {}).get("ended", 0) >= 50)
+    assert "cpus_total" not in seen["state"]["counts"], "only what has changed is sent"
+
+
+def test_a_dataset_tells_how_far_it_is(program: Any, tmp_path: Path) -> None:
+    import skate.data
+
+    go = tmp_path / "go"
+
+    def slow(batch: Any) -> Any:
+        while not go.exists():
+            time.sleep(0.01)
+        return batch
+
+    data = skate.data.range(1000, override_num_blocks=4).map_batches(slow)
+    thread = threading.Thread(target=data.take_all)
+    thread.start()
+
+    def told() -> Any:
+        reading = fetch(program.dashboard_url, "/api/ui/datasets")["datasets"]
+        return [each for each in reading if any(operator["running"] for operator in each["operators"])]
+
+    try:
+        eventually(told, 20, "the dataset is told of")
+        found = told()[0]
+        assert found["pid"] == os.getpid() and "slow" in found["operators"][-1]["name"]
+        assert found["operators"][-1]["done"] is False and 0 <= found["operators"][-1]["part"] < 1
+    finally:
+        go.touch()
+        thread.join(20)
+    eventually(lambda: not fetch(program.dashboard_url, "/api/ui/datasets")["datasets"], 10, "it is over")
+
+
+def test_what_init_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    skate.shutdown()
+    with pytest.raises(UnsupportedError, match="inline"):
+        skate.init(mode="inline", include_dashboard=True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match=r"pip install 'skate\[dashboard\]'"):
+        skate.init(num_cpus=1, include_dashboard=True)
+    assert not skate.is_initialized()
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="include_dashboard=True"):
+        skate.init(mode="inline", dashboard_port=1)
+    skate.shutdown()
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """A command of skate."""
+    return subprocess.run(
+        [sys.executable, "-m", "skate.cli", *words], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_head_and_its_dashboard(home: Path) -> None:  # noqa: F811
+    skate.shutdown()
+    start = ("start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0", "--num-cpus", "1", "--json")
+    done = run(*start, "--include-dashboard", "true", "--dashboard-port", "0")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    url = said["dashboard_url"]
+    try:
+        context = skate.init(address=said["address"])
+        assert context.dashboard_url == url
+        assert skate.get(double.remote(4)) == 8
+        skate.shutdown()
+        client = JobSubmissionClient(url)
+        ident = client.submit_job(entrypoint="echo from a job")
+        eventually(lambda: client.get_job_status(ident) is JobStatus.SUCCEEDED, 20, "the job has ended")
+        assert client.get_job_logs(ident) == "from a job\n"
+        rows = fetch(url, "/api/ui/rows/jobs")["rows"]
+        assert (ident, "SUCCEEDED") in {(row.get("submission_id"), row["status"]) for row in rows}
+        assert fetch(url, f"/api/ui/thing/jobs/{ident}")["rows"][0]["entrypoint"] == "echo from a job"
+        secret = token.find()
+        assert secret is not None
+        log = Path(said["folder"], "logs", "dashboard.log").read_text()
+        pid = json.loads(Path(said["folder"], dashboards.FILE).read_bytes())["pid"]
+        assert secret not in log and secret not in Path(f"/proc/{pid}/cmdline").read_text()
+    finally:
+        sessions.stop(sessions.running())
+    eventually(
+        lambda: not os.path.exists(f"/proc/{pid}") or sessions.began(pid) == "", 10, "it has ended with its node"
+    )
+
+
+def test_off_loopback_the_cluster_s_token_is_asked_for(nodes: Nodes) -> None:  # noqa: F811
+    node = nodes.add(1)
+    settings = dashboards.Settings(f"{node.host}:{node.port}", "0.0.0.0", 0)
+    found, process = dashboards.launch(settings, node.folder)
+    try:
+        url = f"http://127.0.0.1:{found.url.rpartition(':')[2]}"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            fetch(url, "/nodes")
+        secret = token.find()
+        assert secret is not None
+        assert fetch(url, "/nodes", Authorization=f"Bearer {secret}")["result"] is True
+        assert fetch(url, "/healthz")["status"] == "ok"
+    finally:
+        dashboards.end(process)
+
+
+def test_why_a_dashboard_does_not_start(nodes: Nodes) -> None:  # noqa: F811
+    from skate.dashboard.serve import listen
+
+    node = nodes.add(1)
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(skate.exceptions.RayError, match=f"port {port} of 127.0.0.1"):
+            dashboards.launch(dashboards.Settings(f"{node.host}:{node.port}", port=port), node.folder)
+    done = run("dashboard", "--address", "127.0.0.1:1")
+    assert done.returncode == 1 and done.stderr.startswith("Error: ") and "Traceback" not in done.stderr
+    done = run("start", "--address", "127.0.0.1:1", "--include-dashboard", "true")
+    assert done.returncode == 2 and "for the head" in done.stderr
