@@ -65,11 +65,11 @@ class Dashboard:
         self.ending = False
         self._streams: set[asyncio.Event] = set()
 
-    def app(self) -> App:
-        """The application, behind its guard."""
+    def app(self, is_own: Callable[[Any], bool] = lambda _: True) -> App:
+        """The application, behind its guard; `is_own` says whose connection may do without a token."""
         routes = [Route(route.path, self._endpoint(route), methods=[route.method]) for route in ROUTES]
         app = Starlette(routes=routes, lifespan=self._lifespan)
-        return Guarded(app, self.guard, {"/api/packages/": job_routes.BODY_BYTES_MAX})
+        return Guarded(app, self.guard, {"/api/packages/": job_routes.BODY_BYTES_MAX}, is_own)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -46,9 +46,17 @@ class Guarded:
         app: what is guarded.
         guard: who decides.
         larger: how many bytes a body may have, by the beginning of the path, where that is more than `BODY_BYTES_MAX`.
+        is_own: whether the process at the other end may ask without a token.
     """
 
-    def __init__(self, app: App, guard: Guard, larger: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        guard: Guard,
+        larger: dict[str, int] | None = None,
+        is_own: Callable[[Scope], bool] = lambda _: True,
+    ) -> None:
+        self.is_own = is_own
         self.app = app
         self.guard = guard
         self.larger = larger or {}
@@ -69,6 +77,8 @@ class Guarded:
         refusal = self.guard.refuse(scope["method"], path, headers, time.monotonic())
         limit = next((size for start, size in self.larger.items() if path.startswith(start)), BODY_BYTES_MAX)
         refusal = refusal or _too_large(headers, limit)
+        if refusal is None and not self.guard.token and not self.is_own(scope):
+            refusal = Refusal(403, "another user's process may not ask this dashboard: start it with --require-token")
         if refusal is not None:
             await _say(refusal, path, headers, send)
             return

@@ -20,6 +20,7 @@ from ..client.jobs import ClusterJobs
 from ..exceptions import AuthenticationError, RayError
 from .app import Dashboard
 from .guard import Guard
+from .peers import is_own
 from .source import ClusterSource
 
 BACKLOG = 128
@@ -47,7 +48,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     dashboard = Dashboard(ClusterSource(observer), ClusterJobs(observer), guard, secure=secure)
     listener = listen(settings.host, settings.port)
     config: Any = uvicorn.Config(
-        dashboard.app(),
+        dashboard.app(lambda scope: is_own(scope["client"][1], scope["server"][1])),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -198,6 +198,20 @@ def test_off_loopback_the_cluster_s_token_is_asked_for(nodes: Nodes) -> None:  #
         dashboards.end(process)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_another_user_of_this_machine_is_refused(program: Any) -> None:
+    code = f"print(urllib.request.urlopen({program.dashboard_url + '/nodes'!r}).status)"
+    for user, said in ((65534, "403"), (0, "200")):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import os, urllib.request; 'x'.encode('idna'); os.setuid({user}); {code}"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert said in done.stdout + done.stderr
+
+
 def test_why_a_dashboard_does_not_start(nodes: Nodes) -> None:  # noqa: F811
     from skate.dashboard.serve import listen
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from skate.client.dashboards import Settings
 from skate.dashboard.flames import flame
 from skate.dashboard.live import LISTS_MAX, VIEWERS_MAX, Lists, Live, TooManyViewers
 from skate.dashboard.patches import apply, patch, without_nulls
+from skate.dashboard.peers import is_own
 from skate.dashboard.samples import Samples
 from skate.dashboard.serve import guard_for, listen
 from skate.dashboard.tables import page
@@ -24,9 +26,11 @@ from .fakes import FakeSource
 STATES = st.recursive(
     st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=4),
+    max_leaves=6,
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(max_size=2), STATES), st.dictionaries(st.text(max_size=2), STATES))
 def test_a_patch_makes_the_new_state_of_the_old(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert apply(old, patch(old, new)) == new
@@ -137,9 +141,9 @@ def test_off_loopback_a_token_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("SKATE_TOKEN", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     assert guard_for(Settings("", "127.0.0.1")).token == "" == guard_for(Settings("", "::1")).token
-    for settings in (Settings("", "0.0.0.0"), Settings("", "::"), Settings("", require_token=True)):
+    for wanted in (Settings("", "0.0.0.0"), Settings("", "::"), Settings("", require_token=True)):
         with pytest.raises(AuthenticationError, match="token"):
-            guard_for(settings)
+            guard_for(wanted)
     monkeypatch.setenv("SKATE_TOKEN", "secret")
     assert guard_for(Settings("", "0.0.0.0")).token == "secret"
     with pytest.raises(ValueError, match="IP address"):
@@ -151,3 +155,20 @@ def test_a_port_that_was_said_is_had_or_nothing() -> None:
         port = first.getsockname()[1]
         with pytest.raises(OSError, match=f"port {port} of 127.0.0.1"):
             listen("127.0.0.1", port)
+
+
+def test_whose_a_connection_is(tmp_path: Any) -> None:
+    folder = tmp_path / "proc" / "net"
+    folder.mkdir(parents=True)
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+
+    def socket(number: int, local: int, remote: int, user: int) -> str:
+        return f"  {number}: 0100007F:{local:04X} 0100007F:{remote:04X} 01 0:0 0:0 0 {user} 0 1\n"
+
+    own = os.getuid()
+    (folder / "tcp").write_text(head + socket(0, 5000, 8265, own) + socket(1, 5001, 8265, own + 1))
+    assert is_own(5000, 8265, str(tmp_path))
+    assert not is_own(5001, 8265, str(tmp_path)) and not is_own(5002, 8265, str(tmp_path))
+    (folder / "tcp6").write_text(head + socket(0, 5000, 8265, own + 1))
+    assert not is_own(5000, 8265, str(tmp_path)), "who cannot be told apart is not let in"
+    assert not is_own(5000, 8265, str(tmp_path / "nothing"))

@@ -37,7 +37,7 @@ def test_the_context_ends_the_session():
         ({"address": "auto"}, ConnectionError, "no running cluster"),
         ({"local_mode": True}, UnsupportedError, 'mode="inline"'),
         ({"mode": "threads"}, ValueError, "inline"),
-        ({"include_dashboard": True}, UnsupportedError, "include_dashboard"),
+        ({"include_dashboard": True, "mode": "inline"}, UnsupportedError, "include_dashboard"),
         ({"mode": "inline", "runtime_env": {"pip": ["x"]}}, UnsupportedError, "only env_vars"),
         ({"labels": {"a": "b c"}}, ValueError, "label a"),
         ({"num_cpu": 1}, TypeError, "num_cpus"),
