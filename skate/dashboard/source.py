@@ -176,8 +176,8 @@ class ClusterSource:
         for member in nodes:
             count = 0
             for row in state.ended_tasks(self.observer, member, [], missing):
-                if row["start_time"] is None or not row["worker_pid"]:
-                    continue
+                if row["start_time"] is None:
+                    continue  # it has never begun
                 bars.append(
                     {
                         "task_id": row["task_id"],

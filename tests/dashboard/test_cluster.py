@@ -81,13 +81,60 @@ def test_a_program_and_its_dashboard(program: Any) -> None:
     for kind in ("nodes", "workers", "objects", "jobs", "placement-groups", "events"):
         found = fetch(url, f"/api/ui/rows/{kind}")
         assert found["missing"] == [], kind
-    bars = fetch(url, "/api/ui/timeline")["bars"]
-    assert {bar["name"] for bar in bars} == {"double", "Keeper.keep"}
+
+    def names() -> set[str]:
+        return {bar["name"] for bar in fetch(url, "/api/ui/timeline")["bars"]}
+
+    eventually(lambda: names() == {"double", "Keeper.keep"}, 10, "all are in the timeline")
     reading = fetch(url, "/nodes")["data"]["summary"][0]
     assert reading["cpu_total"] == 2 and reading["mem"][0] > 0
     with pytest.raises(urllib.error.HTTPError, match="403"):
         fetch(url, "/nodes", Host="evil.example")
     skate.kill(keeper)
+
+
+@skate.remote
+class Busy:
+    """An actor that works, and says so."""
+
+    def work(self, path: str) -> str:
+        """Until a file is there."""
+        print("at work", flush=True)
+        while not os.path.exists(path):
+            self.turn()
+        return path
+
+    def turn(self) -> None:
+        """A part of it."""
+        time.sleep(0.001)
+
+
+def test_what_a_worker_has_printed_and_does(program: Any, tmp_path: Path) -> None:
+    url = program.dashboard_url
+    actor = Busy.remote()
+    ref = actor.work.remote(str(tmp_path / "go"))
+    try:
+        eventually(lambda: fetch(url, "/api/ui/logs")["lines"], 10, "it has printed something")
+        row = fetch(url, "/api/ui/rows/actors")["rows"][0]
+        pid = row["pid"]
+        for query in (f"actor={row['actor_id'][:8]}", f"pid={pid}", f"job={row['job_id']}"):
+            found = fetch(url, f"/api/ui/logs?{query}")
+            assert [line["text"] for line in found["lines"]] == ["at work"] and found["missing"] == [], query
+        assert fetch(url, "/api/ui/logs?errors=1")["lines"] == []
+        thread = fetch(url, f"/api/ui/stacks?node=0&pid={pid}")["threads"][0]
+        assert thread["name"] == "MainThread" and any(frame.startswith("work (") for frame in thread["frames"])
+        root = fetch(url, "/api/ui/profile", {"node": 0, "pid": pid, "samples": 5})
+
+        def names(frame: Any) -> set[str]:
+            return {frame["name"].partition(" ")[0]}.union(*map(names, frame["children"]))
+
+        assert root["count"] == 5 and {"work", "turn"} <= names(root)
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            fetch(url, "/api/ui/stacks?node=0&pid=1")
+    finally:
+        (tmp_path / "go").touch()
+        skate.get(ref)
+        skate.kill(actor)
 
 
 def test_the_stream_of_a_program(program: Any) -> None:

@@ -32,7 +32,7 @@ export function timeline(bars, open) {
     pen.scale(ratio, ratio);
     pen.font = "11px system-ui, sans-serif";
     pen.fillStyle = style.getPropertyValue("--muted");
-    lanes.forEach((lane, at) => pen.fillText(`node ${lane.replace(":", " · ")}`, 0, at * LANE + 13));
+    lanes.forEach((lane, at) => pen.fillText(`node ${lane.replace(":", " · ").replace(/ 0$/, " not known")}`, 0, at * LANE + 13));
     for (let step = 0; step <= 4; step += 1) {
       const x = left + ((width - left - 60) * step) / 4;
       pen.fillText(step ? `+${seconds(((end - begin) * step) / 4)}` : clock(begin * 1000), x, height - 5);
