@@ -133,32 +133,7 @@ class ClusterSource:
             rows, missing = state.events(self.observer, {}, EVENTS_MAX)
             return {"rows": rows[::-1], "total": len(rows), "missing": missing, "notes": []}
         found = state.listing(self.observer, kind, filters, ROWS_MAX, detail=True)
-        rows = found.rows
-        if kind == "jobs":
-            rows = [*self._submitted(found.missing), *rows]
-        return {
-            "rows": rows,
-            "total": found.total if kind != "jobs" else len(rows),
-            "missing": found.missing,
-            "notes": found.notes,
-        }
-
-    def _submitted(self, missing: list[str]) -> list[Row]:
-        """Jobs that were submitted, in the columns of the others."""
-        try:
-            jobs = list(self.observer.ask_head("jobs"))
-        except (ConnectionError, ValueError, RaySystemError) as error:
-            missing.append(f"submitted jobs: {error}")
-            return []
-        return [
-            {
-                **job,
-                "start_time_ms": job["start_time"],
-                "end_time_ms": job["end_time"],
-                "node_id": job["driver_node_id"],
-            }
-            for job in jobs[::-1]
-        ]
+        return {"rows": found.rows, "total": found.total, "missing": found.missing, "notes": found.notes}
 
     def get(self, kind: str, ident: str) -> list[Row]:
         """See `Source`."""
