@@ -264,7 +264,8 @@ def locked() -> Iterator[Served]:
     found.close()
 
 
-def test_logging_in_and_out(page: Any, locked: Served) -> None:
+def test_logging_in_and_out(locked: Served, page: Any) -> None:
+    """The window is closed before the dashboard is: it may still fetch its icon."""
     page.goto(locked.url)
     assert page.url == f"{locked.url}/login"
     assert page.evaluate(CONTRAST) == []
