@@ -31,6 +31,9 @@ SHOWN_TO_PEOPLE = {
     "node/deaths.py": "when processes died",
     "client/why.py": "how long ago that was",
     "client/recording.py": "when tasks began",
+    "cli/top_source.py": "how long tasks have run",
+    "cli/top_app.py": "how old what is shown is",
+    "dashboard/live.py": "when samples were taken",
     "worker/process.py": "when tasks ended",
     "data/sinks/tables.py": "when files were added to a table, as its format wants it",
 }
