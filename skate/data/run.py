@@ -19,7 +19,6 @@ from .context import DataContext
 from .execution.executor import Execution
 from .execution.inline import InlineRunner
 from .execution.operators import Bundle
-from .execution.remote import RemoteRunner
 from .execution.threads import ThreadRunner
 from .lower import PARTITION_BYTES, Lowering
 from .optimize import optimize
@@ -30,7 +29,7 @@ MIN_BLOCK_BYTES = 1 << 20
 """However small the store is, blocks are not cut smaller."""
 THREADS_BLOCK_BYTES = 64 << 20
 """More than a part: what comes out of an exchange is not cut, so it need not be copied to be compact."""
-FIRST_BLOCK_BYTES = 4 << 20
+FIRST_BLOCK_BYTES = 1 << 20
 """Where nothing needs all of the data, blocks are small, so that the first one comes soon."""
 THREADS_PART_BYTES = 32 << 20
 """What a part of an exchange has that threads carry out."""
@@ -73,6 +72,8 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
         return Execution(operators, InlineRunner(), INLINE_BUDGET_BYTES, max_errored=errored, clock=perf_counter)
     if how == THREADS:
         return _in_threads(node, context)
+    from .execution.remote import RemoteRunner  # with actors, and thus asyncio: it is imported where there are tasks
+
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
     budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
