@@ -251,3 +251,11 @@ def test_an_input_without_blocks() -> None:
     nothing = plan.Limit(parts_of(OTHER, 1), 0)
     node = plan.Join(parts_of(BASE, 2), plan.Sample(nothing, 0.5, 1), "left_outer", ("j",), ("k",), "", "_r")
     assert on_polars(node).num_rows == ROWS and on_polars(node).schema == run(node).schema
+
+
+def test_groups_of_single_rows_come_in_order_too() -> None:
+    keys = [(at * 7919) % 20_011 for at in range(20_011)] * 2
+    whole = pa.table({"k": pa.array([None, *keys[1:]], pa.int64()), "x": pa.array(range(len(keys)), pa.int32())})
+    node = plan.Aggregate(parts_of(whole, 2), ("k",), (Sum("x"), Count(alias_name="n")))
+    assert on_polars(node).equals(run(node))
+    assert on_polars(node).column("k").to_pylist() == [*range(20_011), None]

@@ -16,7 +16,11 @@ from ..block import Block
 from ..sources.parquet import Parquet
 from ..storage import storage_of
 from . import aggregates, expressions
-from .types import Refused, dtype_of, is_float, same
+from .types import Refused, dtype_of, is_float, is_integer, same
+
+SEEN_ROWS = 10_000
+SHARE_ALONE = 0.9
+"""If so many of the first rows have keys of their own, they are sorted before they are grouped."""
 
 
 class At(NamedTuple):
@@ -140,7 +144,18 @@ def _aggregate(node: plan.Aggregate, at: At) -> Any:
         return at.inputs[0].select(said)
     if not said:
         raise Refused("groups without anything of them")
-    return at.inputs[0].group_by(list(node.keys)).agg(said).sort(list(node.keys), nulls_last=True)
+    rows, keys = at.inputs[0], list(node.keys)
+    if _hardly_repeats(node, at):  # to sort first is less work than to sort what hashing has mixed up
+        return rows.sort(keys, nulls_last=True).group_by(keys, maintain_order=True).agg(said)
+    return rows.group_by(keys).agg(said).sort(keys, nulls_last=True)
+
+
+def _hardly_repeats(node: plan.Aggregate, at: At) -> bool:
+    """Whether most rows seem to have a key of their own, judged by the first, where it is cheap to look at them."""
+    if len(node.keys) > 1 or node.input.inputs or not is_integer(at.columns[0].field(node.keys[0]).type):
+        return False
+    keys = at.inputs[0].select(node.keys[0]).head(SEEN_ROWS).collect().to_series()
+    return len(keys) == SEEN_ROWS and keys.n_unique() > SHARE_ALONE * SEEN_ROWS
 
 
 def _union(node: plan.Union, at: At) -> Any:
