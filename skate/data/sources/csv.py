@@ -90,7 +90,7 @@ class CSV(FileSource):
         found = self.where.found
         if len(found) > 1 or found[0].size > SMALL_BYTES or codec_of(found[0].path) or not self.is_local:
             return None
-        return sum(block.num_rows for block in self._read([found[0].path]))
+        return sum(int(block.num_rows) for block in self._read([found[0].path]))
 
     # ------------------------------------------------------------ tasks
 
