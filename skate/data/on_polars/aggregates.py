@@ -40,9 +40,9 @@ def say(aggregate: Any, columns: pa.Schema) -> Any:
     elif type(aggregate) is Sum:
         found = pl.when(values.count() > 0).then(_sum(values, kind))
     elif type(aggregate) is Mean:
-        found = values.cast(pl.Float64).mean()
+        found = _floats(values, kind).mean()
     elif type(aggregate) is Std:
-        found = values.cast(pl.Float64).std(aggregate.ddof)
+        found = _floats(values, kind).std(aggregate.ddof)
     else:
         raise Refused(aggregate.name)
     return found.alias(aggregate.name)
@@ -52,12 +52,18 @@ def _has_ends(kind: pa.DataType) -> bool:
     return is_float(kind) or is_integer(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind)
 
 
+def _floats(values: Any, kind: pa.DataType) -> Any:
+    import polars as pl
+
+    return values if kind == pa.float64() else values.cast(pl.Float64)
+
+
 def _sum(values: Any, kind: pa.DataType) -> Any:
     """A sum. One that does not fit fails here, and then the way that says so is taken."""
     import polars as pl
 
     if is_float(kind):
-        return values.cast(pl.Float64).sum()
+        return _floats(values, kind).sum()
     if pa.types.is_unsigned_integer(kind):
         raise Refused("sums without a sign")
     if kind.bit_width <= NARROW_BITS:

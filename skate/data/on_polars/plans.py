@@ -106,7 +106,7 @@ def _project(node: plan.Project, at: At) -> Any:
     out: dict[str, Any] = {}
     if node.keep:
         names = dict(node.rename)
-        out = {names.get(name, name): pl.col(name) for name in at.columns[0].names if name not in node.drop}
+        out = {str(names.get(name, name)): pl.col(name) for name in at.columns[0].names if name not in node.drop}
     for name, expr in node.columns:
         if expr.spreads:
             raise Refused(str(expr))
@@ -152,9 +152,10 @@ def _aggregate(node: plan.Aggregate, at: At) -> Any:
 
 def _hardly_repeats(node: plan.Aggregate, at: At) -> bool:
     """Whether most rows seem to have a key of their own, judged by the first, where it is cheap to look at them."""
-    if len(node.keys) > 1 or node.input.inputs or not is_integer(at.columns[0].field(node.keys[0]).type):
+    key, *others = node.keys
+    if others or node.input.inputs or not is_integer(at.columns[0].field(key).type):
         return False
-    keys = at.inputs[0].select(node.keys[0]).head(SEEN_ROWS).collect().to_series()
+    keys = at.inputs[0].select(key).head(SEEN_ROWS).collect().to_series()
     return len(keys) == SEEN_ROWS and keys.n_unique() > SHARE_ALONE * SEEN_ROWS
 
 

@@ -87,10 +87,10 @@ class CSV(FileSource):
 
     def count(self) -> int | None:
         """A small file is counted at once: that takes no longer than to begin a plan."""
-        found = self.where.found
-        if len(found) > 1 or found[0].size > SMALL_BYTES or codec_of(found[0].path) or not self.is_local:
+        file, *others = self.where.found
+        if others or file.size > SMALL_BYTES or codec_of(file.path) or not self.is_local:
             return None
-        return sum(int(block.num_rows) for block in self._read([found[0].path]))
+        return sum(int(block.num_rows) for block in self._read([file.path]))
 
     # ------------------------------------------------------------ tasks
 
