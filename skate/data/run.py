@@ -19,6 +19,7 @@ from .context import DataContext
 from .execution.executor import Execution
 from .execution.inline import InlineRunner
 from .execution.operators import Bundle
+from .execution.remote import RemoteRunner
 from .execution.threads import ThreadRunner
 from .lower import PARTITION_BYTES, Lowering
 from .optimize import optimize
@@ -72,8 +73,6 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
         return Execution(operators, InlineRunner(), INLINE_BUDGET_BYTES, max_errored=errored, clock=perf_counter)
     if how == THREADS:
         return _in_threads(node, context)
-    from .execution.remote import RemoteRunner  # with actors, and thus asyncio: it is imported where there are tasks
-
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
     budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
