@@ -18,7 +18,7 @@ from .context import DataContext
 from .iterator import DatasetIterator
 from .knowledge import columns_like, files_of, known_count
 from .pruning import for_count
-from .run import table
+from .run import planned, table
 from .schema import Schema, short
 from .schemas import schema as known_columns
 
@@ -248,11 +248,10 @@ class Consumption(Base):
         return "" if self._last is None else str(self._last.stats())
 
     def explain(self) -> None:
-        """Print the plan as it was written, and as it will be carried out."""
-        from .optimize import optimize
-
+        """Print the plan as it was written, and as it will be carried out, and by what."""
+        node, how = planned(self._node, self._context)
         print(f"Logical plan:\n{plan.render(self._node)}\n")
-        print(f"Optimized plan:\n{plan.render(optimize(self._node))}")
+        print(f"Optimized plan:\n{plan.render(node)}\n\nCarried out by {how}.")
 
     def _known(self) -> str:
         """What can be said without reading anything."""

@@ -87,6 +87,7 @@ class DataContext(Settings):
         inline_bytes: a dataset of one block up to this size is computed in the calling process, without tasks.
         local_bytes: a dataset of files of this machine, or of tables of the calling process, of up to this size is computed by
             threads of the calling process, if no function of a user is called; 0: by tasks.
+        use_polars: sorts, joins and groups of such a dataset are computed by Polars, where its result is the same.
         shuffle_partitions: into how many parts shuffles, sorts, joins and aggregations cut; None follows from the bytes.
         broadcast_bytes: a side of a join up to this size goes to every block of the other side, which is not shuffled then.
         max_errored_blocks: how many blocks may fail before the execution does; -1: any number. What they had is left out.
@@ -109,6 +110,7 @@ class DataContext(Settings):
     memory_share: float = 0.4
     inline_bytes: int = 8 * MIB
     local_bytes: int = 512 * MIB
+    use_polars: bool = True
     shuffle_partitions: int | None = None
     broadcast_bytes: int = 32 * MIB
     max_errored_blocks: int = 0

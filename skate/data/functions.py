@@ -6,7 +6,6 @@ What it raises keeps its type and gets a note: which operator, which rows, and f
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -79,6 +78,8 @@ class UserFunction:
                 self._instance = fn(*self.constructor_args, **self.constructor_kwargs)
             fn = self._instance
         if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004
+            import asyncio
+
             inner = fn
             fn = lambda *args, **kwargs: asyncio.run(inner(*args, **kwargs))  # noqa: E731
         if not self.args and not self.kwargs:

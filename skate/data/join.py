@@ -104,6 +104,9 @@ def _keys(block: Block, keys: Sequence[str], other: Block, others: Sequence[str]
 
 def _matches(how: str, left: Block, right: Block) -> tuple[Any, Any]:
     """The numbers of the rows on both sides, in order; null where one side has none."""
+    if not left.num_rows and not right.num_rows and all(map(_is_simple, left.schema.types)):
+        nothing = pa.array([], pa.int64())
+        return nothing, nothing  # as when only the columns of a join are wanted, of each of many
     names = left.column_names
     left = left.append_column(LEFT, pa.array(np.arange(left.num_rows)))
     right = right.append_column(RIGHT, pa.array(np.arange(right.num_rows)))
@@ -116,6 +119,11 @@ def _matches(how: str, left: Block, right: Block) -> tuple[Any, Any]:
         found = found.take(pc.sort_indices(found, sort_keys=[(name, "ascending") for name in sides]))
     rows = [found.column(name) if name in sides else None for name in (LEFT, RIGHT)]
     return rows[0], rows[1]
+
+
+def _is_simple(kind: pa.DataType) -> bool:
+    """Whether Arrow is known to join by a type."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_date(kind))
 
 
 def _is_rising(rows: Any) -> bool:

@@ -34,7 +34,7 @@ from .execution.operators import (
     groups,
 )
 from .functions import HERE, Transform, UserFunction, batch_transform, chain, row_transform
-from .sources.source import read_all
+from .sources.source import NO_SCHEMA, ReadTask, read_all
 
 PARTITION_BYTES = 128 << 20
 """What a part of an exchange should have."""
@@ -188,6 +188,19 @@ class Lowering:
             return self._by_key(node, [self.lower(node.input)], [node.keys], merge)
         work = self._work("Repartition", exchange.gather)._replace(target_bytes=1 << 62)
         return GatherOperator(node.label, [self.lower(node.input)], partial(_repartition, node, work))
+
+    def _polars(self, node: plan.Polars) -> Chain | Operator:
+        from .on_polars.delegate import carry_out, givens
+        from .schemas import schema
+
+        parts = [each.input for each in givens(node.input)]
+        known = [schema(each) for each in parts]
+        run = partial(carry_out, node.input, known, self.context)
+        if not parts:
+            task = ReadTask(partial(run, []), BlockMeta(-1, plan.size_bytes(node.input) or 0, NO_SCHEMA))
+            return Chain(node.label, InputOperator(node.label, [Bundle(task, task.meta)]), [read_all], is_read=True)
+        work = self._work(node.label, run)
+        return GatherOperator(node.label, [self.lower(each) for each in parts], partial(_all_together, work))
 
     def _shuffleblocks(self, node: plan.ShuffleBlocks) -> Operator:
         seed = self._seed(node.seed)
@@ -414,6 +427,11 @@ def _align(work: Work, operator: Operator, inputs: list[list[Bundle]]) -> list[T
         tasks.append(Task(operator, None, work, [bundle, *found], ranges))
         at += bundle.meta.rows
     return tasks
+
+
+def _all_together(work: Work, operator: Operator, inputs: list[list[Bundle]]) -> list[Task | Bundle]:
+    """One task for all blocks, which is told how many there are of each input."""
+    return [Task(operator, None, work, [bundle for each in inputs for bundle in each], [len(each) for each in inputs])]
 
 
 def _broadcast(

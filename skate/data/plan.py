@@ -290,6 +290,20 @@ class Write(Node):
         return f"Write{self.sink.name}"
 
 
+@dataclass(frozen=True, eq=False)
+class Polars(Node):
+    """Operators that Polars carries out together, but for those below `Given`. Made when a plan is about to be carried out."""
+
+    input: Node
+
+
+@dataclass(frozen=True, eq=False)
+class Given(Node):
+    """Rows that come to Polars from what we carry out."""
+
+    input: Node
+
+
 def walk(node: Node) -> list[Node]:
     """All nodes, inputs first."""
     return [each for below in node.inputs for each in walk(below)] + [node]

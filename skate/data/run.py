@@ -30,7 +30,7 @@ MIN_BLOCK_BYTES = 1 << 20
 """However small the store is, blocks are not cut smaller."""
 THREADS_BLOCK_BYTES = 64 << 20
 """More than a part: what comes out of an exchange is not cut, so it need not be copied to be compact."""
-FIRST_BLOCK_BYTES = 4 << 20
+FIRST_BLOCK_BYTES = 1 << 20
 """Where nothing needs all of the data, blocks are small, so that the first one comes soon."""
 THREADS_PART_BYTES = 32 << 20
 """What a part of an exchange has that threads carry out."""
@@ -46,14 +46,32 @@ MAX_WINDOW = 8
 """How many blocks a task makes ahead, if memory allows it."""
 
 
+HERE, THREADS, TASKS = "this process", "threads of this process", "tasks"
+"""What carries plans out."""
+
+
+def planned(node: plan.Node, context: DataContext) -> tuple[plan.Node, str]:
+    """The plan to carry out, and what does."""
+    node = optimize(node)
+    if runs_here(node, context):
+        return node, HERE
+    if not runs_in_threads(node, context):
+        return node, TASKS
+    if not context.use_polars:
+        return node, THREADS
+    from .on_polars.delegate import delegated
+
+    return delegated(node), THREADS
+
+
 def execute(node: plan.Node, context: DataContext) -> Execution:
     """Begin to carry out a plan. Iterate over the result for its bundles."""
-    node = optimize(node)
+    node, how = planned(node, context)
     errored = context.max_errored_blocks
-    if runs_here(node, context):
+    if how == HERE:
         operators = Lowering(context, 1).lower(node)
         return Execution(operators, InlineRunner(), INLINE_BUDGET_BYTES, max_errored=errored, clock=perf_counter)
-    if runs_in_threads(node, context):
+    if how == THREADS:
         return _in_threads(node, context)
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)

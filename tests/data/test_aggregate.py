@@ -246,3 +246,15 @@ def test_accumulators_that_are_merged_as_a_column() -> None:
     node = plan.Aggregate(parts_of(whole, 3), ("k",), (LongestOfAll("s"),))
     assert run(node, shuffle_partitions=2).sort_by("k").column("longest(s)").to_pylist() == ["cccc", "bb", None]
     assert LongestOfAll("s").get_agg_name() == "longest" and LongestOfAll("s").get_target_column() == "s"
+
+
+def test_groups_come_in_order_if_hardly_any_has_two_rows() -> None:
+    """Arrow's groups do not always come in the order of their first rows."""
+    floats = [None, math.nan, -0.0, 0.0, 1.5, -2.0, math.inf, -math.inf, 3.0]
+    whole = {"f": [floats[at * 7 % 9] for at in range(36)], "i": [None if at % 7 == 0 else at % 5 for at in range(36)]}
+    found = run(plan.Aggregate(parts_of(pa.table(whole), 3), ("f", "i"), (Sum("i", alias_name="sum"),)))
+    keys = [
+        [(2, 0) if x is None else (1, 0) if x != x else (0, x) for x in row]
+        for row in zip(*(found[name].to_pylist() for name in "fi"), strict=True)
+    ]
+    assert len(keys) == 33 and keys == sorted(keys)

@@ -241,9 +241,11 @@ class Aggregation:
         if not self._is_plain or not are_mostly_alone(block, self.keys):
             return sort_block(self._merged(block), self.keys, up)
         ordered = sort_block(block, self.keys, up)
-        return (
-            ordered if is_each_alone(ordered, self.keys) else self._merged(ordered)
-        )  # which keeps the order of first rows
+        if is_each_alone(ordered, self.keys):
+            return ordered
+        return sort_block(
+            self._merged(ordered), self.keys, up
+        )  # Arrow's groups mostly keep the order of their first rows
 
     def _merged(self, block: Block) -> Block:
         calls: list[Call] = []

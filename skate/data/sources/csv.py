@@ -24,7 +24,12 @@ from .cuts import row_starts
 from .files import Files, FileSource
 from .source import NO_SCHEMA, ReadTask, Source
 
-PIECE_BYTES = 8 << 20
+PIECE_BYTES = 2 << 20
+"""What is parsed at a time: twice what Arrow takes by itself for the types, and not much, as somebody waits for the first."""
+HEAD_BYTES = 64 << 10
+"""Of a file whose columns' names are wanted, and no types."""
+SMALL_BYTES = 1 << 20
+"""The rows of a file up to this size are counted at once."""
 CUT_BYTES = 32 << 20
 """A file is cut into parts of about so many bytes, at the least."""
 EMPTY = "Empty CSV file"
@@ -65,14 +70,27 @@ class CSV(FileSource):
     def file_schema(self, path: str) -> pa.Schema | None:
         if self.read_options is not None:
             return None
-        read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False)
+        return self._schema_of(path, PIECE_BYTES)
+
+    def _schema_of(self, path: str, size: int) -> pa.Schema:
+        """The columns, with types as the first bytes of a file have them."""
+        read = arrow_csv.ReadOptions(block_size=size, use_threads=False)
         try:
             with self.where.open(path) as file:
                 return _unique(path, arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema)
         except pa.ArrowInvalid as error:
             if EMPTY in str(error):
                 return pa.schema([])
+            if size < PIECE_BYTES:
+                return self._schema_of(path, PIECE_BYTES)  # a row may be longer than what was looked at
             raise ValueError(f"{path}: {self._with_line(path, 0, str(error))}") from None
+
+    def count(self) -> int | None:
+        """A small file is counted at once: that takes no longer than to begin a plan."""
+        file, *others = self.where.found
+        if others or file.size > SMALL_BYTES or codec_of(file.path) or not self.is_local:
+            return None
+        return sum(int(block.num_rows) for block in self._read([file.path]))
 
     # ------------------------------------------------------------ tasks
 
@@ -94,7 +112,7 @@ class CSV(FileSource):
     def _cut(self, file: File, parts: int) -> Iterator[ReadTask]:
         if file.path not in self._starts:  # a plan asks more than once
             starts = row_starts(storage_of(file.path)[1], file.size, parts)
-            self._starts[file.path] = starts, (self.file_schema(file.path) or NO_SCHEMA).names
+            self._starts[file.path] = starts, self._schema_of(file.path, HEAD_BYTES).names
         starts, names = self._starts[file.path]
         source = self.for_task([file.path])
         for first, last in itertools.pairwise([*starts, file.size]):
