@@ -47,7 +47,8 @@ def psutil_of(context: Any) -> Any:
     """The process of the dashboard of this program."""
     import psutil
 
-    return next(each for each in psutil.Process().children() if "skate.dashboard.serve" in " ".join(each.cmdline()))
+    alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    return next(each for each in alive if "skate.dashboard.serve" in " ".join(each.cmdline()))
 
 
 @skate.remote

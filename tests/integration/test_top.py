@@ -188,7 +188,8 @@ def play(source: Cluster, steps: Play, view: str) -> None:
         assert not app.poller.thread.is_alive()
 
     asyncio.run(main())
-    assert not [child for child in psutil.Process().children() if "skate.cli" in child.cmdline()]
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert not [child for child in alive if "skate.cli" in child.cmdline()]
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
