@@ -185,7 +185,7 @@ def project(pytester: pytest.Pytester, *options: str, **files: str) -> pytest.Ru
 
 def test_what_works_in_two_processes_at_a_time(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nfilterwarnings = error\nskate_cpus = 2\nskate_resources = blue=2\n")
-    result = project(pytester, "--skate-cpus=3", "-n2", "--dist=loadgroup", conftest=CONFTEST, test_works=WORKS)
+    result = project(pytester, "--skate-cpus=3", "-n2", "--dist=loadfile", conftest=CONFTEST, test_works=WORKS)
     result.assert_outcomes(passed=7)
 
 
