@@ -61,36 +61,61 @@ class Recording:
         """The functions by their places: name, kind, actor."""
         self._workers: dict[Any, int] = {}
         """Nodes and pids by their places; or an actor, whose pid may come after its first answers."""
+        self._places: dict[Any, tuple[int, int]] = {}
+        """(pid, place) of workers: it is found sooner here."""
+        self._looked = 0
+        """How many packets there were when the clock was to be looked at last."""
 
     # ------------------------------------------------------------ what has happened
 
     def packet(self, worker: Any, message: m.Replies, tasks: list[TaskRecord]) -> None:
         """These tasks have finished. `worker`: a leased worker, or an actor."""
         ended = message.ended or now()
+        first = tasks[0]
+        function = first.function
+        if len(tasks) == 1:
+            alike = first.parent is None and not first.attempt
+        else:
+            alike = not [t for t in tasks if t.function is not function or t.parent is not None or t.attempt]
+        if not alike:
+            self._different(worker, message, tasks, ended)
+        else:  # nearly always; this is on the way of every task
+            place = self._functions.get(function)
+            known = self._places.get(worker)
+            packet = [
+                self._function(function, worker) if place is None else place,
+                known[1] if known is not None and known[0] == worker.pid else self._worker(worker),
+                ended,
+                message.spent_us // message.ran if message.ran else UNKNOWN,
+                [task.seq for task in tasks] if len(tasks) > 1 else [first.seq],
+                [task.submitted for task in tasks] if len(tasks) > 1 else [first.submitted],
+            ]
+            if self.packets:
+                self.packets.append(packet)
+            else:
+                self._add(packet)
+        self._count += len(tasks)
+        if self._count >= CHUNK_TASKS or now() >= self._send_at:  # `ended` is by the clock of another machine
+            self.send()
+
+    def _different(self, worker: Any, message: m.Replies, tasks: list[TaskRecord], ended: float) -> None:
+        """Tasks of several functions, or with a parent, or in another than their first attempt: a packet for each that is not as
+        the one before."""
         each_us = message.spent_us // message.ran if message.ran else UNKNOWN
         place = self._worker(worker)
-        function: Any = None
-        parent: Any = None
+        last: TaskRecord | None = None
         seqs: list[int] = []
         submitted: list[float] = []
         for task in tasks:
-            if task.function is not function or task.parent is not parent or task.attempt:
-                function, parent = task.function, task.parent
+            if last is None or task.function is not last.function or task.parent is not last.parent or task.attempt:
                 seqs, submitted = [], []
-                packet = [self._function(function, worker), place, ended, each_us, seqs, submitted]
-                if parent is not None or task.attempt:
-                    packet += [FINISHED, task.attempt, id_of(parent), "", ""]
+                packet = [self._function(task.function, worker), place, ended, each_us, seqs, submitted]
+                if task.parent is not None or task.attempt:
+                    packet += [FINISHED, task.attempt, id_of(task.parent), "", ""]
                 self._add(packet)
-                if task.attempt:
-                    seqs.append(first_seq(task))
-                    submitted.append(task.submitted)
-                    function = None
-                    continue
-            seqs.append(task.seq)
+            seqs.append(first_seq(task))
             submitted.append(task.submitted)
-        self._count += len(tasks)
-        if self._count >= CHUNK_TASKS:
-            self.send()
+            last = None if task.attempt else task
 
     def failed(self, task: TaskRecord, worker: Any, error: Any, message: m.Replies | None = None) -> None:
         """An attempt has failed, with this exception, packed or not. `message`: the worker's answers, if it has answered."""
@@ -123,6 +148,8 @@ class Recording:
         place = self._workers.get(key)
         if place is None:
             place = self._workers[key] = len(self._workers)
+        if type(key) is tuple and worker is not None:
+            self._places[worker] = worker.pid, place
         return place
 
     def _key(self, worker: Any) -> tuple[int, int]:
@@ -145,6 +172,9 @@ class Recording:
         """Tell the node if it is time; the seconds until it will be, or None when there is nothing. Called without the lock."""
         if not self.packets:
             return None
+        if len(self.packets) != self._looked:  # it goes on, and `packet` looks at the time, too
+            self._looked = len(self.packets)
+            return CHUNK_S
         left = self._send_at - now()
         if left > 0:
             return left
@@ -157,19 +187,20 @@ class Recording:
         packets = self.packets
         if not packets:
             return
-        counts: dict[str, list[int]] = {}
-        finished = failed = 0
+        finished, failed = [0] * len(self._known), [0] * len(self._known)
         for packet in packets:
-            count = counts.setdefault(self._known[packet[FUNCTION]][0], [0, 0])
-            has_failed = len(packet) > STATE and packet[STATE] == FAILED
-            count[has_failed] += len(packet[SEQS])
-            finished += 0 if has_failed else len(packet[SEQS])
-            failed += len(packet[SEQS]) if has_failed else 0
+            count = failed if len(packet) > STATE and packet[STATE] == FAILED else finished
+            count[packet[FUNCTION]] += len(packet[SEQS])
+        counts: dict[str, list[int]] = {}
+        for (name, _, _), good, bad in zip(self._known, finished, failed, strict=True):
+            count = counts.setdefault(name, [0, 0])
+            count[0] += good
+            count[1] += bad
         message = Recorded(
             packets[0][ENDED],
             packets[-1][ENDED],
-            finished,
-            failed,
+            sum(finished),
+            sum(failed),
             counts,
             self._known,
             [key if type(key) is tuple else self._key(key) for key in self._workers],
@@ -178,6 +209,8 @@ class Recording:
         self.packets, self._known, self._count = [], [], 0
         self._functions.clear()
         self._workers.clear()
+        self._places.clear()
+        self._looked = 0
         self.runtime.send(message)
 
 
