@@ -28,6 +28,7 @@ from skate.node.job_host import Running
 from skate.node.resources import to_units
 from skate.node.service import Node
 from skate.store.arena import HEADER_BYTES, create
+from skate.testing.simulation.stand_ins import MemoryStore
 from skate.wire import cluster as c, forks, heads, messages as m
 from skate.wire.channel import Channel, ChannelClosed, pair
 
@@ -169,36 +170,6 @@ class Zygote:
             self.channel.send(forks.encode(forks.Reaped(pid - 1000, pid, status, 0)))
 
 
-class InMemory:
-    """A head's store for as long as it lives."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, bytes], bytes] = {}
-
-    def load(self, kind: str) -> Iterator[tuple[bytes, bytes]]:
-        """The rows of a kind."""
-        return iter([(key, value) for (each, key), value in self.rows.items() if each == kind])
-
-    def get(self, kind: str, key: bytes) -> bytes | None:
-        """A row."""
-        return self.rows.get((kind, key))
-
-    def put(self, kind: str, key: bytes, value: bytes) -> None:
-        """Write a row."""
-        self.rows[kind, key] = value
-
-    def delete(self, kind: str, key: bytes) -> None:
-        """Remove a row."""
-        self.rows.pop((kind, key), None)
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def remove(self) -> None:
-        """Forget everything."""
-        self.rows.clear()
-
-
 class Gate:
     """The gate of a node: who dials gets a wire, and there is no TLS."""
 
@@ -248,7 +219,7 @@ class World:
 
     def _make_head(self, folder: Path) -> HeadProcess:
         settings = heads.HeadSettings(str(folder), "", True, "token", "127.0.0.1", 1)
-        head = HeadProcess(self._channel(), settings, InMemory())
+        head = HeadProcess(self._channel(), settings, MemoryStore())
         head.node.gate = Gate(self._knock)  # type: ignore[assignment]
         head.node.objects.recover_until = 0.0
         head.node.next_due = lambda: 0.0  # type: ignore[method-assign]
