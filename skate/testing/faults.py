@@ -95,10 +95,18 @@ class Faults:
     # ------------------------------------------------------------ freeze
 
     def freeze(self, target: Any) -> None:
-        """Stop a process where it is; of a node also its workers, as when a machine sleeps. Until `thaw`."""
-        node = isinstance(target, sessions.Session)
-        for pid in [each.pid for each in processes_of(target)] if node else [self.pid_of(target)]:
+        """Stop a process where it is; of a node also its workers, as when a machine sleeps. Until `thaw`.
+
+        Raises:
+            ValueError: it has ended.
+        """
+        pids = [each.pid for each in processes_of(target)] if isinstance(target, sessions.Session) else []
+        for pid in pids or [self.pid_of(target)]:
             began = sessions.began(pid)
+            if not began:
+                if pids:
+                    continue  # a worker that waits to be collected, by a zygote that stands still now
+                raise ValueError(f"process {pid} has ended")
             os.kill(pid, signal.SIGSTOP)
             self._frozen.append((pid, began))
             eventually(partial(_is_stopped, pid, began), what=f"process {pid} is stopped")
@@ -162,5 +170,8 @@ def _is_stopped(pid: int, began: str) -> bool:
     """Whether a process stands still, or has ended."""
     if sessions.began(pid) != began:
         return True
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rsplit(")", 1)[1].split()[0] in "Tt"
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] in "Tt"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

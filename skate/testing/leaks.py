@@ -90,8 +90,11 @@ def _descriptors() -> dict[str, str]:
 def _children() -> set[int]:
     children: set[int] = set()
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children") as listing:
-            children.update(int(pid) for pid in listing.read().split())
+        try:
+            with open(f"/proc/self/task/{task}/children") as listing:
+                children.update(int(pid) for pid in listing.read().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread has ended meanwhile
     return children
 
 

@@ -18,7 +18,7 @@ import psutil
 
 from ..client import sessions
 from ..client.init_options import InitOptions
-from .leaks import TIMEOUT_S, eventually
+from .leaks import TIMEOUT_S, assert_ended, eventually
 
 if TYPE_CHECKING:
     from ..api.context import RayContext
@@ -99,14 +99,14 @@ class Nodes:
         """End all nodes.
 
         Raises:
-            AssertionError: a process or a folder of them is left.
+            AssertionError: a process or a folder of them is left, also of those that were killed.
         """
         processes = self.processes()
         sessions.stop(self.started)
         _, alive = psutil.wait_procs(processes, timeout=TIMEOUT_S)
         assert not alive, f"left over: {alive}"
-        folders = [node.folder for node in self.started if os.path.exists(node.folder)]
-        assert not folders, f"left over: {folders}"
+        for node in self.started:  # also what has lost its node
+            assert_ended(node.folder)
 
 
 def is_alive(node: sessions.Session) -> bool:
