@@ -33,6 +33,9 @@ _lock = threading.RLock()
 
 _state: dict[str, Any] = {"context": None, "atexit": False, "session": None, "dashboard": None}
 
+_OF_RUNTIME = ("context", "session", "dashboard")
+"""What in `_state` is the running runtime's."""
+
 _HIDDEN = {
     "_memory": True,
     "_temp_dir": True,
@@ -278,16 +281,16 @@ def set_aside() -> Iterator[None]:
     For tests that need a cluster of their own for a while. References of what was set aside may be kept, but not used meanwhile.
     """
     with _lock:
-        runtime, context = current.runtime, _state["context"]
+        runtime, kept = current.runtime, {name: _state[name] for name in _OF_RUNTIME}
         current.set_runtime(None)
-        _state["context"] = None
+        _state.update(dict.fromkeys(kept))
     try:
         yield
     finally:
         shutdown()
         with _lock:
             current.set_runtime(runtime)
-            _state["context"] = context
+            _state.update(kept)
 
 
 def is_initialized() -> bool:

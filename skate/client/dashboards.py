@@ -98,6 +98,10 @@ def launch(
         os.close(writing)
     try:
         said = _hear(reading)
+    except BaseException:  # Ctrl-C does not reach it
+        process.kill()
+        process.wait()
+        raise
     finally:
         os.close(reading)
     if not said.startswith("http"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -52,3 +53,12 @@ def test_a_runtime_is_set_aside_with_all_that_it_holds(start: Callable[..., str]
         skate.init(mode="inline")
         1 / 0  # noqa: B018
     assert skate.get(actor.pid.remote()) == there
+
+
+def test_a_dashboard_is_set_aside_with_its_program(start: Callable[..., str]) -> None:
+    start(include_dashboard=True, dashboard_port=0)
+    context = skate.init(ignore_reinit_error=True)
+    with set_aside():
+        skate.init(mode="inline")
+    with urllib.request.urlopen(f"{context.dashboard_url}/healthz", timeout=10) as answer:
+        assert answer.status == 200
