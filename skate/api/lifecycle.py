@@ -432,7 +432,7 @@ def _find_session(address: str | None, options: InitOptions, asks_for_resources:
     for session in found:
         if session.address == address or f"{session.host}:{session.port}" == address:
             return session
-    wish = sessions.Wish(False, _own_address(host), 0, host, int(port), daemon=False)
+    wish = sessions.Wish(False, sessions.own_address(host), 0, host, int(port), daemon=False)
     try:
         return sessions.start_node(replace(options, num_cpus=0), wish)
     except (RaySystemError, AuthenticationError) as error:
@@ -443,16 +443,6 @@ def _sessions_folder(temp_dir: str | None) -> str:
     import tempfile
 
     return os.path.join(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
-
-
-def _own_address(towards: str) -> str:
-    """The address of this machine as another sees it."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
-        probe.connect((towards, 9))
-        own: str = probe.getsockname()[0]
-        return own
 
 
 def _configure_logging(level: int | str, form: str | None) -> None:

@@ -79,7 +79,7 @@ def start(
     )
     wish = sessions.Wish(
         head,
-        node_ip_address or own_address(head_host),
+        node_ip_address or sessions.own_address(head_host),
         port if port is not None else HEAD_PORT * head,
         head_host,
         head_port,
@@ -178,19 +178,6 @@ def _refuse_second_head(wish: sessions.Wish, temp_dir: str | None) -> None:
                 f"{'a head' if other.is_head else 'a node'} runs at {other.host}:{other.port} already, pid {other.pid}: "
                 "join it with --address, stop it with `skate stop`, or choose another --port"
             )
-
-
-def own_address(towards: str) -> str:
-    """The address under which other machines see this one; loopback if there is no network."""
-    if towards.startswith("127."):
-        return towards
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
-        try:
-            probe.connect((towards or "192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        found: str = probe.getsockname()[0]
-        return found
 
 
 def host_and_port(address: str) -> tuple[str, int]:

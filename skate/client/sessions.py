@@ -180,6 +180,19 @@ def start_node(options: InitOptions, wish: Wish, secret: str | None = None) -> S
     return session
 
 
+def own_address(towards: str) -> str:
+    """The address under which other machines see this one; loopback if there is no network."""
+    if towards.startswith("127."):
+        return towards
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
+        try:
+            probe.connect((towards or "192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        found: str = probe.getsockname()[0]
+        return found
+
+
 def _default_store(folder: str, host: str, port: int) -> Path:
     """Where a head keeps its state that was not told where: found again by the next head on this port."""
     return Path(folder).parent / f"head-{host}-{port}.db"
