@@ -121,7 +121,11 @@ def _greet(channel: Channel, options: InitOptions, namespace: str) -> ClientRunt
     runtime.environment = (hello.sys_path, hello.cwd, hello.alias_ray, hello.main_path)
     runtime.log_to_driver = hello.log_to_driver
     if options.env:
-        runtime.environments.own = runtime.environments.of(options.env)
+        try:
+            runtime.environments.own = runtime.environments.of(options.env)
+        except BaseException:
+            runtime.shutdown()
+            raise
         with runtime.lock:
             runtime.send(m.Prepare(runtime.environments.own))
     return runtime

@@ -18,7 +18,8 @@ import pytest
 import skate
 from skate.client import current
 from skate.exceptions import NotRunningError, RayError, RaySystemError
-from skate.testing import eventually
+from skate.testing import Snapshot, eventually
+from skate.testing.nodes import private
 
 from .conftest import check_health
 from .drivers import Driver
@@ -298,6 +299,27 @@ def test_a_second_init(start: Callable[..., str]) -> None:
     assert current.runtime is not None
     assert current.runtime.context().session_dir == folder
     check_health()
+
+
+def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    skate.shutdown()
+    (tmp_path / "no.zip").write_text("nothing that can be unpacked")
+    before = Snapshot.take()
+    with pytest.raises(ValueError, match="is not a zip file"):
+        skate.init(num_cpus=1, runtime_env={"working_dir": str(tmp_path / "no.zip")}, _temp_dir=str(tmp_path))
+    before.check()
+    assert not list(tmp_path.glob("skate-*/session-*"))
+
+
+def test_a_cluster_whose_machine_is_not_known_is_an_error_of_the_connection(tmp_path: Path) -> None:
+    skate.shutdown()
+    with private(str(tmp_path)):
+        (tmp_path / "token").touch(0o600)
+        (tmp_path / "token").write_text("ab" * 32)
+        with pytest.raises(
+            ConnectionError, match=r"address='nowhere\.invalid:6379': there is no head at nowhere\.invalid"
+        ):
+            skate.init(address="nowhere.invalid:6379")
 
 
 def test_many_sessions_one_after_another(start: Callable[..., str]) -> None:
