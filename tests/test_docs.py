@@ -8,12 +8,17 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from skate.testing import eventually, session_processes
+from skate.testing.nodes import private
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,6 +65,20 @@ def same(expected: str, printed: str) -> bool:
     return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
 
 
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A page meets no cluster of the user's, leaves no token in the home folder, and no node."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with private(str(tmp_path)):
+        yield
+    try:
+        eventually(lambda: not session_processes(str(tmp_path)), what="all that a page has started has ended")
+    finally:
+        for pid in session_processes(str(tmp_path)):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, tmp_path: Path) -> None:
     found = blocks(page)
