@@ -14,6 +14,7 @@ from ..wire.environments import (
     PACKAGE as PACKAGE,
     TEXT_BYTES_MAX as TEXT_BYTES_MAX,
     encode as encode,
+    expand as expand,
     given_in as given_in,
     merge as merge,
 )

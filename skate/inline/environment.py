@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from ..client.environments import encode, given_in, merge
+from ..client.environments import encode, expand, given_in, merge
 from ..exceptions import UnsupportedError
 
 
@@ -25,9 +25,9 @@ def inherited(own: str, asked: str) -> str:
 
 
 @contextlib.contextmanager
-def variables(text: str) -> Iterator[None]:
-    """Inside, this process has the variables of an environment."""
-    wanted: dict[str, str] = given_in(text).get("env_vars", {})
+def variables(text: str, of: Mapping[str, str]) -> Iterator[None]:
+    """Inside, this process has the variables of an environment, in which `${NAME}` is one of `of`."""
+    wanted = expand(given_in(text).get("env_vars", {}), of)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

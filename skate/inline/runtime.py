@@ -71,7 +71,9 @@ class InlineRuntime:
             is_driver=True,
             runtime_env=inherited("", options.env),
         )
-        self._variables = variables(self.base_context.runtime_env)
+        self._outer = dict(os.environ)
+        """The variables that this process had before; a node has no others."""
+        self._variables = variables(self.base_context.runtime_env, self._outer)
         self._variables.__enter__()
         self._change = threading.Condition(threading.RLock())
         self._known: weakref.WeakValueDictionary[bytes, ObjectRef[Any]] = weakref.WeakValueDictionary()
@@ -167,7 +169,7 @@ class InlineRuntime:
         token = running.set(context)
         try:
             args, kwargs = resolve(*copy())
-            with variables(context.runtime_env):
+            with variables(context.runtime_env, self._outer):
                 return function(*args, **kwargs)
         except SystemExit as error:
             if context.actor_id:
@@ -197,7 +199,7 @@ class InlineRuntime:
             return result
         token = running.set(context)
         try:
-            with variables(context.runtime_env):
+            with variables(context.runtime_env, self._outer):
                 if num_returns == STREAMING:
                     result._stream.run(iter(outcome))
                 else:

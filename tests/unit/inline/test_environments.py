@@ -44,6 +44,16 @@ def test_tasks_have_their_variables_and_children_inherit_them() -> None:
     assert names() == ("1", None)
 
 
+def test_variables_may_name_those_that_the_process_had_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    skate.shutdown()
+    monkeypatch.setenv("EGGS", "3")
+    with skate.init(mode="inline", runtime_env={"env_vars": {"EGGS": "${EGGS}4", "SPAM_JOB": "1"}}):
+        wanted = {"env_vars": {"SPAM": "${EGGS} ${NOWHERE}."}}
+        assert skate.get(task.options(runtime_env=wanted).remote()) == ("1", "3 .")
+        assert os.environ["EGGS"] == "34"
+    assert os.environ["EGGS"] == "3"
+
+
 def test_streams_and_actors_have_them_too() -> None:
     @skate.remote
     def stream() -> Any:
