@@ -74,7 +74,7 @@ class History:
             self._bytes += history_file.add_chunk(db, client.job, client.id.hex(), client.pid, message)
             while self._bytes > self.config.max_bytes and (size := history_file.drop_oldest_chunk(db)):
                 self._bytes -= size
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._give_up(error)
 
     def event(self, severity: str, source: str, text: str, job: str = "", **ids: Any) -> None:
@@ -170,13 +170,15 @@ class History:
     def _prune(self, own: Path) -> None:
         """Remove the files of the oldest sessions that have ended, if there are too many."""
         base = own.parent.parent
-        ended = [
-            path
-            for path in own.parent.glob("*.db")
-            if path != own and not (base / path.stem.removesuffix("-head")).exists()
-        ]
-        ended.sort(key=lambda path: path.stat().st_mtime)
-        for path in ended[: max(0, len(ended) - self.config.sessions_max + 1)]:
+        ended: list[tuple[float, Path]] = []
+        for path in own.parent.glob("*.db"):
+            if path != own and not (base / path.stem.removesuffix("-head")).exists():
+                try:
+                    ended.append((path.stat().st_mtime, path))
+                except FileNotFoundError:
+                    continue  # another session has removed it
+        ended.sort()
+        for _, path in ended[: max(0, len(ended) - self.config.sessions_max + 1)]:
             for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
                 each.unlink(missing_ok=True)
 
@@ -192,7 +194,7 @@ class History:
             db.executemany(f"INSERT INTO event ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", events)
             db.execute("DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?", (EVENTS_MAX,))
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

@@ -21,6 +21,8 @@ PAGE_BYTES = 16384
 CHUNKS_BYTES = 4 << 20
 """One answer has so many bytes of chunks: a node must go on with its work in between."""
 EVENTS_AT_ONCE = 1000
+_BYTES = " + ".join(f"length(CAST({column} AS BLOB))" for column in ("packets", "counts", "functions", "workers"))
+"""Of a chunk. Of a text, `length` counts characters."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS session (key TEXT PRIMARY KEY, value TEXT);
@@ -89,7 +91,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 def add_chunk(db: sqlite3.Connection, job: str, client: str, pid: int, recorded: Recorded) -> int:
     """Write a chunk; returns how many bytes it takes."""
-    words = [msgspec.json.encode(each).decode() for each in (recorded.counts, recorded.functions, recorded.workers)]
+    words = [msgspec.json.encode(each) for each in (recorded.counts, recorded.functions, recorded.workers)]
     db.execute(
         "INSERT INTO chunks (job, client, pid, first, last, finished, failed, counts, functions, workers, packets)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -101,7 +103,7 @@ def add_chunk(db: sqlite3.Connection, job: str, client: str, pid: int, recorded:
             recorded.last,
             recorded.finished,
             recorded.failed,
-            *words,
+            *(word.decode() for word in words),
             recorded.packets.decode(),
         ),
     )
@@ -110,15 +112,13 @@ def add_chunk(db: sqlite3.Connection, job: str, client: str, pid: int, recorded:
 
 def bytes_of_chunks(db: sqlite3.Connection) -> int:
     """How many bytes all chunks take."""
-    columns = "length(packets) + length(counts) + length(functions) + length(workers)"
-    found: int = db.execute(f"SELECT coalesce(sum({columns}), 0) FROM chunks").fetchone()[0]
+    found: int = db.execute(f"SELECT coalesce(sum({_BYTES}), 0) FROM chunks").fetchone()[0]
     return found
 
 
 def drop_oldest_chunk(db: sqlite3.Connection) -> int:
     """Forget the oldest chunk; returns how many bytes it took, 0 if there is only one."""
-    columns = "length(packets) + length(counts) + length(functions) + length(workers)"
-    found = db.execute(f"SELECT id, {columns} FROM chunks ORDER BY id LIMIT 2").fetchall()
+    found = db.execute(f"SELECT id, {_BYTES} FROM chunks ORDER BY id LIMIT 2").fetchall()
     if len(found) < 2:
         return 0
     db.execute("DELETE FROM chunks WHERE id = ?", (found[0][0],))
