@@ -49,12 +49,16 @@ def main() -> None:
     for signo in _NOT_FOR_THE_GUARD:
         signal.signal(signo, signal.SIG_IGN)
     guard = os.getpid()
+    leads, leading = os.pipe()
     pid = os.fork()
     if pid == 0:
         libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != guard:
             os._exit(1)
-        _become(folder, command)
+        _become(folder, command, leading)
+    os.close(leading)
+    os.read(leads, 1)  # until then no signal to its group would reach it, and the node may be gone already
+    os.close(leads)
     _say(f"pid {pid}")
     status = _watch(pid, wake)
     _sweep()
@@ -82,12 +86,13 @@ def _remove(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _become(folder: str, command: str) -> None:
-    """In the child: be the entrypoint. Does not return."""
+def _become(folder: str, command: str, leading: int) -> None:
+    """In the child: be the entrypoint. Does not return. `leading` is closed when it has a group, and signals end it."""
     try:
         os.setsid()
         for signo in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, *_NOT_FOR_THE_GUARD):
             signal.signal(signo, signal.SIG_DFL)
+        os.close(leading)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.dup2(2, 1)
