@@ -131,6 +131,6 @@ ToJobs = PlaceJob | BeginJob | StopJob | DropJob | PackagePart
 
 def packages_of(runtime_env: dict[str, Any]) -> list[str]:
     """The packages that a job's runtime environment names, by their hashes."""
-    named = [runtime_env.get("working_dir"), *runtime_env.get("py_modules", ())]
+    named = [runtime_env.get("working_dir"), *(runtime_env.get("py_modules") or ())]
     found = [name.removeprefix(PACKAGE) for name in named if isinstance(name, str) and name.startswith(PACKAGE)]
     return [name.partition("/")[0] for name in found]

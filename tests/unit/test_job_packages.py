@@ -13,7 +13,7 @@ from skate.head.jobs import Jobs
 from skate.head.store import SqliteStore
 from skate.node import job_packages
 from skate.node.job_packages import UNUSED_S, Packages
-from skate.wire.jobs import JobSpec, WantPackage
+from skate.wire.jobs import JobSpec, WantPackage, packages_of
 
 NAME = "ab" * 32
 
@@ -38,6 +38,12 @@ def test_a_package_is_there_when_all_parts_are(tmp_path: Path) -> None:
     assert [(part.data, part.last) for part in parts[:2]] == [(b"one", False), (b"two", True)]
     assert "does not have its files" in parts[2].error
     store.close()
+
+
+def test_what_a_runtime_environment_names() -> None:
+    given = {"working_dir": f"package://{NAME}", "py_modules": [f"package://{'cd' * 32}/module", "https://x/y.zip"]}
+    assert packages_of(given) == [NAME, "cd" * 32]
+    assert packages_of({"working_dir": None, "py_modules": None}) == []
 
 
 def test_what_no_job_needs_is_removed(tmp_path: Path) -> None:
