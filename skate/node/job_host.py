@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,8 +233,9 @@ class JobHost:
         self.node.unwatch(guard.stdout.fileno())
         guard.stdout.close()
         guard.stdin.close()
-        guard.kill()  # it has closed its output, so it ends; nobody may keep this loop waiting
-        guard.wait()
+        if guard.returncode is None:  # it has closed its output, so it ends; nobody may keep this loop waiting
+            _kill_group(guard.pid)  # an installer that was set to work by a process that was killed is in its group
+            guard.wait()
         job.guard = None
         code = job.now.exit_code
         if job.now.setup_failed:
@@ -263,10 +265,8 @@ class JobHost:
         failed = job.now.setup_failed and not job.stopping
         job.now = j.HostedJob(job.spec.id, j.OVER, job.now.pid, code, message, job.stopping, failed)
         for path in job.folder.glob("*"):  # of a guard that was killed, or had not begun
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path != job.log.path:
-                path.unlink()
+            if path != job.log.path:
+                _remove_path(path)
         self._tell(job)
         if job.dropped:
             self._remove(job)
@@ -320,7 +320,11 @@ class JobHost:
             return True
         job = follower.job
         over = job.now.state == j.OVER  # before the log is read: then that is all of it
-        data, offset = job.log.read(follower.offset)
+        try:
+            data, offset = job.log.read(follower.offset)
+        except OSError as error:
+            self.node.send(follower.client, m.Answer(follower.request, None, f"the log cannot be read now: {error}"))
+            return True
         if not (data or over or at_once):
             return False
         value = {"data": data, "offset": max(offset, follower.offset), "over": over and len(data) < PART_BYTES}
@@ -377,10 +381,21 @@ def _end_setup(job: Running) -> None:
         os.killpg(job.guard.pid, signal.SIGTERM)
 
 
+def _remove_path(path: Path) -> None:
+    """What the job has left there it may have made of any kind, and as it likes."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    except OSError as error:
+        print(f"{path} cannot be removed: {error}", file=sys.stderr, flush=True)
+
+
 def _kill_group(pid: int) -> None:
-    """What is left of a job whose guard was killed; the entrypoint itself has ended with it."""
+    """What is left of a group: of a guard, or of the entrypoint of one that was killed, and which has ended with it."""
     if pid:
         try:
-            os.killpg(pid, 9)
+            os.killpg(pid, signal.SIGKILL)
         except ProcessLookupError:
             return

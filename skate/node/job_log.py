@@ -35,7 +35,11 @@ class JobLog:
         return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def read(self, offset: int) -> tuple[bytes, int]:
-        """What is next at an offset, and where that ends. What is not kept is skipped, with a line that says so."""
+        """What is next at an offset, and where that ends. What is not kept is skipped, with a line that says so.
+
+        Raises:
+            OSError: it cannot be read now, as when no descriptor can be had.
+        """
         note = b""
         if offset < self.cut:
             note = f"[the first {self.cut} bytes are not kept]\n".encode()
@@ -56,7 +60,7 @@ class JobLog:
             with open(self.path, "rb") as file:
                 file.seek(max(0, file.seek(0, 2) - LAST_BYTES))
                 lines = file.read().splitlines()[-TAIL_LINES:]
-        except FileNotFoundError:
+        except OSError:
             return []
         return [line.decode(errors="replace") for line in lines]
 
@@ -64,8 +68,8 @@ class JobLog:
         """Cut out what is old, if there is too much."""
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
+        except OSError:
+            return  # it is not there, or no descriptor can be had: it is looked at again
         try:
             size = os.fstat(fd).st_size
             if size - self.cut <= 2 * KEPT_BYTES:

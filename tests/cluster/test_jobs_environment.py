@@ -109,6 +109,22 @@ def test_a_job_says_that_its_environment_is_set_up_and_can_be_stopped(
     eventually(lambda: not psutil.pid_exists(pid), 10)
 
 
+def test_what_an_installer_has_started_ends_with_it(client: JobSubmissionClient, tmp_path: Path) -> None:
+    """Also if the process is killed that sets the environment up, as when memory runs out."""
+    slow = tmp_path / "slow"
+    slow.write_text(
+        f"#!/bin/sh\nsleep 100 &\necho $PPID $! > {tmp_path}/pids.new; mv {tmp_path}/pids.new {tmp_path}/pids; wait\n"
+    )
+    slow.chmod(0o755)
+    ident = client.submit_job(entrypoint="true", runtime_env={"py_executable": str(slow), "uv": ["spam_killed"]})
+    eventually((tmp_path / "pids").exists, 10)
+    sets_up, started = (int(word) for word in (tmp_path / "pids").read_text().split())
+    psutil.Process(sets_up).kill()
+    info = over(client, ident)
+    assert info.status is JobStatus.FAILED and "was killed while its runtime environment" in str(info.message)
+    eventually(lambda: not psutil.pid_exists(started), 5, "what it had started has ended")
+
+
 def test_another_interpreter_and_files_by_uri(client: JobSubmissionClient, jobs_cluster: Nodes, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "work.zip", "w") as out:
         code = "import sys, spam_uri; open('written', 'w'); print(spam_uri.NAME, sys.flags.dont_write_bytecode)"

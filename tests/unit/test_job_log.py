@@ -39,3 +39,13 @@ def test_a_character_that_is_cut_comes_with_the_next_part() -> None:
         text, at = text + part["logs"], part["offset"]
     assert text == "aä€"
     assert _text({"data": b"\xc3", "offset": 1, "over": True}) == {"logs": "�", "offset": 1, "over": True}
+
+
+def test_a_log_that_cannot_be_read_is_an_error_and_no_end(tmp_path: Path) -> None:
+    """As when no descriptor can be had: whoever follows it is told, and the node goes on."""
+    log = JobLog(tmp_path / "log")
+    log.path.symlink_to(log.path)
+    with pytest.raises(OSError, match="symbolic links"):
+        log.read(0)
+    log.bound()
+    assert log.last_lines() == []
