@@ -14,10 +14,12 @@ import importlib
 import os
 import pickle
 import shlex
+import signal
 import socket
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -110,9 +112,27 @@ class Setup:
         """
         left = self._until - time.monotonic()
         if left <= 0:
-            limit = self.environment.timeout_s
-            raise RuntimeEnvSetupError(f"it took longer than {limit:g} s, which is its setup_timeout_seconds")
+            raise RuntimeEnvSetupError(self._too_long())
         return left
+
+    def _too_long(self) -> str:
+        return f"it took longer than {self.environment.timeout_s:g} s, which is its setup_timeout_seconds"
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Raise `TimeoutError` in this thread, which is the only one, when there is no time left."""
+
+        def over(*_: object) -> None:
+            raise TimeoutError(self._too_long())
+
+        left = self.left_s()
+        signal.signal(signal.SIGALRM, over)
+        signal.setitimer(signal.ITIMER_REAL, left)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def folder_of(self, uri: str) -> str:
         """The folder with what is at a URI, unpacked."""
@@ -127,7 +147,12 @@ class Setup:
                 from .downloads import download, name_of
 
                 name = name_of(uri)
-                _, fd = self.cache.entry(f"{name}.zip", lambda path: download(uri, path, self.left_s()), self.left_s())
+
+                def build(path: Path) -> None:
+                    with self.in_time():
+                        download(uri, path, self.left_s())
+
+                _, fd = self.cache.entry(f"{name}.zip", build, self.left_s())
                 self.locks.append(fd)
                 path, fd = self.cache.unpacked(name, self.left_s(), strip_top=uri.endswith(".zip"))
         except (OSError, ValueError, Busy) as error:

@@ -108,30 +108,18 @@ def _run(setup: Setup, command: list[str]) -> None:
         preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
     )  # fmt: skip
     said: deque[str] = deque(maxlen=SAID_LINES)
-    _ring(setup.left_s())
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said.append(line.rstrip())
-            print(said[-1], flush=True)
-        code = process.wait()
-    except TimeoutError:
+        with setup.in_time():
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line.rstrip())
+                print(said[-1], flush=True)
+            code = process.wait()
+    except TimeoutError as error:
         process.kill()
         process.wait()
-        said.append(f"(stopped: it took longer than {setup.environment.timeout_s:g} s, its setup_timeout_seconds)")
+        said.append(f"(stopped: {error})")
         code = -signal.SIGKILL
-    finally:
-        _ring(0.0)
     if code:
         lines = "\n".join(said)
         raise RuntimeEnvSetupError(f"`{shlex.join(command)}` has failed with code {code}:\n{lines}")
-
-
-def _ring(after_s: float) -> None:
-    """Raise `TimeoutError` in this thread, which is the only one, after a time; 0: do not."""
-
-    def over(*_: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, over if after_s else signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, after_s)
