@@ -17,12 +17,12 @@ from ..wire.metrics import COUNTER, GAUGE
 from .exposition import Family, Labels, Sample
 from .memory_monitor import PAGE, machine_usage, private_bytes
 from .resources import own
+from .vitals import processors
 
 if TYPE_CHECKING:
     from .service import Node
 
 OUTCOMES = ("finished", "failed", "cancelled")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def families(node: Node) -> Iterator[Family]:
@@ -52,10 +52,11 @@ def _info(node: Node) -> Iterable[Sample]:
 
 def _cpu(node: Node) -> Iterator[Sample]:
     """Of all CPUs together, since the machine was started."""
-    with open("/proc/stat") as file:
-        ticks = [int(word) for word in file.readline().split()[1:9]]
-    idle = ticks[3] + ticks[4]
-    return _by("state", (("busy", (sum(ticks) - idle) / _TICKS), ("idle", idle / _TICKS)))
+    try:
+        busy, total = processors()
+    except OSError:
+        return  # the machine does not say
+    yield from _by("state", (("busy", busy), ("idle", total - busy)))
 
 
 def _memory(node: Node) -> Iterator[Sample]:

@@ -5,22 +5,18 @@ An actor is killed by whoever decides about it: the head, or a node that is in n
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 from ..head.actors import State
 from ..wire import messages as m
 from .memory_monitor import machine_usage, private_bytes
+from .vitals import processors
 
 if TYPE_CHECKING:
     from .service import Node
 
 BY_HAND = "it was killed by hand, with `skate top`"
-IDLE_FIELDS = (3, 4)
-"""Of the first line of /proc/stat: idle, and idle while the disk is busy."""
-FIELDS = 8
-"""The others say again what is in these."""
 
 
 def machine(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
@@ -30,24 +26,18 @@ def machine(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
         ValueError: the machine does not say.
     """
     usage = machine_usage()
+    try:
+        busy, total = processors()
+    except OSError as error:
+        raise ValueError(f"how busy the CPUs are is not known: {error}") from None
     wanted = node.workers.values() if (argument or {}).get("workers") else ()
     return {
-        **_cpu(),
+        "cpu_busy_s": busy,
+        "cpu_idle_s": total - busy,
         "memory_used": 0 if usage is None else usage.used,
         "memory_total": 0 if usage is None else usage.limit,
         "workers": [[client.pid, private_bytes(client.pid)] for client in wanted],
     }
-
-
-def _cpu() -> dict[str, float]:
-    try:
-        with open("/proc/stat") as file:
-            ticks = [int(each) for each in file.readline().split()[1 : FIELDS + 1]]
-    except OSError as error:
-        raise ValueError(f"how busy the CPUs are is not known: {error}") from None
-    per_second = os.sysconf("SC_CLK_TCK")
-    idle = sum(ticks[at] for at in IDLE_FIELDS)
-    return {"cpu_busy_s": (sum(ticks) - idle) / per_second, "cpu_idle_s": idle / per_second}
 
 
 def kill(node: Node, argument: dict[str, Any]) -> dict[str, Any]:

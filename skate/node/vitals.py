@@ -7,7 +7,6 @@ has to remember nothing.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..store.arena import HEADER_BYTES
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 IDLE_FIELDS = (3, 4)
 """Of the times in /proc/stat: idle, and waiting for a disk."""
+FIELDS = 8
+"""The others say again what is in these."""
 
 
 def vitals(node: Node, _: Any) -> dict[str, Any]:
@@ -27,7 +28,10 @@ def vitals(node: Node, _: Any) -> dict[str, Any]:
     `cpu_busy_s` and `cpu_s` are seconds of all processors since the machine was started; 0 where they are not known.
     """
     usage = machine_usage()
-    busy, total = _processors(Path("/proc/stat"))
+    try:
+        busy, total = processors()
+    except OSError:
+        busy = total = 0.0
     states = [node.actors.is_actor(number) for number in node.workers]
     capacity = node.arena_bytes - HEADER_BYTES
     return {
@@ -47,13 +51,14 @@ def vitals(node: Node, _: Any) -> dict[str, Any]:
     }
 
 
-def _processors(stat: Path) -> tuple[float, float]:
-    """Seconds in which processors have worked, and all that there were."""
-    try:
-        first = stat.read_text().partition("\n")[0].split()
-    except OSError:
-        return 0.0, 0.0
-    ticks = [int(word) for word in first[1:9]]
+def processors() -> tuple[float, float]:
+    """Seconds of all processors since the machine was started: those in which they have worked, and all.
+
+    Raises:
+        OSError: the machine does not say.
+    """
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1 : FIELDS + 1]]
     second = os.sysconf("SC_CLK_TCK")
-    idle = sum(ticks[field] for field in IDLE_FIELDS if field < len(ticks))
+    idle = sum(ticks[field] for field in IDLE_FIELDS)
     return (sum(ticks) - idle) / second, sum(ticks) / second
