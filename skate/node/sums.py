@@ -4,7 +4,8 @@ Pure: messages in, sums out. Counters and histograms grow, and outlive the proce
 and ends with it.
 
 INV-1: a metric has one kind and one set of buckets: the first that was told. What does not fit is left out, and counted.
-INV-2: there are at most `SERIES_MAX` series, and at most `NAMES_MAX` names of tasks. What has no room is left out, and counted.
+INV-2: there are at most `SERIES_MAX` series, as many metrics (also without series, as those have ended), and at most `NAMES_MAX`
+names of tasks. What has no room is left out, and counted.
 """
 
 from __future__ import annotations
@@ -72,6 +73,9 @@ class Sums:
             self.dropped += len(metric.series)
             return
         if summed is None:
+            if len(self.metrics) >= SERIES_MAX:
+                self.dropped += len(metric.series)
+                return
             summed = self.metrics[metric.name] = Summed(metric)
         for series in metric.series:
             labels = tuple(zip(metric.keys, series.values, strict=True))
@@ -109,6 +113,7 @@ class Sums:
     def validate(self) -> None:
         """Check the invariants."""
         assert self.series == sum(len(summed.series) for summed in self.metrics.values()) <= SERIES_MAX
+        assert len(self.metrics) <= SERIES_MAX
         owned = {pair for pairs in self._gauges.values() for pair in pairs}
         assert owned == {
             (name, labels) for name, summed in self.metrics.items() if summed.kind == GAUGE for labels in summed.series

@@ -212,6 +212,10 @@ def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         assert node.dropped == before + 1
     node.validate()
     assert set(node.metrics) == {"c"}
+    for number in range(5):
+        node.add("b", told(GAUGE, f"g{number}", Series([], 1.0)))
+    node.validate()
+    assert set(node.metrics) == {"c", "g0", "g1"}
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.floats(), st.lists(st.floats(1e-9, 1e9), min_size=1, unique=True))
