@@ -21,6 +21,7 @@ import json
 import select
 import socket
 import time
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -130,6 +131,9 @@ class Exporter:
             return True
         except OSError:
             self._close(request)  # it is gone
+        except Exception:  # one answer that cannot be made must not end the node
+            traceback.print_exc()
+            self._close(request)
         return True
 
     def _take(self, request: Request, data: bytes) -> None:
