@@ -104,6 +104,7 @@ class Stacks:
                 return
             if not request.left:
                 self._requests.popleft()
+                linecache.clearcache()  # of whole files, which will be others when somebody asks again
                 if not request.client.channel.closed:
                     self.node.send(request.client, m.Answer(request.number, request.found))
                 continue
