@@ -102,7 +102,7 @@ class Part:
         self.file = file
         self.lines: list[Line] = []
         begin = Place(0) if begin.offset > size else begin  # the worker's code has truncated it
-        start = max(begin.offset, size - most)
+        start = max(begin.offset, size - most, min(size, file.punched))
         self.cut = start > begin.offset
         self.size = size - start
         if not self.size:

@@ -235,6 +235,21 @@ def test_what_comes_is_followed_from_place_to_place(logs: Logs, worker: Worker) 
     assert shown(logs, since=since)[-1] == "anew"
 
 
+def test_who_follows_does_not_read_what_was_cut_out(
+    logs: Logs, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a worker prints much and dies: its end is kept, and the rest is a hole."""
+    monkeypatch.setattr(logs_module, "DEAD_BYTES", 10_000)
+    node: Any = SimpleNamespace(output=SimpleNamespace(logs=logs))
+    worker.write(b"one\n")
+    (first,) = [file for file in printed(node, {})["files"] if file["lines"]]
+    worker.write(LINE * 1000)
+    logs.ended(1)
+    read_all(logs)
+    found = printed(node, {"since": {first["name"]: first["place"]}})
+    assert found["cut"] and {line[2] for file in found["files"] for line in file["lines"]} == {"x" * 99}
+
+
 def test_errors_jobs_actors_and_processes_are_told_apart(logs: Logs, worker: Worker) -> None:
     worker.write(b"out\n")
     Path(logs.paths(2, "other")[1]).write_text("err\n")
