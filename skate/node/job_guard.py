@@ -31,8 +31,9 @@ _SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
-    """Run a job. Arguments: its working directory, its command for the shell, and pairs of a zip file and its folder."""
-    folder, command, *packages = sys.argv[1:]
+    """Run a job. Arguments: its own folder, its working directory, its command for the shell, and pairs of a zip file and where
+    that is to be unpacked."""
+    own, folder, command, *packages = sys.argv[1:]
     try:
         for file, to in zip(packages[::2], packages[1::2], strict=True):
             _unpack(file, to)
@@ -62,8 +63,7 @@ def main() -> None:
     _say(f"pid {pid}")
     status = _watch(pid, wake)
     _sweep()
-    for folder in packages[1::2]:
-        _remove(folder)
+    _clean(own)
     _say(f"exit {status}")
 
 
@@ -79,11 +79,16 @@ def _unpack(file: str, to: str) -> None:
                 os.chmod(made, mode | 0o600)
 
 
-def _remove(folder: str) -> None:
-    """What was unpacked. The node looks once more for what cannot be removed now."""
+def _clean(own: str) -> None:
+    """Remove what the job has left in its folder, which may be much. The node looks once more, for what cannot be removed now."""
     import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folders = [each.path for each in os.scandir(own) if each.is_dir(follow_symlinks=False)]
+    except OSError:
+        return
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _become(folder: str, command: str, leading: int) -> None:

@@ -68,7 +68,7 @@ def how_to_start(node: Node, spec: JobSpec, folder: Path, gpus: list[int]) -> tu
 
     If there is an environment to set up, it is a command that does so first, and then becomes the guard (`worker/entrypoint.py`).
     """
-    arguments = [str(working_dir(spec, folder)), spec.entrypoint, *unpacking(spec, folder)]
+    arguments = [str(folder), str(working_dir(spec, folder)), spec.entrypoint, *unpacking(spec, folder)]
     guard = [sys.executable, "-I", "-S", job_guard.__file__, *arguments]
     variables = environment(node, spec, folder, gpus)
     if not spec.environment:
