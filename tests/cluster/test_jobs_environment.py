@@ -94,7 +94,7 @@ def test_a_job_says_that_its_environment_is_set_up_and_can_be_stopped(
     client: JobSubmissionClient, tmp_path: Path
 ) -> None:
     slow = tmp_path / "slow"
-    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 100\n")
+    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 100\n")
     slow.chmod(0o755)
     environment = {"py_executable": str(slow), "pip": ["spam_slow"]}
     ident = client.submit_job(entrypoint="true", runtime_env=environment)
