@@ -108,18 +108,18 @@ class Environments:
 
     def forked(self, message: forks.Forked) -> None:
         """A zygote has a process, or none could be had."""
-        zygote = next((z for z in self._zygotes.values() if z.number == message.worker), None)
-        if zygote is None:
-            zygote = self._gone.get(message.worker)
+        gone = self._gone.get(message.worker)
+        zygote = gone or next((z for z in self._zygotes.values() if z.number == message.worker), None)
         if zygote is None:
             return
         zygote.pid = message.pid
         self.node.output.logs.started(message.worker, message.pid)
         if message.error:
-            self._failed(zygote, f"no process could be started for it: {message.error}")
+            if gone is None:
+                self._failed(zygote, f"no process could be started for it: {message.error}")
             self._gone.pop(zygote.number, None)
             self.node.output.ended(zygote.number)
-        elif zygote.number in self._gone:
+        elif gone is not None:
             self._kill(zygote)
 
     def _on_event(self, zygote: Zygote, mask: int) -> bool:
