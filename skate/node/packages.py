@@ -160,7 +160,10 @@ class Packages:
         reports = self._reports
 
         def run() -> None:
-            error = work()
+            try:
+                error = work()
+            except Exception as failed:  # else whoever waits would wait for ever
+                error = f"{type(failed).__name__}: {failed}"
             reports.add(lambda: then(error))
 
         threading.Thread(target=run, name="skate-package", daemon=True).start()
