@@ -118,12 +118,14 @@ class Live:
         """A new state; after an error the last one, and what is wrong."""
         try:
             reading = self.source.reading()
+            now = time.time()
+            self.samples.add(now, reading["counts"])
+            nodes = {node["node_id"]: node for node in reading["nodes"]}  # by id, so that a patch has only what is new
+            state: State = without_nulls({**reading, "nodes": nodes, "time": now, "error": ""})
         except (ConnectionError, ValueError, RayError) as error:
             return {**self.state, "error": f"{error}" or type(error).__name__}
-        now = time.time()
-        self.samples.add(now, reading["counts"])
-        nodes = {node["node_id"]: node for node in reading["nodes"]}  # by id, so that a patch has only what is new
-        state: State = without_nulls({**reading, "nodes": nodes, "time": now, "error": ""})
+        except Exception as error:  # the answer of another version, say: it is shown, and the poller goes on
+            return {**self.state, "error": f"{type(error).__name__}: {error}"}
         return state
 
     def news(self, after: int) -> list[Sample]:
@@ -132,33 +134,35 @@ class Live:
             return self.samples.after(after)
 
 
+class _Kept:
+    """A list that was asked for."""
+
+    def __init__(self) -> None:
+        self.reading = threading.Lock()
+        self.until = float("-inf")
+        self.value: Any = None
+
+
 class Lists:
-    """Lists that were read a moment ago."""
+    """Lists that were read a moment ago, the `LISTS_MAX` that were asked for last."""
 
     def __init__(self, fresh_s: float = POLL_S, clock: Callable[[], float] = time.monotonic) -> None:
         self.fresh_s = fresh_s
         self.clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[str, tuple[float, Any]] = {}
-        self._reading: dict[str, threading.Lock] = {}
+        self._kept: dict[str, _Kept] = {}
 
     def get(self, key: str, read: Callable[[], Any]) -> Any:
         """What `read()` returns, or has returned a moment ago for the same key. Raises what it raises."""
         with self._lock:
-            lock = self._reading.setdefault(key, threading.Lock())
-        with lock:
-            with self._lock:
-                until, value = self._kept.get(key, (0.0, None))
-            if self.clock() < until:
-                return value
+            kept = self._kept.pop(key, None) or _Kept()
+            self._kept[key] = kept
+            while len(self._kept) > LISTS_MAX:
+                del self._kept[next(iter(self._kept))]
+        with kept.reading:
             began = self.clock()
-            value = read()
-            now = self.clock()
-            with self._lock:
-                self._kept.pop(key, None)
-                self._kept[key] = now + max(self.fresh_s, (now - began) / SHARE_MAX), value
-                while len(self._kept) > LISTS_MAX:
-                    oldest = next(iter(self._kept))
-                    del self._kept[oldest]
-                    self._reading.pop(oldest, None)
-            return value
+            if began >= kept.until:
+                kept.value = read()
+                now = self.clock()
+                kept.until = now + max(self.fresh_s, (now - began) / SHARE_MAX)
+            return kept.value

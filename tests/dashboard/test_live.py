@@ -96,6 +96,18 @@ def test_a_cluster_that_stops_answering_keeps_its_last_state() -> None:
     assert not live.polls
 
 
+def test_an_answer_that_makes_no_sense_is_said_and_the_poller_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = FakeSource(1, 1)
+    live = Live(source, 0.001)
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "reading", dict)
+        live.enter(lambda: None)
+        eventually(lambda: live.state.get("error") == "KeyError: 'counts'", 5, "the trouble is said")
+    eventually(lambda: live.state["error"] == "", 5, "it is over")
+    live.close()
+    assert not live.polls
+
+
 def test_viewers_and_lists_are_bounded() -> None:
     live = Live(FakeSource(1, 1), 1000.0)
     for _ in range(VIEWERS_MAX):
@@ -106,7 +118,9 @@ def test_viewers_and_lists_are_bounded() -> None:
     lists = Lists()
     for number in range(3 * LISTS_MAX):
         lists.get(str(number), lambda: 1)
-    assert len(lists._kept) == len(lists._reading) == LISTS_MAX
+    with pytest.raises(ConnectionError):
+        lists.get("another", fail)
+    assert len(lists._kept) == LISTS_MAX and "another" in lists._kept
 
 
 def test_a_list_is_read_once_and_not_again_for_longer_than_it_took() -> None:
@@ -126,10 +140,11 @@ def test_a_list_is_read_once_and_not_again_for_longer_than_it_took() -> None:
     assert lists.get("a", read) == 2
 
 
-def test_an_error_is_not_kept() -> None:
-    def fail() -> int:
-        raise ConnectionError("gone")
+def fail() -> int:
+    raise ConnectionError("gone")
 
+
+def test_an_error_is_not_kept() -> None:
     lists = Lists()
     with pytest.raises(ConnectionError):
         lists.get("a", fail)
