@@ -214,9 +214,22 @@ async def _live(dashboard: Dashboard, request: Request) -> Response:
                 yield f"data: {json.dumps(change, separators=(',', ':'))}\n\n"
         finally:
             dashboard._streams.discard(woken)
-            live.leave(number)
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+    return _Stream(events(), lambda: live.leave(number))
+
+
+class _Stream(StreamingResponse):
+    """Events for a viewer; `leave` is called when it ends, also if it ends before the first event, when a generator has no `finally`."""
+
+    def __init__(self, events: AsyncIterator[str], leave: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self._leave = leave
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 async def _rows(dashboard: Dashboard, request: Request) -> Response:

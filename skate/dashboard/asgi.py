@@ -4,10 +4,12 @@ Plain ASGI, so that nothing gets past it.
 
 INV-1: no route is reached without `Guard.refuse` having been asked.
 INV-2: no body larger than its limit is kept, whatever its length is said to be.
+INV-3: a body of which nothing comes for `STALL_S` is not waited for.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,6 +20,8 @@ from starlette.exceptions import HTTPException
 from .guard import Guard, Refusal
 
 BODY_BYTES_MAX = 1 << 20
+STALL_S = 30.0
+"""So long the next part of a body may take: whoever comes with another package waits for it meanwhile."""
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -83,10 +87,16 @@ class Guarded:
             await _say(refusal, path, headers, send)
             return
         sent = 0
+        whole = False
 
         async def bounded() -> Message:
-            nonlocal sent
-            message = await receive()
+            nonlocal sent, whole
+            try:
+                async with asyncio.timeout(None if whole else STALL_S):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"nothing of the body has come for {STALL_S:g} s") from None
+            whole = not message.get("more_body", False)
             sent += len(message.get("body", b""))
             if sent > limit:
                 raise HTTPException(413, f"the body is larger than {limit} bytes")

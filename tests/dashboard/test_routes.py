@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from skate.dashboard import asgi
 from skate.dashboard.app import ROUTES, Dashboard
 from skate.dashboard.asgi import BODY_BYTES_MAX
 from skate.dashboard.guard import Guard
 from skate.dashboard.openapi import document
+from skate.testing import eventually
 
 from .fakes import FakeJobs, FakeSource
 
@@ -199,6 +202,41 @@ def test_bodies_are_bounded(client: TestClient) -> None:
     answer = client.post("/api/jobs/", content=parts())
     assert answer.status_code == 413
     assert client.post("/login", headers={"content-length": "x"}, content=b"").status_code == 400
+
+
+def spoken(dashboard: Dashboard, scope: dict[str, Any], receive: Any) -> list[Any]:
+    """What is sent to who makes a request, and receives like this."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0)  # as if it had to wait for room
+        sent.append(message)
+
+    about = {"type": "http", "query_string": b"", "headers": [(b"host", b"127.0.0.1")], "asgi": {"spec_version": "2.3"}}
+    asyncio.run(dashboard.app()({**about, **scope}, receive, send))  # type: ignore[arg-type]
+    return sent
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "STALL_S", 0.01)
+    parts = [{"type": "http.request", "body": b"PK", "more_body": True}]
+
+    async def receive() -> Any:
+        return parts.pop() if parts else await asyncio.Event().wait()
+
+    dashboard = Dashboard(FakeSource(1, 1), FakeJobs(), Guard())
+    sent = spoken(dashboard, {"method": "PUT", "path": "/api/packages/skate/a.zip"}, receive)
+    assert sent[0]["status"] == 408 and not dashboard.one_package.locked()
+
+
+def test_a_viewer_who_has_gone_before_the_first_event_has_gone() -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    dashboard = Dashboard(FakeSource(1, 1), FakeJobs(), Guard(), poll_s=0.01)
+    spoken(dashboard, {"method": "GET", "path": "/api/ui/live"}, receive)
+    assert dashboard.live.viewers == 0
+    eventually(lambda: not dashboard.live.polls, 5, "the poller has ended")
 
 
 def test_every_answer_has_the_headers_that_keep_others_out(client: TestClient) -> None:
