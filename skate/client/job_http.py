@@ -1,7 +1,8 @@
 """Submitted jobs by HTTP: the client's end of Ray's REST routes, as a dashboard of skate serves them.
 
 A dashboard of skate gives logs in parts (`offset` and `wait_s` in the query, `offset` and `over` in the answer); one of Ray gives
-all of a log each time. The cluster's token goes to this machine, or over TLS, and never in the clear over a network.
+all of a log each time. The cluster's token goes to this machine, or over TLS, and never in the clear over a network: so this
+machine is not asked by way of a proxy, and no redirection is followed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ TIMEOUT_S = 15.0
 POLL_S = 0.2
 """How often the whole log is asked for, where it comes in no parts."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ELSEWHERE = (301, 302, 303, 307, 308)
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A redirection is an error: urllib would send the headers there, too."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
+        return None
 
 
 class HttpJobs:
@@ -39,15 +48,19 @@ class HttpJobs:
         """
         self.address = address.rstrip("/")
         self._headers = dict(headers or {})
-        self._tls: ssl.SSLContext | None = None
+        handlers: list[urllib.request.BaseHandler] = [_Stay()]
         parts = urllib.parse.urlsplit(address)
         if parts.scheme == "https":
-            self._tls = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+            tls = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
             if verify is False:
-                self._tls.check_hostname = False
-                self._tls.verify_mode = ssl.CERT_NONE
+                tls.check_hostname = False
+                tls.verify_mode = ssl.CERT_NONE
+            handlers.append(urllib.request.HTTPSHandler(context=tls))
+        if parts.hostname in _LOOPBACK:
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._open = urllib.request.build_opener(*handlers).open
         known = {name.lower() for name in self._headers}
-        if "authorization" not in known and ((verify and self._tls is not None) or parts.hostname in _LOOPBACK):
+        if "authorization" not in known and ((verify and parts.scheme == "https") or parts.hostname in _LOOPBACK):
             secret = token.find()
             if secret is not None:
                 self._headers["Authorization"] = f"Bearer {secret}"
@@ -70,12 +83,16 @@ class HttpJobs:
         headers = {"Content-Type": kind, **self._headers}
         request = urllib.request.Request(self.address + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._tls) as answer:
+            with self._open(request, timeout=TIMEOUT_S) as answer:
                 found: bytes = answer.read()
                 return found
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace").strip()
             error.close()
+            if error.code in _ELSEWHERE:
+                raise ValueError(
+                    f"{self.address} refers to {error.headers.get('Location')}: use that address"
+                ) from None
             raise ValueError(_reason(text) or f"{self.address} has answered with status {error.code}") from None
         except OSError as error:
             raise ConnectionError(f"no dashboard answers at {self.address}: {error}") from None
