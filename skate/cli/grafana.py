@@ -122,7 +122,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("sum by (instance) (rate(skate_transfers_failed_total{OF}[RATE]))", "{{instance}}"),),
         ),
     ),
-    "skate itsel": (
+    "skate itself": (
         Panel(
             "How busy the loops are",
             "percentunit",
