@@ -6,8 +6,8 @@ it does not make it fail.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +35,9 @@ class Member:
     name: str
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"node {self.no} ({self.name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class Observer(Protocol):
 
 def members(observer: Observer) -> list[Member]:
     """The nodes that live."""
+    return living(observer.nodes())
+
+
+def living(nodes: Iterable[dict[str, Any]]) -> list[Member]:
+    """Those of `Observer.nodes` that live."""
     return [
         Member(
             node.get("No", 0),
@@ -76,7 +84,7 @@ def members(observer: Observer) -> list[Member]:
             node["NodeManagerAddress"],
             node.get("NodeManagerPort", 0),
         )
-        for node in observer.nodes()
+        for node in nodes
         if node["Alive"]
     ]
 
@@ -97,21 +105,27 @@ def ask_all(observer: Observer, what: str, argument: Any = None, nodes: Iterable
         return list(pool.map(one, asked))
 
 
+def ask_each(
+    observer: Observer, what: str, argument: Any, missing: list[str], nodes: Iterable[Member] | None = None
+) -> list[tuple[Member, Any]]:
+    """What all nodes that live have answered, or these; why some have not is added to `missing`."""
+    words = ask_all(observer, what, argument, nodes)
+    missing += [f"{word.member}: {word.error}" for word in words if word.error]
+    return [(word.member, word.value) for word in words if not word.error]
+
+
 def tell_all(
     observer: Observer, what: str, argument: Any = None, nodes: Iterable[Member] | None = None
 ) -> tuple[list[tuple[Member, dict[str, Any]]], list[str]]:
     """Ask the drivers and workers of all nodes; what each has said, with its node, and why some have not."""
     said: list[tuple[Member, dict[str, Any]]] = []
     silent: list[str] = []
-    for word in ask_all(observer, "tell", {"what": what, "argument": argument}, nodes):
-        if word.error:
-            silent.append(f"node {word.member.no} ({word.member.name}): {word.error}")
-            continue
-        for telling in word.value:
+    for member, tellings in ask_each(observer, "tell", {"what": what, "argument": argument}, silent, nodes):
+        for telling in tellings:
             if telling["error"]:
-                silent.append(f"process {telling['pid']} on node {word.member.no}: {telling['error']}")
+                silent.append(f"process {telling['pid']} on node {member.no}: {telling['error']}")
             else:
-                said.append((word.member, telling))
+                said.append((member, telling))
     return said, silent
 
 
@@ -150,14 +164,14 @@ class _Remote:
 
     def __init__(self, host: str, port: int, answer_s: float) -> None:
         self.host, self.port, self.answer_s = host, port, answer_s
-        where, _, number = str(asking.ask_at(host, port, "head")).rpartition(":")
+        where, _, number = str(asking.ask_at(host, port, "head", answer_s=answer_s)).rpartition(":")
         self.head = (where, int(number))
 
     def nodes(self) -> list[dict[str, Any]]:
         try:
             found = self.ask_head("nodes")
         except ConnectionError:
-            found = asking.ask_at(self.host, self.port, "nodes")
+            found = asking.ask_at(self.host, self.port, "nodes", answer_s=self.answer_s)
         return list(found)
 
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
@@ -174,7 +188,7 @@ class _Folder:
         self.folder, self.answer_s = folder, answer_s
 
     def nodes(self) -> list[dict[str, Any]]:
-        return list(asking.ask_in(str(self.folder), "nodes"))
+        return list(self.ask_head("nodes"))
 
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
         return asking.ask_in(str(self.folder), what, argument, self.answer_s)
@@ -232,13 +246,13 @@ def address_of(observer: Observer) -> str | None:
 
 def programs(temp_dir: str | None = None) -> list[Path]:
     """The session folders of programs of this user that have started nodes of their own, the newest first."""
-    base = Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
-    found = [
-        path.parent
-        for path in base.glob("session-*/node.sock")
-        if not (path.parent / "pid").exists() and os.path.exists(f"/proc/{path.parent.name.split('-')[1]}")
-    ]
-    return sorted(found, key=lambda folder: -folder.stat().st_ctime)
+    found = []
+    for path in sessions.folder_of_all(temp_dir).glob("session-*/node.sock"):
+        folder = path.parent
+        if not (folder / "pid").exists() and os.path.exists(f"/proc/{folder.name.split('-')[1]}"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found.append((-folder.stat().st_ctime, folder))
+    return [folder for _, folder in sorted(found)]
 
 
 def require() -> Observer:

@@ -6,10 +6,8 @@ too. What only a running session could tell, nobody answers.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from ..wire import history_file
 from .observing import Member
+from .sessions import folder_of_all
 
 END = ".db"
 
@@ -35,8 +34,7 @@ class Past:
 
 def sessions(temp_dir: str | None = None) -> list[Past]:
     """The sessions of this user on this machine of which there are histories, the newest first."""
-    base = Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
-    return sorted(_files(base), key=lambda past: -past.changed)
+    return sorted(_files(folder_of_all(temp_dir)), key=lambda past: -past.changed)
 
 
 def _files(base: Path) -> Iterator[Past]:
@@ -59,7 +57,7 @@ def find(name: str, temp_dir: str | None = None) -> Past:
     """
     known = sessions(temp_dir)
     found = known[:1] if name == "last" else [each for each in known if each.name == name]
-    found = found or [each for each in known if each.name.startswith(name) or each.name.split("-")[1] == name]
+    found = found or [each for each in known if each.name.startswith((name, f"session-{name}-"))]
     if len(found) != 1:
         which = f"{len(found)} sessions are" if found else "no session is"
         raise ConnectionError(f"{which} called {name!r}: `skate history` lists those that are kept")
@@ -74,8 +72,12 @@ def query(past: Past, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """
     try:
         db = history_file.open_to_read(past.path)
+    except sqlite3.Error as error:
+        raise ValueError(str(error)) from None
+    try:
         cursor = db.execute(sql)
     except sqlite3.Error as error:
+        db.close()
         raise ValueError(str(error)) from None
     return [column[0] for column in cursor.description or ()], _rows(db, cursor)
 
@@ -96,8 +98,7 @@ class PastObserver:
 
     def nodes(self) -> list[dict[str, Any]]:
         """The node that has written the file."""
-        with closing(history_file.open_to_read(self.past.path)) as db:
-            about = dict(db.execute("SELECT key, value FROM session").fetchall())
+        about = dict(self._read(lambda db: db.execute("SELECT key, value FROM session").fetchall()))
         return [
             {
                 "No": int(about.get("node_no", 0)),
@@ -111,6 +112,13 @@ class PastObserver:
             }
         ]
 
+    def _read(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
+        try:
+            with closing(history_file.open_to_read(self.past.path)) as db:
+                return question(db)
+        except sqlite3.Error as error:
+            raise ValueError(f"{self.past.path}: {error}") from None
+
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
         """See `Observer`."""
         if what in ("tell", "list_workers", "list_jobs"):
@@ -118,12 +126,12 @@ class PastObserver:
         question = history_file.QUESTIONS.get(what)
         if question is None:
             raise ValueError("of a session's history there are its tasks, jobs and events")
-        try:
-            with closing(history_file.open_to_read(self.past.path)) as db:
-                return {"value": question(db, argument or {}), "off": "", "path": str(self.past.path)}
-        except sqlite3.Error as error:
-            raise ValueError(f"{self.past.path}: {error}") from None
+        return {"value": self._read(lambda db: question(db, argument or {})), "off": "", "path": str(self.past.path)}
 
     def ask_head(self, what: str, argument: Any = None) -> Any:
-        """See `Observer`."""
-        return self.ask(Member(0, "", self.past.name, "", 0), what, argument)
+        """See `Observer`. What a head has written is a file of its own, and was not asked for."""
+        if what in history_file.QUESTIONS:
+            return {"value": [], "off": "", "path": ""}
+        if what == "jobs":
+            return []
+        raise ValueError("of a session's history there are its tasks, jobs and events")

@@ -6,6 +6,7 @@ The secret of the cluster goes to the node through a socket pair, never through 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -89,17 +90,22 @@ class Wish(msgspec.Struct):
     """Where the secret of the cluster is, or, of a head, is to be; "": what the environment says, or the user's own."""
 
 
+def folder_of_all(temp_dir: str | None = None) -> Path:
+    """Where the folders of this user's sessions are on this machine."""
+    return Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
+
+
 def running(temp_dir: str | None = None) -> list[Session]:
     """The standalone nodes of this user on this machine, heads first, then the newest."""
-    base = Path(temp_dir or os.environ.get("SKATE_TEMP_DIR") or tempfile.gettempdir(), f"skate-{os.getuid()}")
     found = []
-    for path in base.glob("session-*/node.json"):
+    for path in folder_of_all(temp_dir).glob("session-*/node.json"):
         try:
             session = msgspec.json.decode(path.read_bytes(), type=Session)
         except (OSError, msgspec.DecodeError):
             continue  # it is being written, or removed
         if session.began and began(session.pid) == session.began:
-            found.append((not session.is_head, -path.stat().st_mtime, session))
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found.append((not session.is_head, -path.stat().st_mtime, session))
     return [session for _, _, session in sorted(found, key=lambda entry: entry[:2])]
 
 
