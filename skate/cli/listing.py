@@ -126,23 +126,17 @@ def yaml(rows: Sequence[dict[str, Any]]) -> str:
 def summarize(kind: str, as_json: bool, address: str | None, temp_dir: str | None, session: str | None) -> None:
     """Count things."""
     with explained():
-        looked = observer(address, temp_dir, session)
-        if kind == "tasks":
-            counts, missing = state.summary_of_tasks(looked)
-        else:
-            found = state.listing(looked, kind, None, 1 << 30)
-            by, is_ = ("class_name", "state") if kind == "actors" else ("owner", "status")
-            groups = state.summary_of(found.rows, by, is_, "total")["summary"]
-            counts, missing = {name: group["state_counts"] for name, group in groups.items()}, found.missing
+        found, missing = state.summarize(observer(address, temp_dir, session), kind)
+    counts = {name: group["state_counts"] for name, group in found["summary"].items()}
     if as_json:
         click.echo(json.dumps({"summary": counts, "missing": missing}))
         return
     note(missing)
-    first = {"tasks": "func_or_class_name", "actors": "class_name", "objects": "owner"}[kind]
+    first = state.SUMMARIES[kind][0]
     states = sorted({name for each in counts.values() for name in each})
     rows = [
-        {first: name, **{each: found.get(each, 0) for each in states}}
-        for name, found in sorted(counts.items(), key=lambda entry: -sum(entry[1].values()))
+        {first: name, **{each: group.get(each, 0) for each in states}}
+        for name, group in sorted(counts.items(), key=lambda entry: -sum(entry[1].values()))
     ]
     for line in table(rows):
         click.echo(line)

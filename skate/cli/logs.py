@@ -65,7 +65,7 @@ class _Reader:
             since = self._since.setdefault(member.no, {})
             (word,) = ask_all(self.observer, "printed", {**self.wish, "since": since}, [member])
             if word.error:
-                click.echo(f"note: node {member.no} ({member.name}): {word.error}", err=True)
+                click.echo(f"note: {member}: {word.error}", err=True)
                 self.nodes.remove(member)
                 continue
             self._show(word, since)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..client.observing import Member, Observer, Word, ask_all
+from ..client.observing import Member, Observer, ask_each
 from ..client.why import ID_DIGITS
 from .looking import look, members, node_of
 
@@ -27,13 +27,10 @@ def stack(
     nodes = members(observer)
     if node is not None:
         nodes = [node_of(nodes, node)]
-    words = _ask(observer, nodes, what)
-    found: list[tuple[Member, Stack]] = []
-    for word in words:
-        if word.error:
-            click.echo(f"note: node {word.member.no} ({word.member.name}): {word.error}", err=True)
-        else:
-            found += [(word.member, each) for each in word.value]
+    missing: list[str] = []
+    found = [(member, each) for member, stacks in _ask(observer, nodes, what, missing) for each in stacks]
+    for line in missing:
+        click.echo(f"note: {line}", err=True)
     if what and not found:
         raise click.ClickException(f"{' '.join(what)}: no node has such a worker or program")
     if as_json:
@@ -43,15 +40,17 @@ def stack(
         _show(member, each, verbose)
 
 
-def _ask(observer: Observer, nodes: list[Member], what: tuple[str, ...]) -> list[Word]:
+def _ask(
+    observer: Observer, nodes: list[Member], what: tuple[str, ...], missing: list[str]
+) -> list[tuple[Member, list[Stack]]]:
     if not what:
-        return ask_all(observer, "stacks", None, nodes)
-    words: list[Word] = []
+        return ask_each(observer, "stacks", None, missing, nodes)
+    found: list[tuple[Member, list[Stack]]] = []
     for each in what:
         number, pid = _place(observer, each)
         wanted = nodes if number is None else [member for member in nodes if member.no == number]
-        words += ask_all(observer, "stacks", {"pids": [pid]}, wanted)
-    return words
+        found += ask_each(observer, "stacks", {"pids": [pid]}, missing, wanted)
+    return found
 
 
 def _place(observer: Observer, what: str) -> tuple[int | None, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..client import state
-from ..client.observing import Observer, address_of, ask_all, members, observe
+from ..client.observing import Observer, address_of, ask_all, ask_each, members, observe
 from ..exceptions import RayError
 
 ANSWER_S = 2.0
@@ -105,9 +105,8 @@ class Cluster:
 
     def _machines(self, observer: Observer, found: Snapshot) -> None:
         """Nodes, with what their machines say."""
-        words = ask_all(observer, "machine", {"workers": found.view == "workers"})
-        found.missing += [f"node {word.member.no} ({word.member.name}): {word.error}" for word in words if word.error]
-        machines = {word.member.id: word.value for word in words if not word.error}
+        said = ask_each(observer, "machine", {"workers": found.view == "workers"}, found.missing)
+        machines = {member.id: value for member, value in said}
         for node in found.status["nodes"]:
             machine = machines.get(node["NodeID"], {})
             store = node["Store"] or {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from ..exceptions import RaySystemError
 from ..wire.history import OF_PACKET, Chunk, tasks_of
 from . import filters as conditions
 from .filters import Filter
-from .observing import Member, Observer, ask_all, members, tell_all
+from .observing import Member, Observer, ask_each, living, members, tell_all
 
 LIMIT = 100
 LIVE_MAX = 10_000
@@ -66,6 +67,12 @@ DETAILS: dict[str, list[str]] = {
 }
 """What is shown in addition when details are asked for."""
 KEY = {kind: columns[0] for kind, columns in COLUMNS.items()}
+SUMMARIES = {
+    "tasks": ("func_or_class_name", "state", "total_tasks"),
+    "actors": ("class_name", "state", "total_actors"),
+    "objects": ("owner", "status", "total_objects"),
+}
+"""What can be counted: by which column, in which states, and what Ray calls the sum."""
 
 
 @dataclass
@@ -104,12 +111,15 @@ def listing(
     found = _KINDS[kind](observer, wanted, limit, detail)
     columns = [*COLUMNS[kind], *(DETAILS[kind] if detail else ())]
     rows = [{name: row.get(name) for name in columns} for row in found.rows]
-    return Listing(rows, found.total, found.missing, found.notes)
+    return Listing(rows, found.total, list(dict.fromkeys(found.missing)), found.notes)
 
 
 def get(observer: Observer, kind: str, ident: str) -> Listing:
-    """The thing with this id, or the attempts of a task, in all detail."""
-    return listing(observer, kind, [(KEY[kind], "=", ident)], LIMIT, detail=True)
+    """The thing with this id, or the attempts of a task, in all detail. A submitted job has two ids."""
+    found = listing(observer, kind, [(KEY[kind], "=", ident)], LIMIT, detail=True)
+    if kind == "jobs" and not found.rows:
+        return listing(observer, kind, [("submission_id", "=", ident)], LIMIT, detail=True)
+    return found
 
 
 # ------------------------------------------------------------ tasks
@@ -119,8 +129,8 @@ def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds * 1000)
 
 
-def _node_ids(observer: Observer) -> dict[int, str]:
-    return {node.get("No", 0): node["NodeID"] for node in observer.nodes()}
+def _node_ids(nodes: list[dict[str, Any]]) -> dict[int, str]:
+    return {node.get("No", 0): node["NodeID"] for node in nodes}
 
 
 def ended_tasks(
@@ -162,20 +172,43 @@ def _seq_of(ident: str) -> int:
 
 def _history(observer: Observer, member: Member, what: str, argument: dict[str, Any], missing: list[str]) -> Any:
     """What a node's history says; None if nothing, with the reason in `missing`."""
-    where = f"node {member.no} ({member.name})"
+    return _kept(partial(observer.ask, member), str(member), what, argument, missing)
+
+
+def _kept(ask: Callable[[str, Any], Any], who: str, what: str, argument: Any, missing: list[str]) -> Any:
+    """The same of whoever answers to `ask`."""
     try:
-        answer = observer.ask(member, what, argument)
+        answer = ask(what, argument)
     except (ConnectionError, ValueError, RaySystemError) as error:
-        missing.append(f"{where}: {error}")
+        missing.append(f"{who}: {error}")
         return None
-    if answer["off"] and f"{where} keeps no history: {answer['off']}" not in missing:
-        missing.append(f"{where} keeps no history: {answer['off']}")
+    return _value(answer, who, missing)
+
+
+def _value(answer: dict[str, Any], who: str, missing: list[str]) -> Any:
+    """What a history has answered; that there is none is added to `missing`, once."""
+    off = f"{who} keeps no history: {answer['off']}"
+    if answer["off"] and off not in missing:
+        missing.append(off)
     return answer["value"]
 
 
+def _histories(
+    observer: Observer, nodes: list[Member], what: str, argument: Any, missing: list[str]
+) -> list[tuple[Member, list[Any]]]:
+    """What the histories of these nodes say, each with its node."""
+    found = ask_each(observer, what, argument, missing, nodes)
+    return [(member, _value(answer, str(member), missing) or []) for member, answer in found]
+
+
+def counts(observer: Observer, nodes: list[Member], missing: list[str]) -> list[tuple[str, str, int, int]]:
+    """(name, job, finished, failed) of all tasks that have ended; of whom nothing is known is added to `missing`."""
+    return [row for _, rows in _histories(observer, nodes, "history_counts", {}, missing) for row in rows]
+
+
 def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:
-    ids = _node_ids(observer)
-    nodes = members(observer)
+    known = observer.nodes()
+    ids, nodes = _node_ids(known), living(known)
     said, missing = tell_all(observer, "tasks", {"limit": LIVE_MAX if filters else min(limit, LIVE_MAX)}, nodes)
     total = sum(told["value"]["count"] for _, told in said)
     if filters:
@@ -207,14 +240,14 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
             count += 1
             if count >= limit:
                 break
-        if not filters:
-            total += _count_of(observer, member, missing)
     unfinished = [row for row in live if (row["task_id"], row["attempt_number"]) not in ended]
     rows = [row for row in map(complete, unfinished) if conditions.meets(row, filters)]
     rows += map(complete, sorted(ended.values(), key=lambda row: -row["end_time"]))
     if filters:
         total = len(rows) if len(rows) < limit else -1
-    return Listing(rows[:limit], total, missing, _gone(observer))
+    else:
+        total += sum(finished + failed for _, _, finished, failed in counts(observer, nodes, missing))
+    return Listing(rows[:limit], total, missing, _gone(known))
 
 
 def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:
@@ -227,9 +260,9 @@ def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:
     return trace(row for member in nodes for row in ended_tasks(observer, member, [], missing)), missing
 
 
-def _gone(observer: Observer) -> list[str]:
+def _gone(nodes: list[dict[str, Any]]) -> list[str]:
     words = "has ended: tasks that were submitted there are in the history of its machine"
-    return [f"node {node.get('No', 0)} ({node['NodeName']}) {words}" for node in observer.nodes() if not node["Alive"]]
+    return [f"node {node.get('No', 0)} ({node['NodeName']}) {words}" for node in nodes if not node["Alive"]]
 
 
 def _too_many(said: list[tuple[Member, dict[str, Any]]], live_max: int = LIVE_MAX) -> list[str]:
@@ -240,23 +273,9 @@ def _too_many(said: list[tuple[Member, dict[str, Any]]], live_max: int = LIVE_MA
     ]
 
 
-def _count_of(observer: Observer, member: Member, missing: list[str]) -> int:
-    counts = _history(observer, member, "history_counts", {}, missing)
-    return sum(finished + failed for _, _, finished, failed in counts or ())
-
-
 def _worker_ids(observer: Observer, nodes: list[Member], missing: list[str]) -> dict[tuple[int, int], str]:
-    found = _asked(observer, "list_workers", {}, missing, nodes)
+    found = ask_each(observer, "list_workers", {}, missing, nodes)
     return {(member.no, row["pid"]): row["worker_id"] for member, rows in found for row in rows}
-
-
-def _asked(
-    observer: Observer, what: str, argument: Any, missing: list[str], nodes: list[Member] | None = None
-) -> list[tuple[Member, Any]]:
-    """What all nodes have answered; why some have not is added to `missing`."""
-    words = ask_all(observer, what, argument, nodes)
-    missing += [f"node {word.member.no} ({word.member.name}): {word.error}" for word in words if word.error]
-    return [(word.member, word.value) for word in words if not word.error]
 
 
 def summary_of_tasks(observer: Observer, live_max: int = LIVE_MAX) -> tuple[dict[str, dict[str, int]], list[str]]:
@@ -279,11 +298,25 @@ def summary_of_tasks(observer: Observer, live_max: int = LIVE_MAX) -> tuple[dict
     for _, told in said:
         for row in told["value"]["tasks"]:
             add(row["name"], row["state"], 1)
-    for member in nodes:
-        for name, _, finished, failed in _history(observer, member, "history_counts", {}, missing) or ():
-            add(name, "FINISHED", finished)
-            add(name, "FAILED", failed)
+    for name, _, finished, failed in counts(observer, nodes, missing):
+        add(name, "FINISHED", finished)
+        add(name, "FAILED", failed)
     return found, missing
+
+
+def summarize(observer: Observer, kind: str) -> tuple[dict[str, Any], list[str]]:
+    """How many things of a kind of `SUMMARIES` are in which state, in Ray's words; and of whom nothing is known."""
+    by, state, total = SUMMARIES[kind]
+    if kind == "tasks":
+        found, missing = summary_of_tasks(observer)
+        groups = {name: {by: name, "state_counts": states} for name, states in sorted(found.items())}
+        sums = {total: sum(sum(states.values()) for states in found.values()), "summary_by": "func_name"}
+        return {"summary": groups, **sums}, missing
+    things = listing(observer, kind, None, 1 << 30)
+    summary = summary_of(things.rows, by, state, total)
+    if kind == "objects":
+        summary["total_size_mb"] = sum(row["object_size"] for row in things.rows) / 1e6
+    return summary, things.missing
 
 
 def summary_of(rows: Iterable[Mapping[str, Any]], by: str, state: str, total: str) -> dict[str, Any]:
@@ -321,9 +354,10 @@ def _actors(observer: Observer, filters: list[Filter], limit: int, detail: bool)
 
 def _objects(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:
     missing: list[str] = []
-    ids = _node_ids(observer)
+    known = observer.nodes()
+    ids, nodes = _node_ids(known), living(known)
     rows, count = [], 0
-    for member, value in _asked(observer, "list_objects", {"limit": 1 << 30 if filters else limit}, missing):
+    for member, value in ask_each(observer, "list_objects", {"limit": 1 << 30 if filters else limit}, missing, nodes):
         count += value["count"]
         rows += [{**row, "node_no": member.no, "node_id": ids.get(member.no, "")} for row in value["objects"]]
     found = _cut(sorted(rows, key=lambda row: -row["object_size"]), filters, limit, missing)
@@ -352,10 +386,11 @@ def _nodes(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
 
 def _workers(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:
     missing: list[str] = []
-    ids = _node_ids(observer)
+    known = observer.nodes()
+    ids, nodes = _node_ids(known), living(known)
     rows = [
         {**row, "node_no": member.no, "node_id": ids.get(member.no, "")}
-        for member, answer in _asked(observer, "list_workers", {}, missing)
+        for member, answer in ask_each(observer, "list_workers", {}, missing, nodes)
         for row in answer
     ]
     return _cut(rows, filters, limit, missing)
@@ -363,10 +398,11 @@ def _workers(observer: Observer, filters: list[Filter], limit: int, detail: bool
 
 def _jobs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:
     missing: list[str] = []
-    ids = _node_ids(observer)
+    known = observer.nodes()
+    ids, nodes = _node_ids(known), living(known)
     rows: dict[str, dict[str, Any]] = {}
-    for member in members(observer):
-        for event in _history(observer, member, "history_events", {"source": "JOB"}, missing) or ():
+    for member, said in _histories(observer, nodes, "history_events", {"source": "JOB"}, missing):
+        for event in said:
             row = rows.setdefault(event["job_id"], {"job_id": event["job_id"], "type": "DRIVER", "status": "ENDED"})
             row["driver_pid"], row["node_id"] = event.get("pid"), ids.get(member.no, "")
             if "entrypoint" in event:
@@ -374,7 +410,7 @@ def _jobs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -
                 row["start_time_ms"] = _ms(event["time"])
             else:
                 row["end_time_ms"] = _ms(event["time"])
-    for member, answer in _asked(observer, "list_jobs", {}, missing):
+    for member, answer in ask_each(observer, "list_jobs", {}, missing, nodes):
         for job in answer:
             rows[job["job_id"]] = {**rows.get(job["job_id"], {}), **job, "node_id": ids.get(member.no, "")}
     for job in _of_head(observer, "jobs", None, missing):
@@ -395,49 +431,35 @@ def _groups(observer: Observer, filters: list[Filter], limit: int, detail: bool)
     return _cut(_of_head(observer, "groups", None, missing), filters, limit, missing)
 
 
+HEAD = -1
+"""In place of the number of a node."""
+
+
 def events(observer: Observer, after: dict[int, int], limit: int) -> tuple[list[dict[str, Any]], list[str]]:
     """The events of all nodes and of the head, the oldest first.
 
     Args:
         observer: the cluster.
         after: the id of the last event that is known, by node; what is returned is added to it.
-        limit: the last so many.
+        limit: the last so many; when some are known, the next so many of each node.
     """
     missing: list[str] = []
     found: list[dict[str, Any]] = []
-    for member in [*members(observer), HEAD]:
-        asked = _Head(observer) if member is HEAD else observer
-        if member is HEAD and not any(node.get("No", 0) for node in observer.nodes()):
-            continue  # the only node is its own head
-        argument = {"after": after.get(member.no, 0), "limit": limit}
-        rows = _history(asked, member, "history_events", argument, missing) or []
+    news = bool(after)
+    nodes = observer.nodes()
+    asked: list[tuple[int, str, Callable[[str, Any], Any]]] = [
+        (member.no, str(member), partial(observer.ask, member)) for member in living(nodes)
+    ]
+    if any(node.get("No", 0) for node in nodes):  # else the only node is its own head
+        asked.append((HEAD, "the head", observer.ask_head))
+    for number, who, ask in asked:
+        argument = {"after": after.get(number, 0), "limit": limit}
+        rows = _kept(ask, who, "history_events", argument, missing) or []
         if rows:
-            after[member.no] = rows[-1]["id"]
+            after[number] = rows[-1]["id"]
         found += rows
     found.sort(key=lambda event: event["time"])
-    return found[-limit:], missing
-
-
-HEAD = Member(-1, "", "the head", "", 0)
-
-
-class _Head:
-    """The head, asked as a node is."""
-
-    def __init__(self, observer: Observer) -> None:
-        self.observer = observer
-
-    def nodes(self) -> list[dict[str, Any]]:
-        """See `Observer`."""
-        return self.observer.nodes()
-
-    def ask(self, member: Member, what: str, argument: Any = None) -> Any:
-        """See `Observer`."""
-        return self.observer.ask_head(what, argument)
-
-    def ask_head(self, what: str, argument: Any = None) -> Any:
-        """See `Observer`."""
-        return self.observer.ask_head(what, argument)
+    return found if news else found[-limit:], missing
 
 
 _KINDS: dict[str, Callable[[Observer, list[Filter], int, bool], Listing]] = {

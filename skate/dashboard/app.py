@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from ..client import filters as conditions, job_routes
 from ..client.jobs import JobsApi
-from ..client.state import COLUMNS
+from ..client.state import COLUMNS, SUMMARIES
 from ..exceptions import RayError
 from ..version import __version__
 from . import ray_api, tables
@@ -219,7 +219,7 @@ async def _live(dashboard: Dashboard, request: Request) -> Response:
 
 
 class _Stream(StreamingResponse):
-    """Events for a viewer; `leave` is called when it ends, also if it ends before the first event, when a generator has no `finally`."""
+    """Events for a viewer; `leave` is called when it ends, also before the first event, when a generator has no `finally`."""
 
     def __init__(self, events: AsyncIterator[str], leave: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
@@ -321,9 +321,9 @@ async def _list(dashboard: Dashboard, request: Request) -> Response:
 
 
 async def _summary(dashboard: Dashboard, request: Request) -> Response:
-    kind = ray_api.kind_of(request.path_params["kind"])
-    found = await run_in_threadpool(dashboard.rows, kind, [])
-    return JSONResponse(ray_api.summary(kind, found))
+    kind = ray_api.kind_of(request.path_params["kind"], SUMMARIES)
+    found = await run_in_threadpool(dashboard.lists.get, f"summary {kind}", lambda: dashboard.source.summary(kind))
+    return JSONResponse(ray_api.summary(found))
 
 
 async def _nodes(dashboard: Dashboard, _: Request) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..client.filters import Filter
-from ..client.state import COLUMNS, DETAILS, summary_of
+from ..client.state import COLUMNS, DETAILS
 
 LIMIT = 100
 LIMIT_MAX = 10_000
@@ -17,22 +17,17 @@ QUERY = (
     "filter_predicates: = or !=, as many as filter_keys",
     "filter_values: as many as filter_keys",
 )
-_SUMMARIES = {
-    "tasks": ("func_or_class_name", "state", "total_tasks"),
-    "actors": ("class_name", "state", "total_actors"),
-    "objects": ("owner", "status", "total_objects"),
-}
 
 
-def kind_of(word: str) -> str:
+def kind_of(word: str, kinds: Iterable[str] = COLUMNS) -> str:
     """The kind that a route names, in either spelling.
 
     Raises:
         ValueError: there is none.
     """
     kind = word.replace("_", "-")
-    if kind not in COLUMNS:
-        raise ValueError(f"there are no {word!r}; there are {', '.join(COLUMNS)}")
+    if kind not in kinds:
+        raise ValueError(f"there are no {word!r} here; there are {', '.join(kinds)}")
     return kind
 
 
@@ -75,16 +70,11 @@ def listed(kind: str, found: dict[str, Any], limit: int, detail: bool) -> dict[s
     )
 
 
-def summary(kind: str, found: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a summary.
-
-    Raises:
-        ValueError: this kind has none.
-    """
-    if kind not in _SUMMARIES:
-        raise ValueError(f"{kind} have no summary; {', '.join(_SUMMARIES)} have")
-    sums = summary_of(found["rows"], *_SUMMARIES[kind])
-    return _answer({"result": {"node_id_to_summary": {"cluster": sums}}, "partial_failure_warning": None})
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a summary."""
+    warning = "; ".join(found["missing"]) or None
+    sums = {"node_id_to_summary": {"cluster": found["summary"]}}
+    return _answer({"result": sums, "partial_failure_warning": warning})
 
 
 def nodes(reading: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..client import state
 from ..client.filters import Filter
-from ..client.observing import Member, Observer, ask_all, members, tell_all
+from ..client.observing import Member, Observer, ask_each, living, members, tell_all
 from ..exceptions import RaySystemError
 from .flames import flame
 
@@ -42,6 +42,10 @@ class Source(Protocol):
 
     def get(self, kind: str, ident: str) -> list[Row]:
         """The thing with this id, or the attempts of a task, in all detail."""
+        ...
+
+    def summary(self, kind: str) -> dict[str, Any]:
+        """`summary` of a kind of `state.SUMMARIES`, of all that there are, as Ray has it, and `missing`."""
         ...
 
     def timeline(self) -> list[Row]:
@@ -76,10 +80,9 @@ class ClusterSource:
     def reading(self) -> dict[str, Any]:
         """See `Source`."""
         known = self.observer.nodes()
-        nodes = members(self.observer)
-        words = ask_all(self.observer, "vitals", None, nodes)
-        missing = [f"node {word.member.no} ({word.member.name}): {word.error}" for word in words if word.error]
-        vitals = {word.member.no: word.value for word in words if not word.error}
+        nodes = living(known)
+        missing: list[str] = []
+        vitals = {member.no: value for member, value in ask_each(self.observer, "vitals", None, missing, nodes)}
         names, ended = self._names(nodes, missing)
         said, silent = tell_all(self.observer, "tasks", {"limit": 0}, nodes)
         counts = _counts(list(vitals.values()))
@@ -100,16 +103,11 @@ class ClusterSource:
         """By function: how many have ended, the most frequent first; and how many in all."""
         found: dict[str, Row] = {}
         ended = 0
-        for word in ask_all(self.observer, "history_counts", {}, nodes):
-            if word.error or word.value["off"]:
-                reason = word.error or f"it keeps no history: {word.value['off']}"
-                missing.append(f"node {word.member.no} ({word.member.name}): {reason}")
-                continue
-            for name, _, finished, failed in word.value["value"] or ():
-                row = found.setdefault(name, {"name": name, "finished": 0, "failed": 0})
-                row["finished"] += finished
-                row["failed"] += failed
-                ended += finished + failed
+        for name, _, finished, failed in state.counts(self.observer, nodes, missing):
+            row = found.setdefault(name, {"name": name, "finished": 0, "failed": 0})
+            row["finished"] += finished
+            row["failed"] += failed
+            ended += finished + failed
         rows = sorted(found.values(), key=lambda row: -(row["finished"] + row["failed"]))
         return rows[:NAMES_MAX], ended
 
@@ -137,10 +135,12 @@ class ClusterSource:
 
     def get(self, kind: str, ident: str) -> list[Row]:
         """See `Source`."""
-        if kind == "jobs":
-            rows: list[Row] = self.rows(kind, [])["rows"]
-            return [row for row in rows if ident in (row.get("job_id"), row.get("submission_id"))]
         return state.get(self.observer, kind, ident).rows
+
+    def summary(self, kind: str) -> dict[str, Any]:
+        """See `Source`."""
+        found, missing = state.summarize(self.observer, kind)
+        return {"summary": found, "missing": missing}
 
     def timeline(self) -> list[Row]:
         """See `Source`."""
@@ -178,12 +178,9 @@ class ClusterSource:
         question = {name: value for name, value in wish.items() if name != "node"}
         lines: list[Row] = []
         missing: list[str] = []
-        for word in ask_all(self.observer, "printed", question, nodes):
-            if word.error:
-                missing.append(f"node {word.member.no} ({word.member.name}): {word.error}")
-                continue
-            for file in word.value["files"]:
-                about = {"node": word.member.no, "pid": file["pid"], "error": file["is_error"]}
+        for member, value in ask_each(self.observer, "printed", question, missing, nodes):
+            for file in value["files"]:
+                about = {"node": member.no, "pid": file["pid"], "error": file["is_error"]}
                 lines += [{**about, "whose": whose, "task": task, "text": text} for whose, task, text in file["lines"]]
         return {"lines": lines[-LINES_MAX:], "missing": missing}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from skate.client.filters import Filter, check, meets
 from skate.client.packages import Package
-from skate.client.state import COLUMNS, DETAILS
+from skate.client.state import COLUMNS, DETAILS, SUMMARIES, summary_of
 
 TASKS = 10_000
 ACTORS = 1_000
@@ -156,6 +156,10 @@ class FakeSource:
     def get(self, kind: str, ident: str) -> list[dict[str, Any]]:
         self.calls.append(f"get {kind}")
         return [row for row in self.tables.get(kind, []) if ident in row.values()]
+
+    def summary(self, kind: str) -> dict[str, Any]:
+        self.calls.append(f"summary {kind}")
+        return {"summary": summary_of(self.tables.get(kind, []), *SUMMARIES[kind]), "missing": ["node 2 (b): away"]}
 
     def timeline(self) -> list[dict[str, Any]]:
         self.calls.append("timeline")

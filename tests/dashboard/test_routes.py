@@ -279,8 +279,9 @@ def test_ray_s_state_routes(client: TestClient) -> None:
     assert found["total"] == 3 and len(found["result"]) == 2 and "end_time_ms" not in found["result"][0]
     assert "end_time_ms" in client.get("/api/v0/tasks?detail=true").json()["data"]["result"]["result"][0]
     assert client.get("/api/v0/placement_groups").status_code == 200
-    sums = client.get("/api/v0/actors/summarize").json()["data"]["result"]["result"]["node_id_to_summary"]["cluster"]
-    assert sums["total_actors"] == 20
+    found = client.get("/api/v0/actors/summarize").json()["data"]["result"]
+    assert found["result"]["node_id_to_summary"]["cluster"]["total_actors"] == 20
+    assert found["partial_failure_warning"] == "node 2 (b): away"
     assert client.get("/api/v0/nodes/summarize").status_code == 400
     assert client.get("/api/v0/tasks?limit=0").status_code == 400
     assert client.get("/api/v0/tasks?filter_keys=state").status_code == 400
