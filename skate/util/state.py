@@ -6,9 +6,10 @@ Rows are objects with an attribute for each column; `row["name"]` and `dict(row)
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec
 
 from ..client import observing, state
 
@@ -56,20 +57,6 @@ def _observe(address: str | None, timeout: float | None) -> observing.Observer:
     return observing.observe(address, None, observing.ANSWER_S if timeout is None else timeout)
 
 
-def _list(
-    kind: str,
-    address: str | None,
-    filters: Filters,
-    limit: int,
-    timeout: float | None,
-    detail: bool,
-    raise_on_missing_output: bool,
-) -> StateList:
-    found = state.listing(_observe(address, timeout), kind, list(filters or ()), limit, detail)
-    _complain(found.missing, raise_on_missing_output)
-    return StateList(found)
-
-
 def _complain(missing: list[str], strictly: bool) -> None:
     if missing and strictly:
         raise RuntimeError("the answer is not complete: " + "; ".join(missing))
@@ -77,7 +64,8 @@ def _complain(missing: list[str], strictly: bool) -> None:
         warnings.warn("the answer is not complete: " + "; ".join(missing), stacklevel=4)
 
 
-def list_tasks(
+def _list(
+    kind: str,
     address: str | None = None,
     filters: Filters = None,
     limit: int = DEFAULT_LIMIT,
@@ -85,8 +73,7 @@ def list_tasks(
     detail: bool = False,
     raise_on_missing_output: bool = True,
 ) -> StateList:
-    """Tasks and calls of actors: those that have not ended, then those that have, the last first.
-
+    """
     Args:
         address: of which cluster; this one, or the one that runs on this machine.
         filters: `("state", "=", "FAILED")` and `("name", "!=", "f")`; all must hold.
@@ -95,79 +82,36 @@ def list_tasks(
         detail: with times and error messages.
         raise_on_missing_output: RuntimeError when somebody could not be asked; if not, a warning.
     """
-    return _list("tasks", address, filters, limit, timeout, detail, raise_on_missing_output)
+    found = state.listing(_observe(address, timeout), kind, list(filters or ()), limit, detail)
+    _complain(found.missing, raise_on_missing_output)
+    return StateList(found)
 
 
-def list_actors(
-    address: str | None = None,
-    filters: Filters = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float | None = None,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> StateList:
-    """Actors, also those that have died lately. Arguments as for `list_tasks`."""
-    return _list("actors", address, filters, limit, timeout, detail, raise_on_missing_output)
+_P = ParamSpec("_P")
 
 
-def list_objects(
-    address: str | None = None,
-    filters: Filters = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float | None = None,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> StateList:
-    """Objects that nodes answer for, the largest first, and who holds them. Arguments as for `list_tasks`."""
-    return _list("objects", address, filters, limit, timeout, detail, raise_on_missing_output)
+def _lists(kind: str, what: str, lists: Callable[Concatenate[str, _P], StateList]) -> Callable[_P, StateList]:
+    """The function that lists a kind, with the arguments of `lists`."""
+
+    def listed(*args: _P.args, **options: _P.kwargs) -> StateList:
+        return lists(kind, *args, **options)
+
+    listed.__name__ = listed.__qualname__ = f"list_{kind.replace('-', '_')}"
+    listed.__doc__ = f"{what}\n{lists.__doc__}"
+    signature = inspect.signature(lists)
+    listed.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return listed
 
 
-def list_nodes(
-    address: str | None = None,
-    filters: Filters = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float | None = None,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> StateList:
-    """Nodes, also those that have ended. Arguments as for `list_tasks`."""
-    return _list("nodes", address, filters, limit, timeout, detail, raise_on_missing_output)
-
-
-def list_workers(
-    address: str | None = None,
-    filters: Filters = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float | None = None,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> StateList:
-    """Worker processes and drivers that live. Arguments as for `list_tasks`."""
-    return _list("workers", address, filters, limit, timeout, detail, raise_on_missing_output)
-
-
-def list_jobs(
-    address: str | None = None,
-    filters: Filters = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float | None = None,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> StateList:
-    """Programs that run, and those that have. Arguments as for `list_tasks`."""
-    return _list("jobs", address, filters, limit, timeout, detail, raise_on_missing_output)
-
-
-def list_placement_groups(
-    address: str | None = None,
-    filters: Filters = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float | None = None,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> StateList:
-    """Placement groups. Arguments as for `list_tasks`."""
-    return _list("placement-groups", address, filters, limit, timeout, detail, raise_on_missing_output)
+list_tasks = _lists(
+    "tasks", "Tasks and calls of actors: those that have not ended, then those that have, the last first.", _list
+)
+list_actors = _lists("actors", "Actors, also those that have died lately.", _list)
+list_objects = _lists("objects", "Objects that nodes answer for, the largest first, and who holds them.", _list)
+list_nodes = _lists("nodes", "Nodes, also those that have ended.", _list)
+list_workers = _lists("workers", "Worker processes and drivers that live.", _list)
+list_jobs = _lists("jobs", "Programs that run, and those that have.", _list)
+list_placement_groups = _lists("placement-groups", "Placement groups.", _list)
 
 
 # ------------------------------------------------------------ one of them
@@ -201,7 +145,7 @@ def get_worker(id: str, address: str | None = None, timeout: float | None = None
 
 
 def get_job(id: str, address: str | None = None, timeout: float | None = None) -> StateRow | None:
-    """The job with this id, in detail, or None."""
+    """The job with this id, or the one that was submitted with it, in detail, or None."""
     return next(iter(_get("jobs", id, address, timeout)), None)
 
 
@@ -218,32 +162,31 @@ def get_objects(id: str, address: str | None = None, timeout: float | None = Non
 # ------------------------------------------------------------ summaries
 
 
+def _summarize(kind: str, address: str | None, timeout: float | None, strictly: bool) -> dict[str, Any]:
+    found, missing = state.summarize(_observe(address, timeout), kind)
+    _complain(missing, strictly)
+    return {"cluster": found}
+
+
 def summarize_tasks(
     address: str | None = None, timeout: float | None = None, raise_on_missing_output: bool = True
 ) -> dict[str, Any]:
     """How many tasks of each function are in which state, as Ray has it."""
-    counts, missing = state.summary_of_tasks(_observe(address, timeout))
-    _complain(missing, raise_on_missing_output)
-    rows = {name: {"func_or_class_name": name, "state_counts": states} for name, states in sorted(counts.items())}
-    total = sum(sum(states.values()) for states in counts.values())
-    return {"cluster": {"summary": rows, "total_tasks": total, "summary_by": "func_name"}}
+    return _summarize("tasks", address, timeout, raise_on_missing_output)
 
 
 def summarize_actors(
     address: str | None = None, timeout: float | None = None, raise_on_missing_output: bool = True
 ) -> dict[str, Any]:
     """How many actors of each class are in which state, as Ray has it."""
-    rows = _list("actors", address, None, 1 << 30, timeout, False, raise_on_missing_output)
-    return {"cluster": state.summary_of(rows, "class_name", "state", "total_actors")}
+    return _summarize("actors", address, timeout, raise_on_missing_output)
 
 
 def summarize_objects(
     address: str | None = None, timeout: float | None = None, raise_on_missing_output: bool = True
 ) -> dict[str, Any]:
     """How many objects of each owner are in which state, and their bytes."""
-    rows = _list("objects", address, None, 1 << 30, timeout, False, raise_on_missing_output)
-    found = state.summary_of(rows, "owner", "status", "total_objects")
-    return {"cluster": {**found, "total_size_mb": sum(row["object_size"] for row in rows) / 1e6}}
+    return _summarize("objects", address, timeout, raise_on_missing_output)
 
 
 class StateApiClient:
@@ -260,14 +203,18 @@ class StateApiClient:
         self, resource: str, filters: Filters = None, limit: int = DEFAULT_LIMIT, detail: bool = False
     ) -> StateList:
         """The things of a kind: "tasks", "actors", "objects", "nodes", "workers", "jobs" or "placement-groups"."""
-        kind = str(resource).replace("_", "-")
-        if kind not in state.COLUMNS:
-            raise ValueError(f"there are no {resource!r}; there are {', '.join(state.COLUMNS)}")
-        return _list(kind, self.address, filters, limit, None, detail, True)
+        return _list(_kind(resource), self.address, filters, limit, None, detail, True)
 
     def get(self, resource: str, id: str) -> StateRow | None:
         """The thing of a kind with this id, in detail, or None."""
-        return next(iter(_get(str(resource).replace("_", "-"), id, self.address, None)), None)
+        return next(iter(_get(_kind(resource), id, self.address, None)), None)
+
+
+def _kind(resource: str) -> str:
+    kind = str(resource).replace("_", "-")
+    if kind not in state.COLUMNS:
+        raise ValueError(f"there are no {resource!r}; there are {', '.join(state.COLUMNS)}")
+    return kind
 
 
 __all__ = [

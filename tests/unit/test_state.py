@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from skate.client import past, state
 from skate.client.observing import Member
+from skate.util import state as api
 from skate.wire import history_file
 
 
@@ -119,3 +122,23 @@ def test_all_tasks_are_summed_up_and_who_is_silent_is_named_once() -> None:
     found, missing = state.summarize(cluster, "tasks")
     assert found["total_tasks"] == 1_000_003 and missing == ["node 2 (n2): it is away"]
     assert found["summary"]["f"] == {"func_or_class_name": "f", "state_counts": {"FINISHED": 1_000_000, "FAILED": 3}}
+
+
+def test_lists_have_their_arguments_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in state.COLUMNS:
+        listed = getattr(api, f"list_{kind.replace('-', '_')}")
+        assert listed.__name__ in api.__all__ and "filters: " in listed.__doc__
+        names = ["address", "filters", "limit", "timeout", "detail", "raise_on_missing_output"]
+        assert list(inspect.signature(listed).parameters) == names
+    monkeypatch.setattr(api, "_observe", lambda address, timeout: None)
+    monkeypatch.setattr(state, "listing", lambda *_: state.Listing([], 0, ["node 2 (b): away"]))
+    monkeypatch.setattr(state, "summarize", lambda *_: ({}, ["node 2 (b): away"]))
+    with pytest.raises(RuntimeError, match="node 2"):
+        api.list_tasks()
+    for asked in (api.list_tasks, api.summarize_tasks):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            asked(raise_on_missing_output=False)
+        assert [warning.filename for warning in caught] == [__file__], "where it was asked"
+    with pytest.raises(ValueError, match="there are no 'cats'"):
+        api.StateApiClient().get("cats", "1")
