@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from ..client import past, state
-from .listing import explained, note, observer, table
+from .listing import table
+from .looking import explained, look, note
 
 FOLLOW_S = 0.5
 """How often the nodes are asked for news."""
@@ -29,8 +30,7 @@ def events(
     shown = SEVERITIES[SEVERITIES.index(severity) :]
     after: dict[int, int] = {}
     told: set[str] = set()
-    with explained():
-        looked = observer(address, temp_dir, session)
+    looked = look(address, temp_dir, session)
     while True:
         with explained():
             found, missing = state.events(looked, after, limit)
@@ -53,7 +53,7 @@ def _line(event: dict[str, Any]) -> str:
 def timeline(file: str | None, address: str | None, temp_dir: str | None, session: str | None) -> None:
     """Write a trace."""
     with explained():
-        trace, missing = state.timeline(observer(address, temp_dir, session))
+        trace, missing = state.timeline(look(address, temp_dir, session))
     note(missing)
     if file is None:
         click.echo(json.dumps(trace))

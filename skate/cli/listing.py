@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from ..client import filters as conditions, observing, past, state
-from ..exceptions import RayError
+from ..client import filters as conditions, state
+from .looking import explained, look, note
 
 WIDTH_MAX = 60
 """A longer text is cut in a table; `--format yaml` and `--json` have all of it."""
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """What cannot be had is an error of one line."""
-    try:
-        yield
-    except (ConnectionError, ValueError, RayError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-def observer(address: str | None, temp_dir: str | None, session: str | None = None) -> observing.Observer:
-    """What is to be looked at."""
-    if session is None:
-        return observing.observe(address, temp_dir)
-    if address is not None:
-        raise click.UsageError("--session is about the past, --address about the present")
-    return past.PastObserver(past.find(session, temp_dir))
-
-
-def note(missing: Sequence[str]) -> None:
-    """Say of whom nothing is known."""
-    for each in missing:
-        click.echo(f"note: {each}", err=True)
 
 
 def list_things(
@@ -54,7 +29,7 @@ def list_things(
     """Show the things of a kind."""
     with explained():
         wanted = [conditions.parse(each) for each in filters]
-        found = state.listing(observer(address, temp_dir, session), kind, wanted, limit, detail)
+        found = state.listing(look(address, temp_dir, session), kind, wanted, limit, detail)
     show(found, kind, how, as_json)
 
 
@@ -69,7 +44,7 @@ def get_thing(
 ) -> None:
     """Show one thing."""
     with explained():
-        found = state.get(observer(address, temp_dir, session), kind, ident)
+        found = state.get(look(address, temp_dir, session), kind, ident)
     if not found.rows:
         note(found.missing)
         raise click.ClickException(f"{ident!r} is not among the {kind} that are known")
@@ -126,7 +101,7 @@ def yaml(rows: Sequence[dict[str, Any]]) -> str:
 def summarize(kind: str, as_json: bool, address: str | None, temp_dir: str | None, session: str | None) -> None:
     """Count things."""
     with explained():
-        found, missing = state.summarize(observer(address, temp_dir, session), kind)
+        found, missing = state.summarize(look(address, temp_dir, session), kind)
     counts = {name: group["state_counts"] for name, group in found["summary"].items()}
     if as_json:
         click.echo(json.dumps({"summary": counts, "missing": missing}))

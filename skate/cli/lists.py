@@ -27,6 +27,11 @@ def _where(past: bool) -> Callable[[_Command], _Command]:
     return add
 
 
+def looking(command: _Command) -> _Command:
+    """The options of commands that look at a running cluster or program."""
+    return _where(past=False)(_json(command))
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _format = click.option("--format", "how", type=click.Choice(FORMATS), default="default", help="How it is printed.")
 _limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")

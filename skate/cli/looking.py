@@ -1,23 +1,37 @@
-"""What commands share that look at a running cluster or program."""
+"""What commands share that look at a cluster or program that runs, or at a session that has ended."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import click
 
-from ..client import observing
-from ..exceptions import AuthenticationError
+from ..client import observing, past
+from ..exceptions import RayError
 
 
-def look(address: str | None, temp_dir: str | None) -> observing.Observer:
-    """The cluster or program to look at.
+@contextmanager
+def explained() -> Iterator[None]:
+    """What cannot be had is an error of one line."""
+    try:
+        yield
+    except (ConnectionError, ValueError, RayError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def look(address: str | None, temp_dir: str | None, session: str | None = None) -> observing.Observer:
+    """What is to be looked at.
 
     Raises:
         click.ClickException: there is none, or it does not answer.
     """
-    try:
+    if session is not None and address is not None:
+        raise click.UsageError("--session is about the past, --address about the present")
+    with explained():
+        if session is not None:
+            return past.PastObserver(past.find(session, temp_dir))
         return observing.observe(address, temp_dir)
-    except (ConnectionError, AuthenticationError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 def members(observer: observing.Observer) -> list[observing.Member]:
@@ -26,10 +40,14 @@ def members(observer: observing.Observer) -> list[observing.Member]:
     Raises:
         click.ClickException: nobody answers.
     """
-    try:
+    with explained():
         return observing.members(observer)
-    except (ConnectionError, AuthenticationError) as error:
-        raise click.ClickException(str(error)) from None
+
+
+def note(missing: Sequence[str]) -> None:
+    """Say of whom nothing is known."""
+    for each in missing:
+        click.echo(f"note: {each}", err=True)
 
 
 def node_of(members: list[observing.Member], wanted: str) -> observing.Member:

@@ -17,7 +17,7 @@ import click
 
 from ..version import __version__
 from .jobs import job
-from .lists import COMMANDS
+from .lists import COMMANDS, looking
 from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:
@@ -66,22 +66,6 @@ def _with_ray_flags(command: Callable[..., None]) -> Callable[..., None]:
     """The options of Ray's that there are for scripts which have them; `--help` does not show them."""
     for name, flag in RAY_FLAGS.items():
         command = click.option(name, default=None, is_flag=flag.is_flag, hidden=True, help=flag.why)(command)
-    return command
-
-
-def looking(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of commands that look at a running cluster or program."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option("--temp-dir", default=None, help="Where the sessions' folders are."),
-        click.option(
-            "--address",
-            default=None,
-            metavar="WHERE",
-            help="HOST:PORT of a node, or the pid of a program. [the cluster on this machine, else the newest program]",
-        ),
-    ):
-        command = option(command)
     return command
 
 

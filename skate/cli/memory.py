@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from ..client import state
-from .listing import explained, note, observer, table
+from .listing import table
+from .looking import explained, look, note
 
 
 def memory(
@@ -22,7 +23,7 @@ def memory(
 ) -> None:
     """Show objects, and sums of them."""
     with explained():
-        found = state.listing(observer(address, temp_dir), "objects", None, 1 << 30, detail=True)
+        found = state.listing(look(address, temp_dir), "objects", None, 1 << 30, detail=True)
     rows = found.rows if sort_by == "size" else sorted(found.rows, key=lambda row: str(row[sort_by]))
     sums = _sums(rows, group_by or "status")
     if as_json:

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from ..client import observing, token
+from ..client import token
 from ..exceptions import AuthenticationError
+from .looking import explained, look, members
 
 
 def show(address: str | None, temp_dir: str | None) -> None:
@@ -24,13 +25,13 @@ def targets(address: str | None, temp_dir: str | None) -> None:
 
 def _ask(address: str | None, temp_dir: str | None, what: str) -> Any:
     """Ask the node at the address, or the first that there is."""
-    try:
-        observer = observing.observe(address, temp_dir)
-        members = observing.members(observer)
-        chosen = [member for member in members if address == f"{member.host}:{member.port}"] or members
+    observer = look(address, temp_dir)
+    nodes = members(observer)
+    chosen = [member for member in nodes if address == f"{member.host}:{member.port}"] or nodes
+    if not chosen:
+        raise click.ClickException("no node lives")
+    with explained():
         return observer.ask(chosen[0], what)
-    except (ConnectionError, AuthenticationError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 def print_token(token_file: str) -> None:

@@ -9,7 +9,7 @@ import click
 
 from ..client.observing import Member, Observer, ask_each
 from ..client.why import ID_DIGITS
-from .looking import look, members, node_of
+from .looking import explained, look, members, node_of, note
 
 _OURS = "/skate/worker/"
 _INSIDE = "/skate/client/"
@@ -29,8 +29,7 @@ def stack(
         nodes = [node_of(nodes, node)]
     missing: list[str] = []
     found = [(member, each) for member, stacks in _ask(observer, nodes, what, missing) for each in stacks]
-    for line in missing:
-        click.echo(f"note: {line}", err=True)
+    note(missing)
     if what and not found:
         raise click.ClickException(f"{' '.join(what)}: no node has such a worker or program")
     if as_json:
@@ -56,10 +55,8 @@ def _ask(
 def _place(observer: Observer, what: str) -> tuple[int | None, int]:
     """The node, if that is known, and the process of PID, NODE:PID or an actor."""
     if len(what) == ID_DIGITS:
-        try:
+        with explained():
             actor = observer.ask_head("actor", {"id": what})
-        except (ConnectionError, ValueError) as error:
-            raise click.ClickException(str(error)) from None
         if actor is None or not actor["pid"]:
             state = "not known" if actor is None else actor["state"]
             raise click.ClickException(f"actor {what} has no process: it is {state}; `skate why {what}` may say more")

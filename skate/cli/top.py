@@ -11,7 +11,7 @@ import time
 
 import click
 
-from ..exceptions import RayError
+from .looking import explained
 from .top_source import Cluster, Source
 from .top_views import VIEWS, headlines, lines, news
 
@@ -21,10 +21,8 @@ IN_TEXT = ("nodes", "functions", "actors")
 
 def top(view: str | None, interval: float, once: bool, address: str | None, temp_dir: str | None) -> None:
     """Show what a cluster does."""
-    try:
+    with explained():
         source = Cluster(address, temp_dir)
-    except (ConnectionError, ValueError, RayError) as error:
-        raise click.ClickException(str(error)) from None
     if once:
         write(source, (view,) if view else IN_TEXT, interval)
         return

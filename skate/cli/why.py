@@ -10,7 +10,7 @@ import click
 
 from ..client.observing import Observer, tell_all
 from ..client.why import ID_DIGITS, chain_of
-from .looking import look, members
+from .looking import explained, look, members, note
 
 FIRST = 5
 """So many tasks of each program are explained if none is named."""
@@ -22,13 +22,11 @@ def why(what: tuple[str, ...], address: str | None, temp_dir: str | None, as_jso
         _check(each)
     observer = look(address, temp_dir)
     nodes = {member.no: member for member in members(observer)}
-    try:
+    with explained():
         wanted = list(what) or _first_of_each(observer)
         chains = {each: chain_of(observer, each, nodes) for each in wanted}
         if not what:  # what has ended since it was listed is not what was asked for
             chains = {each: chain for each, chain in chains.items() if not chain.reasons[0].done}
-    except ConnectionError as error:
-        raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps([_as_data(each, chain) for each, chain in chains.items()]))
         return
@@ -53,6 +51,5 @@ def _check(what: str) -> None:
 def _first_of_each(observer: Observer) -> list[str]:
     """The first unfinished tasks of each program; who cannot say is named on stderr."""
     said, silent = tell_all(observer, "tasks", {"limit": FIRST})
-    for line in silent:
-        click.echo(f"note: {line}", err=True)
+    note(silent)
     return [task["task_id"] for _, told in said if not told["worker"] for task in told["value"]["tasks"]]
