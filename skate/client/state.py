@@ -141,9 +141,10 @@ def ended_tasks(
     if state is not None and str(state).upper() not in ENDED:
         return
     name = conditions.only(filters, "name")
-    wanted: dict[str, Any] = {"state": str(state or "").upper(), "job": conditions.only(filters, "job_id")}
+    wanted: dict[str, Any] = {"state": str(state or "").upper()}
+    wanted["job"] = str(conditions.only(filters, "job_id") or "").lower()
     wanted["names"] = [] if name is None else [name]
-    wanted["client"] = None if ident is None else str(ident)[:16]
+    wanted["client"] = None if ident is None else str(ident)[:16].lower()
     seq = None if ident is None else _seq_of(str(ident))
     of_packet = [each for each in filters if each[0] in OF_PACKET]
     keep = (lambda row: conditions.meets(row, of_packet)) if of_packet else None
@@ -214,7 +215,7 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
     if filters:
         missing += _too_many(said)
     live = [{**row, "job_id": told["job"]} for _, told in said for row in told["value"]["tasks"]]
-    pids = _worker_ids(observer, nodes, missing) if detail or any(f[0] == "worker_id" for f in filters) else {}
+    pids = _worker_ids(observer, nodes, missing)
 
     def complete(row: dict[str, Any]) -> dict[str, Any]:
         row["func_or_class_name"] = row["name"]

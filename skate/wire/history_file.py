@@ -141,7 +141,7 @@ def chunks(db: sqlite3.Connection, wanted: dict[str, Any]) -> dict[str, Any]:
     query = "SELECT id, job, client, pid, functions, workers, CAST(packets AS BLOB) FROM chunks WHERE id < ?"
     values: list[Any] = [(1 << 62) if wanted.get("before") is None else wanted["before"]]
     for name in wanted.get("names") or ():
-        query += " AND EXISTS (SELECT 1 FROM json_each(counts) WHERE key = ?)"
+        query += " AND EXISTS (SELECT 1 FROM json_each(counts) WHERE key = ? COLLATE NOCASE)"
         values.append(name)
     for column in ("job", "client"):
         if wanted.get(column):

@@ -220,6 +220,11 @@ def test_filters_and_limits() -> None:
     assert rows == [] and rows.total == 0
     with pytest.raises(ValueError, match="no 'colour' to filter by"):
         state.list_tasks(filters=[("colour", "=", "red")])
+    found = state.list_tasks(filters=[("name", "=", "Filtered")])
+    assert len(found) == 20, "case does not matter, also to what has ended"
+    assert {row.worker_id for row in found} <= {row.worker_id for row in state.list_workers()}
+    (again,) = tasks(task_id=found[0].task_id.upper(), job_id=found[0].job_id.upper())
+    assert again.task_id == found[0].task_id
     pid = tasks(name="filtered")[0].worker_pid
     assert all(row.worker_pid == pid for row in tasks(worker_pid=pid))
     client = state.StateApiClient()
