@@ -17,6 +17,8 @@ from .packages import PACKAGE_BYTES_MAX, Package
 
 BODY_BYTES_MAX = PACKAGE_BYTES_MAX + (1 << 20)
 WAIT_S_MAX = 3.0
+WHOLE_MAX = 64 << 20
+"""So many characters of a log are given at once: a node keeps up to 1 GiB of it, and whoever serves this has it in memory."""
 NOT_FOUND = "there is no job "
 """How the reason begins why a job cannot be had that does not exist."""
 
@@ -66,10 +68,13 @@ def _submit(jobs: JobsApi, _: list[str], __: Mapping[str, str], body: bytes) -> 
 
 
 def _log(jobs: JobsApi, words: list[str], query: Mapping[str, str], _: bytes) -> Any:
-    """The whole log; or with `offset` a part, that may be held back for `wait_s` seconds until there is one."""
+    """The log, at most its last `WHOLE_MAX` characters.
+
+    With `offset` it is a part, that may be held back for `wait_s` seconds until there is one.
+    """
     if "offset" in query:
         return jobs.log(words[2], int(query["offset"]), min(float(query.get("wait_s", 0)), WAIT_S_MAX))
-    return {"logs": whole_log(jobs, words[2])}
+    return {"logs": whole_log(jobs, words[2], WHOLE_MAX)}
 
 
 def _package(jobs: JobsApi, words: list[str], _: Mapping[str, str], body: bytes) -> Any:

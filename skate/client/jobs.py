@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import string
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -85,15 +86,19 @@ class JobsApi(Protocol):
         ...
 
 
-def whole_log(api: JobsApi, ident: str) -> str:
-    """What a job has printed so far. Raises as `JobsApi.log` does."""
-    parts: list[str] = []
-    offset = 0
+def whole_log(api: JobsApi, ident: str, most: int | None = None) -> str:
+    """What a job has printed so far, the last `most` characters of it at least. Raises as `JobsApi.log` does."""
+    parts: deque[str] = deque()
+    size = offset = cut = 0
     while True:
         part = api.log(ident, offset)
         parts.append(part["logs"])
+        size += len(part["logs"])
+        while most is not None and size - len(parts[0]) > most:
+            cut += len(parts[0])
+            size -= len(parts.popleft())
         if part["over"] or part["offset"] == offset:
-            return "".join(parts)
+            return (f"[the first {cut} characters are left out]\n" if cut else "") + "".join(parts)
         offset = part["offset"]
 
 

@@ -1,4 +1,4 @@
-"""Where the cluster's token goes when jobs are submitted by HTTP."""
+"""Where the cluster's token goes when jobs are submitted by HTTP, and how much of a log is given at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from skate.client import job_routes
 from skate.client.job_http import HttpJobs
+from skate.client.jobs import whole_log
 
 TOKEN = "0123456789abcdef"
 
@@ -74,3 +76,20 @@ def test_who_refers_to_another_is_not_followed(servers: tuple[Server, Server]) -
     with pytest.raises(ValueError, match=f"refers to {other.url}/api/version: use that address"):
         HttpJobs(dashboard.url).ping()
     assert other.seen == []
+
+
+class Printed:
+    """The log of a job: ten parts of ten characters."""
+
+    def log(self, ident: str, offset: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        return {"logs": f"{offset:09}\n", "offset": offset + 10, "over": offset == 90}
+
+
+def test_only_so_much_of_a_log_is_had_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: Any = Printed()
+    assert len(whole_log(jobs, "a")) == 100
+    assert whole_log(jobs, "a", 100) == whole_log(jobs, "a")
+    assert whole_log(jobs, "a", 15) == "[the first 80 characters are left out]\n000000080\n000000090\n"
+    monkeypatch.setattr(job_routes, "WHOLE_MAX", 5)
+    answer = job_routes.answer(jobs, "GET", "/api/jobs/a/logs", {}, b"")
+    assert answer == (200, {"logs": "[the first 90 characters are left out]\n000000090\n"})
