@@ -12,7 +12,7 @@ import pytest
 
 import skate
 import skate.data as data
-from skate.data import DataContext, plan
+from skate.data import DataContext, exchange, plan
 from skate.data.dataset import Dataset
 from skate.data.run import execute, runs_in_threads
 from skate.testing import eventually
@@ -104,6 +104,19 @@ def test_an_error_is_raised_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"b\.csv.*line 1002"):
         broken.sum("a")
     eventually(lambda: not threads(), 5, "threads end")
+
+
+def test_a_panic_is_no_end(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        """As that of Polars: not an `Exception`."""
+
+    def panics(*args: object) -> None:
+        raise Panic("in a thread")
+
+    monkeypatch.setattr(exchange, "sort_block", panics)
+    with pytest.raises(Panic):
+        read(folder, use_polars=False).sort("id").to_arrow()
+    assert not threads()
 
 
 def test_what_does_not_run_in_threads(folder: str) -> None:

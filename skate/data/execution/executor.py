@@ -31,7 +31,7 @@ class Event(NamedTuple):
 
     task: Task
     bundle: Bundle | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     cost: stats.Cost = stats.Cost()
 
 
@@ -193,7 +193,7 @@ class Execution:
         operator.stats.tasks += 1
         self._end(task)
 
-    def _tolerate(self, operator: Operator, error: Exception) -> None:
+    def _tolerate(self, operator: Operator, error: BaseException) -> None:
         """Leave out what a failed task would have made, if so many may fail; raise its error otherwise."""
         self.failed += 1
         operator.stats.failed += 1
