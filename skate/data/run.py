@@ -26,6 +26,7 @@ from .optimize import optimize
 from .telling import know
 
 INLINE_BUDGET_BYTES = 1 << 40
+MIN_BUDGET_BYTES = 1 << 20
 MIN_BLOCK_BYTES = 1 << 20
 """However small the store is, blocks are not cut smaller."""
 THREADS_BLOCK_BYTES = 64 << 20
@@ -75,10 +76,7 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
         return _in_threads(node, context)
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
-    budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
-    limit = context.execution_options.resource_limits.object_store_memory
-    if limit is not None:
-        budget = max(1 << 20, min(budget, int(limit)))
+    budget = _limited(int(context.memory_share * runner.store_bytes), context)
     # All tasks together may make a quarter of the budget ahead of whoever takes it, in blocks that are not too small.
     each = budget // (4 * runner.slots)
     size = min(context.target_max_block_size, max(MIN_BLOCK_BYTES, each))
@@ -91,10 +89,16 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     return execution
 
 
+def _limited(budget: int, context: DataContext) -> int:
+    """The budget of an execution, with the limit that the settings have for it."""
+    limit = context.execution_options.resource_limits.object_store_memory
+    return max(MIN_BUDGET_BYTES, budget if limit is None else min(budget, int(limit)))
+
+
 def _in_threads(node: plan.Node, context: DataContext) -> Execution:
     threads = len(os.sched_getaffinity(0))
     needs_all = any(isinstance(each, ALL_TO_ALL) for each in plan.walk(node))
-    budget = THREADS_BUDGET * context.local_bytes if needs_all else READ_AHEAD_BYTES
+    budget = _limited(THREADS_BUDGET * context.local_bytes if needs_all else READ_AHEAD_BYTES, context)
     size = min(context.target_max_block_size, THREADS_BLOCK_BYTES if needs_all else FIRST_BLOCK_BYTES)
     operators = Lowering(replace(context, target_max_block_size=size), 2 * threads, THREADS_PART_BYTES).lower(node)
     return Execution(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pytest
 
 import skate
 import skate.data as data
-from skate.data import DataContext, exchange, plan
+from skate.data import DataContext, ExecutionOptions, ExecutionResources, exchange, plan
 from skate.data.dataset import Dataset
 from skate.data.run import execute, runs_in_threads
 from skate.testing import eventually
@@ -93,6 +94,16 @@ def test_what_nobody_takes_is_not_made(folder: str) -> None:
     assert execution.used_bytes() < 8 * first.meta.size_bytes + 2 * execution.window_bytes
     assert sum(bundle.meta.rows for bundle in bundles) == ROWS - first.meta.rows
     assert not threads()
+
+
+def test_the_limit_of_the_settings_holds_for_threads(folder: str) -> None:
+    dataset = read(folder)
+    limits = ExecutionResources(object_store_memory=2 << 20)
+    context = replace(dataset._context, execution_options=ExecutionOptions(resource_limits=limits))
+    for node in (dataset._node, dataset.random_shuffle()._node):
+        execution = execute(node, context)
+        assert execution.budget_bytes == 2 << 20
+        assert sum(bundle.meta.rows for bundle in execution) == ROWS
 
 
 def test_an_error_is_raised_and_nothing_is_left(tmp_path: Path) -> None:
