@@ -94,6 +94,14 @@ def test_columns_of_any_type_are_joined() -> None:
     assert blocks.to_rows(found)[1]["t"].tolist() == [[4, 5], [6, 7]] and blocks.to_rows(found)[2]["t"] is None
 
 
+def test_whole_numbers_without_a_sign_are_not_negative() -> None:
+    left = pa.table({"k": pa.array([2**64 - 1, 5, None], pa.uint64()), "a": [1, 2, 3]})
+    right = pa.table({"k": pa.array([-1, 5, None], pa.int64()), "b": [10, 20, 30]})
+    for sides in ((left, right), (right, left)):
+        assert join("inner", ["k"], ["k"], ("", ""), *sides).column("k").to_pylist() == [5]
+        assert join("left_anti", ["k"], ["k"], ("", ""), *sides).num_rows == 2
+
+
 def test_names_that_meet_need_a_suffix() -> None:
     left, right = pa.table({"k": [1], "v": [1]}), pa.table({"k": [1], "v": [2]})
     with pytest.raises(ValueError, match="both sides have columns 'v'"):
