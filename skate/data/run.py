@@ -85,6 +85,7 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     part_bytes = min(PARTITION_BYTES, max(MIN_BLOCK_BYTES, budget // (2 * runner.slots)))
     operators = Lowering(replace(context, target_max_block_size=size), parallelism, part_bytes).lower(node)
     execution = Execution(operators, runner, budget, runner.window * size, errored, perf_counter)
+    runner.expect(execution.operators)
     know(execution)
     return execution
 
@@ -127,8 +128,8 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
     is worth tasks, however small they are.
     """
     total = 0
-    leaves = 0
     parallel = False
+    functions = _has_functions(node)
     for each in plan.walk(node):
         if isinstance(each, plan.MapFunction):
             if each.pool is not None or each.function.is_class or each.options or each.concurrency is not None:
@@ -140,17 +141,18 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
             if size is None or each.options:
                 return False
             total += size
-            leaves += 1
+            if total > context.inline_bytes:
+                return False  # before the source is asked how it would be cut, which may be much work
             parallel |= (each.blocks or 0) > 1 or (
-                _has_functions(node) and len(each.source.tasks(each.blocks or context.read_op_min_num_blocks)) > 1
+                functions and len(each.source.tasks(each.blocks or context.read_op_min_num_blocks)) > 1
             )
         elif isinstance(each, plan.Blocks):
             if any(not isinstance(block, pa.Table) for block, _ in each.blocks):
                 return False
             total += sum(meta.size_bytes for _, meta in each.blocks)
-            parallel |= len(each.blocks) > 1 and _has_functions(node)
+            parallel |= len(each.blocks) > 1 and functions
         elif isinstance(each, plan.Repartition):
-            parallel |= _has_functions(node)
+            parallel |= functions
     return total <= context.inline_bytes and not parallel
 
 

@@ -118,7 +118,8 @@ def test_into_how_many_tasks_groups_go() -> None:
 
     assert parts(None) is None and parts(None, concurrency=2) == 2 and parts(3) == 3
     assert parts(8, concurrency=2) == 2 and parts(2, concurrency=8) == 2
-    assert parts(None, compute=ActorPoolStrategy(min_size=2)) is None  # there is no limit, which is not a number of tasks
+    # there is no limit, which is not a number of tasks
+    assert parts(None, compute=ActorPoolStrategy(min_size=2)) is None
     assert parts(None, compute=ActorPoolStrategy(max_size=3)) == 3
 
 
