@@ -70,7 +70,7 @@ class Pool:
         self._told = told
         self.least = work.pool.min_size
         self.most = max(self.least, min(work.pool.max_size, most))
-        self.cpus = float(work.options.get("num_cpus") or 0)
+        self.cpus = reserved_cpus(work)
         self.actors: list[Actor] = []
         self._class = remote(**{"max_task_retries": RETRIES, **_options(work)})(MapActor)
         for _ in range(self.least):
@@ -125,6 +125,11 @@ class Pool:
         for actor in self.actors:
             kill(actor.handle)
         self.actors.clear()
+
+
+def reserved_cpus(work: Work) -> float:
+    """How many CPUs each of its actors holds."""
+    return float(work.options.get("num_cpus") or 0)
 
 
 def _options(work: Work) -> dict[str, Any]:
