@@ -282,16 +282,17 @@ def to_rows(block: Block) -> list[dict[str, Any]]:
 
 
 def concat(blocks: Sequence[Block]) -> Block:
-    """Blocks in a row, as one.
+    """Blocks in a row, as one; of none, one without columns.
 
     Raises:
         TypeError: their columns do not go together.
     """
+    if not blocks:
+        return from_columns({})
     if len(blocks) == 1:
         return blocks[0]
     filled = [block for block in blocks if block.num_rows] or list(blocks[:1])
-    first = filled[0].schema if filled else None
-    if not filled or all(block.schema.equals(first) for block in filled[1:]):
+    if all(block.schema.equals(filled[0].schema) for block in filled[1:]):
         return pa.concat_tables(filled)
     schema = unify([block.schema for block in filled])
     return pa.concat_tables([conform(block, schema) for block in filled])

@@ -86,8 +86,7 @@ def top_rows(keys: Sequence[str], descending: Sequence[bool], rows: int) -> Tran
         have: Block | None = None
         for block in source:
             first = sort_block(block, keys, descending).slice(0, rows)
-            both = first if have is None else blocks.concat([have, first])
-            have = sort_block(both, keys, descending).slice(0, rows)
+            have = first if have is None else sort_block(blocks.concat([have, first]), keys, descending).slice(0, rows)
         if have is not None:
             yield have
 

@@ -107,13 +107,13 @@ class GroupedData:
             fn, fn_args or (), fn_kwargs, fn_constructor_args or (), fn_constructor_kwargs, copies=not zero_copy_batch
         )
         found = spread(function.is_class, compute, concurrency, ray_remote_args_fn, ray_remote_args)
-        most = found.concurrency if found.pool is None else found.pool.max_size
+        limits = [self._partitions, found.concurrency if found.pool is None else found.pool.limit]
         node = plan.MapGroups(
             self._dataset._node,
             self._keys,
             function,
             check_format(batch_format),
-            self._partitions or most,
+            min((each for each in limits if each is not None), default=None),
             found.options,
         )
         return self._dataset._on_top(node)

@@ -23,8 +23,13 @@ Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 NULL = np.uint64(0x9E3779B97F4A7C15)
 ROWS_AT_ONCE = 1 << 15
 """What fits into a processor's cache."""
+EXACT = 1 << 53
+"""Whole numbers beyond it are hashed as the floats next to them, as what a float or a decimal is joined to them by."""
 WORDS = 32
 """Strings of more words of eight bytes are hashed one by one, by CRC-32."""
+
+
+OF_BYTES = pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_fixed_size_binary
 
 
 def hash_rows(block: Block, keys: Sequence[str]) -> Hashes:
@@ -82,15 +87,20 @@ def _microseconds(values: pa.Array) -> pa.Array:
 def _of_numbers(values: pa.Array) -> Hashes:
     missing = np.asarray(values.is_null()) if values.null_count else None
     if pa.types.is_floating(values.type):
-        numbers = np.asarray(pc.fill_null(values, 0.0)).astype(np.float64)
-        numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)  # one NaN, and one zero
-        whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2.0**63)
-        integers = np.where(whole, numbers, 0).astype(np.int64).view(np.uint64)
-        found = np.where(whole, integers, numbers.view(np.uint64))
+        found = _of_floats(np.asarray(pc.fill_null(values, 0.0)).astype(np.float64))
     else:
-        filled = values if missing is None else pc.fill_null(values, 0)
-        found = np.asarray(filled).astype(np.int64, copy=False).view(np.uint64)
+        numbers = np.asarray(values if missing is None else pc.fill_null(values, 0))
+        found = numbers.astype(np.int64, copy=False).view(np.uint64)
+        if numbers.itemsize == 8 and len(numbers) and (numbers.max() > EXACT or numbers.min() < -EXACT):
+            found = np.where((numbers > EXACT) | (numbers < -EXACT), _of_floats(numbers.astype(np.float64)), found)
     return found if missing is None else np.where(missing, NULL, found)
+
+
+def _of_floats(numbers: Any) -> Hashes:
+    numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)  # one NaN, and one zero
+    whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2.0**63)
+    integers = np.where(whole, numbers, 0).astype(np.int64).view(np.uint64)
+    return np.where(whole, integers, numbers.view(np.uint64))
 
 
 def _of_dictionary(values: pa.Array) -> Hashes:
@@ -102,7 +112,7 @@ def _of_dictionary(values: pa.Array) -> Hashes:
 
 def _of_bytes(values: pa.Array) -> Hashes:
     kind = values.type
-    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+    if any(each(kind) for each in OF_BYTES):
         values = values.cast(pa.large_binary())
     elif not pa.types.is_large_binary(kind):
         texts = [repr(value).encode() for value in to_values(pa.chunked_array([values]))]

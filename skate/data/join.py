@@ -87,7 +87,7 @@ def _names(
 
 
 def _keys(block: Block, keys: Sequence[str], other: Block, others: Sequence[str]) -> Block:
-    """The keys of one side in the types of both."""
+    """The keys of one side in the types of both; null for what the other side cannot have."""
     columns = []
     for number, (key, opposite) in enumerate(zip(keys, others, strict=True)):
         name = str(number)
@@ -98,7 +98,10 @@ def _keys(block: Block, keys: Sequence[str], other: Block, others: Sequence[str]
             raise TypeError(
                 f"keys of a join cannot be compared: {key!r} is {types[0]}, {opposite!r} is {types[1]}"
             ) from None
-        columns.append(pc.cast(block.column(key), kind, safe=False))
+        values = block.column(key)
+        if pa.types.is_uint64(types[0]) and pa.types.is_int64(kind):  # what is too large would be a negative number
+            values = pc.if_else(pc.less(values, pa.scalar(1 << 63, pa.uint64())), values, None)
+        columns.append(pc.cast(values, kind, safe=False))
     return pa.table(columns, [str(number) for number in range(len(keys))])
 
 

@@ -372,7 +372,7 @@ def _here(found: list[Any]) -> list[Block]:
 def _sampler(fraction: float, seed: int) -> Transform:
     def run(source: Iterator[Block]) -> Iterator[Block]:
         for number, block in enumerate(source):
-            chosen = np.random.default_rng((seed, number, block.num_rows)).random(block.num_rows) < fraction
+            chosen = np.random.default_rng((seed, HERE.task, number)).random(block.num_rows) < fraction
             yield block.filter(chosen)
 
     return run

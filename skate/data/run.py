@@ -26,6 +26,7 @@ from .optimize import optimize
 from .telling import know
 
 INLINE_BUDGET_BYTES = 1 << 40
+MIN_BUDGET_BYTES = 1 << 20
 MIN_BLOCK_BYTES = 1 << 20
 """However small the store is, blocks are not cut smaller."""
 THREADS_BLOCK_BYTES = 64 << 20
@@ -75,10 +76,7 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
         return _in_threads(node, context)
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
-    budget = max(1 << 20, int(context.memory_share * runner.store_bytes))
-    limit = context.execution_options.resource_limits.object_store_memory
-    if limit is not None:
-        budget = max(1 << 20, min(budget, int(limit)))
+    budget = _limited(int(context.memory_share * runner.store_bytes), context)
     # All tasks together may make a quarter of the budget ahead of whoever takes it, in blocks that are not too small.
     each = budget // (4 * runner.slots)
     size = min(context.target_max_block_size, max(MIN_BLOCK_BYTES, each))
@@ -87,14 +85,21 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     part_bytes = min(PARTITION_BYTES, max(MIN_BLOCK_BYTES, budget // (2 * runner.slots)))
     operators = Lowering(replace(context, target_max_block_size=size), parallelism, part_bytes).lower(node)
     execution = Execution(operators, runner, budget, runner.window * size, errored, perf_counter)
+    runner.expect(execution.operators)
     know(execution)
     return execution
+
+
+def _limited(budget: int, context: DataContext) -> int:
+    """The budget of an execution, with the limit that the settings have for it."""
+    limit = context.execution_options.resource_limits.object_store_memory
+    return max(MIN_BUDGET_BYTES, budget if limit is None else min(budget, int(limit)))
 
 
 def _in_threads(node: plan.Node, context: DataContext) -> Execution:
     threads = len(os.sched_getaffinity(0))
     needs_all = any(isinstance(each, ALL_TO_ALL) for each in plan.walk(node))
-    budget = THREADS_BUDGET * context.local_bytes if needs_all else READ_AHEAD_BYTES
+    budget = _limited(THREADS_BUDGET * context.local_bytes if needs_all else READ_AHEAD_BYTES, context)
     size = min(context.target_max_block_size, THREADS_BLOCK_BYTES if needs_all else FIRST_BLOCK_BYTES)
     operators = Lowering(replace(context, target_max_block_size=size), 2 * threads, THREADS_PART_BYTES).lower(node)
     return Execution(
@@ -123,8 +128,8 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
     is worth tasks, however small they are.
     """
     total = 0
-    leaves = 0
     parallel = False
+    functions = _has_functions(node)
     for each in plan.walk(node):
         if isinstance(each, plan.MapFunction):
             if each.pool is not None or each.function.is_class or each.options or each.concurrency is not None:
@@ -136,17 +141,18 @@ def runs_here(node: plan.Node, context: DataContext) -> bool:
             if size is None or each.options:
                 return False
             total += size
-            leaves += 1
+            if total > context.inline_bytes:
+                return False  # before the source is asked how it would be cut, which may be much work
             parallel |= (each.blocks or 0) > 1 or (
-                _has_functions(node) and len(each.source.tasks(each.blocks or context.read_op_min_num_blocks)) > 1
+                functions and len(each.source.tasks(each.blocks or context.read_op_min_num_blocks)) > 1
             )
         elif isinstance(each, plan.Blocks):
             if any(not isinstance(block, pa.Table) for block, _ in each.blocks):
                 return False
             total += sum(meta.size_bytes for _, meta in each.blocks)
-            parallel |= len(each.blocks) > 1 and _has_functions(node)
+            parallel |= len(each.blocks) > 1 and functions
         elif isinstance(each, plan.Repartition):
-            parallel |= _has_functions(node)
+            parallel |= functions
     return total <= context.inline_bytes and not parallel
 
 

@@ -83,6 +83,11 @@ class ActorPoolStrategy:
         if self.initial_size != self.min_size:
             self.min_size = self.initial_size  # a pool does not shrink below what it has started with
 
+    @property
+    def limit(self) -> int | None:
+        """How many actors there may be at the most; None: nobody said."""
+        return None if self.max_size == UNLIMITED else self.max_size
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorPoolStrategy) and vars(self) == vars(other)
 

@@ -45,12 +45,18 @@ class Epoch:
         self.shares = shares
         self.changed = threading.Condition()
         self.error: BaseException | None = None
-        self.execution: Execution = execute(node, context)
+        self.execution: Execution | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name=f"skate-data-epoch-{number}", daemon=True)
-        self._thread.start()
+        try:
+            self.execution = execute(node, context)
+        except Exception as error:
+            self.error = error  # which all consumers are to get
+        else:
+            self._thread.start()
 
     def _run(self) -> None:
+        assert self.execution is not None
         source = iter(self.execution)
         try:
             while self._has_place() and (bundle := next(source, None)) is not None:
@@ -107,8 +113,9 @@ class Epoch:
         with self.changed:
             self._stopped = True
             self.changed.notify_all()
-        self.execution.stop()
-        self._thread.join()
+        if self.execution is not None:
+            self.execution.stop()
+            self._thread.join()
 
 
 class Coordinator:
@@ -161,7 +168,8 @@ class Coordinator:
 
     def stats(self) -> str:
         """What the execution of the latest epoch has done."""
-        return "" if self._epoch is None else str(self._epoch.execution.stats())
+        execution = self._epoch and self._epoch.execution
+        return str(execution.stats()) if execution else ""
 
 
 class SharedIterator(DataIterator):

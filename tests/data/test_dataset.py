@@ -15,7 +15,15 @@ import pytest
 
 import skate
 import skate.data as data
-from skate.data import ActorPoolStrategy, ColumnNotFoundError, DataContext, ExecutionResources, TaskPoolStrategy, col
+from skate.data import (
+    ActorPoolStrategy,
+    ColumnNotFoundError,
+    DataContext,
+    ExecutionResources,
+    TaskPoolStrategy,
+    col,
+    plan,
+)
 from skate.data.aggregate import Count, Max, Mean, Min, Sum
 from skate.data.functions import HERE
 from skate.exceptions import UnsupportedError
@@ -75,6 +83,8 @@ def test_rows_and_blocks(frame: data.Dataset) -> None:
     same(frame.sort(["k", "id"], [False, True]), FRAME.sort_values(["k", "id"], ascending=[True, False]))
     assert frame.randomize_block_order(seed=1).sum("id") == FRAME["id"].sum()
     assert 20 < frame.random_sample(0.5, seed=3).count() < 80
+    even = data.from_arrow([pa.table({"id": range(100)})] * 2).random_sample(0.5, seed=3)
+    assert len(even.to_pandas()) != 2 * len(set(even.to_pandas()["id"]))  # not the same rows of each block
 
 
 def test_rows_with_the_same_keys_go_to_one_block(frame: data.Dataset) -> None:
@@ -98,6 +108,29 @@ def test_groups(frame: data.Dataset) -> None:
     assert groups.count().take_all() == [{"k": 0, "count()": 34}, {"k": 1, "count()": 33}, {"k": 2, "count()": 33}]
     most = groups.map_groups(lambda group: {"k": group["k"][:1], "most": [group["id"].max()]})
     assert most.sort("k").take_all() == [{"k": 0, "most": 99}, {"k": 1, "most": 97}, {"k": 2, "most": 98}]
+
+
+def test_into_how_many_tasks_groups_go() -> None:
+    def parts(partitions: int | None, **options: Any) -> int | None:
+        node = data.range(3).groupby("id", partitions).map_groups(Adds, fn_constructor_args=(1,), **options)._node
+        assert isinstance(node, plan.MapGroups)
+        return node.partitions
+
+    assert parts(None) is None and parts(None, concurrency=2) == 2 and parts(3) == 3
+    assert parts(8, concurrency=2) == 2 and parts(2, concurrency=8) == 2
+    # there is no limit, which is not a number of tasks
+    assert parts(None, compute=ActorPoolStrategy(min_size=2)) is None
+    assert parts(None, compute=ActorPoolStrategy(max_size=3)) == 3
+
+
+def test_what_has_neither_rows_nor_columns(frame: data.Dataset) -> None:
+    def nothing(batch: Any) -> Iterator[Any]:
+        yield from ()
+
+    for none in (frame.map_batches(nothing), data.from_arrow([])):
+        assert none.count() == 0 and none.sum("k") is None
+        assert none.groupby("k").count().take_all() == [] == none.random_shuffle().take_all()
+        assert none.repartition(2).to_pandas().empty and none.to_arrow().num_rows == 0
 
 
 # ---------------------------------------------------------------- consumption

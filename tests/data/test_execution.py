@@ -18,6 +18,8 @@ import skate.data
 from skate.client import current
 from skate.data import Dataset, plan
 from skate.data.execution.executor import Execution
+from skate.data.execution.operators import MapOperator
+from skate.data.execution.remote import RemoteRunner
 from skate.data.functions import UserFunction
 from skate.data.run import blocks_of, execute, runs_here
 from skate.testing import eventually
@@ -77,6 +79,12 @@ class Waits:
         return batch
 
 
+def slowly(batch: Batch) -> Batch:
+    """So that a pool is there while tasks of what comes before it wait."""
+    time.sleep(0.05)
+    return batch
+
+
 def rows(blocks: int = 10) -> Dataset:
     return skate.data.range(1000, override_num_blocks=blocks)
 
@@ -102,6 +110,16 @@ def test_a_pool_leaves_cpus_for_what_feeds_it(start: Callable[..., str], options
     start(num_cpus=1)
     dataset = pooled(rows().map_batches(lambda batch: batch), Add, 5, **options).map_batches(lambda batch: batch)
     assert total(dataset) == sum(range(1000)) + 5 * 1000
+
+
+def test_tasks_take_no_cpu_from_a_pool_that_is_to_come(start: Callable[..., str]) -> None:
+    start(num_cpus=1)
+    for options, reserved in (({"num_cpus": 1}, True), ({}, False)):
+        execution = run(pooled(rows().map_batches(slowly), Add, 5, **options))
+        assert isinstance(execution.runner, RemoteRunner)
+        read = next(operator for operator in execution.operators if isinstance(operator, MapOperator))
+        assert execution.runner._are_cpus_reserved(read.work) is reserved
+        assert sum(bundle.meta.rows for bundle in execution) == 1000
 
 
 @pytest.mark.usefixtures("cluster")

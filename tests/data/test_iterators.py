@@ -13,6 +13,7 @@ import pytest
 
 import skate
 import skate.data as data
+from skate.data import DataContext, streaming
 from skate.data.errors import ColumnNotFoundError
 from skate.data.iterator import mixed
 from skate.data.prefetch import ahead
@@ -241,3 +242,19 @@ def test_an_error_of_a_function_reaches_all_consumers(cluster: None) -> None:
     for thread in threads:
         thread.join(15)
     assert len(errors) == 2 and all("never again" in str(error) for error in errors)
+
+
+def test_a_plan_that_cannot_begin_is_no_empty_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*args: Any) -> Any:
+        raise ValueError("never begins")
+
+    monkeypatch.setattr(streaming, "execute", refuses)
+    coordinator = streaming.Coordinator(data.range(10)._node, DataContext(), 2, False)
+    first = threading.Thread(target=coordinator.begin, args=(0, -1))
+    first.start()
+    assert coordinator.begin(1, -1) == 0
+    first.join(15)
+    for consumer in range(2):
+        with pytest.raises(ValueError, match="never begins"):
+            coordinator.next(consumer, 0)
+    assert coordinator.stats() == "" and not prefetching()

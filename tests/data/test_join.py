@@ -94,6 +94,14 @@ def test_columns_of_any_type_are_joined() -> None:
     assert blocks.to_rows(found)[1]["t"].tolist() == [[4, 5], [6, 7]] and blocks.to_rows(found)[2]["t"] is None
 
 
+def test_whole_numbers_without_a_sign_are_not_negative() -> None:
+    left = pa.table({"k": pa.array([2**64 - 1, 5, None], pa.uint64()), "a": [1, 2, 3]})
+    right = pa.table({"k": pa.array([-1, 5, None], pa.int64()), "b": [10, 20, 30]})
+    for sides in ((left, right), (right, left)):
+        assert join("inner", ["k"], ["k"], ("", ""), *sides).column("k").to_pylist() == [5]
+        assert join("left_anti", ["k"], ["k"], ("", ""), *sides).num_rows == 2
+
+
 def test_names_that_meet_need_a_suffix() -> None:
     left, right = pa.table({"k": [1], "v": [1]}), pa.table({"k": [1], "v": [2]})
     with pytest.raises(ValueError, match="both sides have columns 'v'"):
@@ -118,14 +126,17 @@ def test_times_and_decimals_meet_whatever_their_units() -> None:
     assert run(node, broadcast_bytes=0).num_rows == 1
 
 
-VALUES = st.one_of(st.integers(-(2**53), 2**53), st.integers(-3, 3))
+VALUES = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**53), 2**53), st.integers(-3, 3))
 
 
 @given(st.lists(VALUES, min_size=1, max_size=20))
 @settings(deadline=None)
 def test_equal_numbers_hash_alike(values: list[int]) -> None:
     hashes = hash_rows(pa.table({"a": pa.array(values, pa.int64())}), ["a"])
-    assert (hashes == hash_rows(pa.table({"a": pa.array(values, pa.float64())}), ["a"])).all()
+    floats = pa.array(np.array(values, np.int64).astype(np.float64))
+    assert (hashes == hash_rows(pa.table({"a": floats}), ["a"])).all()
+    decimals = pa.array(values, pa.int64()).cast(pa.decimal128(19, 0))
+    assert (hashes == hash_rows(pa.table({"a": decimals}), ["a"])).all()
     small = [value for value in values if abs(value) < 100]
     for kind in (pa.int8(), pa.int32(), pa.float32(), pa.decimal128(25, 3)):
         found = hash_rows(pa.table({"a": pa.array(small, pa.int64()).cast(kind)}), ["a"])
@@ -145,6 +156,9 @@ def test_equal_strings_hash_alike(values: list[str | None], cut: int) -> None:
     for other in (plain.cast(pa.large_string()), plain.dictionary_encode(), plain.cast(pa.binary())):
         assert (hash_rows(pa.table({"a": other}), ["a"]) == hashes).all()
     assert (hash_rows(pa.table({"a": plain.slice(cut)}), ["a"]) == hashes[cut:]).all()
+    short = [None if value is None else value.encode()[:1].ljust(2) for value in values]
+    found = [hash_rows(pa.table({"a": pa.array(short, kind)}), ["a"]) for kind in (pa.binary(), pa.binary(2))]
+    assert (found[0] == found[1]).all()
     assert len(set(hashes.tolist())) == len(set(values))
 
 

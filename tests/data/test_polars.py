@@ -214,6 +214,16 @@ def test_types_that_polars_does_not_have_are_ours() -> None:
     assert on_polars(node).column("m").to_pylist() == [Decimal("3.50"), Decimal("1.25")]
 
 
+def test_what_polars_fails_at_is_ours() -> None:
+    zone = dt.timezone(dt.timedelta(hours=2))  # which has no name
+    noon = dt.datetime(2024, 1, 1, 12, tzinfo=zone)
+    times = pa.table({"k": [2, 1], "t": pa.array([noon, noon + dt.timedelta(1)], pa.timestamp("us", "+02:00"))})
+    node = plan.Sort(plan.FilterExpr(parts_of(times, 1), col("t") >= lit(noon)), ("k",), (False,))
+    assert on_polars(node).column("k").to_pylist() == [1, 2]
+    strange = times.set_column(1, "t", times.column("t").cast(pa.timestamp("us", "Nowhere/At all")))
+    assert labels(plan.Sort(parts_of(strange, 1), ("k",), (False,)))[0] == "Sort"
+
+
 def test_a_sum_that_does_not_fit_is_an_error() -> None:
     large = pa.table({"k": [1, 1, 2], "n": [1 << 62, 1 << 62, 5]})
     node = plan.Aggregate(parts_of(large, 2), ("k",), (Sum("n"),))

@@ -177,6 +177,16 @@ def test_folders_without_names(tmp_path: Path) -> None:
         data.Partitioning("dir")
 
 
+def test_a_filter_means_the_same_for_files_and_tables(tmp_path: Path) -> None:
+    rows = pa.table({"s": ["1", "b"], "i": [1, 2]})
+    pq.write_table(rows, tmp_path / "a.parquet")
+    for dataset in (data.read_parquet(str(tmp_path)), data.from_arrow(rows)):
+        assert dataset.filter(expr=col("i").is_in(["1"])).take_all() == [{"s": "1", "i": 1}]
+        assert dataset.filter(expr=col("s").is_in([1, 3])).take_all() == [{"s": "1", "i": 1}]
+        with pytest.raises(TypeError, match=r"col\('s'\) > 3\): cannot be computed on string, int64"):
+            dataset.filter(expr=col("s") > 3).take_all()
+
+
 def test_predicates_over_folders_leave_out_files(tree: Path) -> None:
     dataset = data.read_parquet(tree, include_paths=True, filter=(col("year") == "2022") & (col("x") > 2022))
     assert sorted(row["x"] for row in dataset.take_all()) == [2023, 2024]

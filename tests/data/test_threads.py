@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pytest
 
 import skate
 import skate.data as data
-from skate.data import DataContext, plan
+from skate.data import DataContext, ExecutionOptions, ExecutionResources, exchange, plan
 from skate.data.dataset import Dataset
 from skate.data.run import execute, runs_in_threads
 from skate.testing import eventually
@@ -95,6 +96,16 @@ def test_what_nobody_takes_is_not_made(folder: str) -> None:
     assert not threads()
 
 
+def test_the_limit_of_the_settings_holds_for_threads(folder: str) -> None:
+    dataset = read(folder)
+    limits = ExecutionResources(object_store_memory=2 << 20)
+    context = replace(dataset._context, execution_options=ExecutionOptions(resource_limits=limits))
+    for node in (dataset._node, dataset.random_shuffle()._node):
+        execution = execute(node, context)
+        assert execution.budget_bytes == 2 << 20
+        assert sum(bundle.meta.rows for bundle in execution) == ROWS
+
+
 def test_an_error_is_raised_and_nothing_is_left(tmp_path: Path) -> None:
     good = "\n".join(f"{number},{number}" for number in range(1000))
     (tmp_path / "a.csv").write_text(f"a,b\n{good}\n")
@@ -104,6 +115,19 @@ def test_an_error_is_raised_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"b\.csv.*line 1002"):
         broken.sum("a")
     eventually(lambda: not threads(), 5, "threads end")
+
+
+def test_a_panic_is_no_end(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        """As that of Polars: not an `Exception`."""
+
+    def panics(*args: object) -> None:
+        raise Panic("in a thread")
+
+    monkeypatch.setattr(exchange, "sort_block", panics)
+    with pytest.raises(Panic):
+        read(folder, use_polars=False).sort("id").to_arrow()
+    assert not threads()
 
 
 def test_what_does_not_run_in_threads(folder: str) -> None:

@@ -225,6 +225,9 @@ class Aggregation:
 
     def last(self, block: Block) -> Iterator[Block]:
         """The result, of the partial results of all blocks with these keys; in the order of the keys."""
+        if not block.num_columns:  # nobody knows the columns of what has no rows
+            yield block
+            return
         merged = self._sorted(block) if self.keys else self._merged(block)
         nothing = not self.keys and not merged.num_rows
         if nothing:

@@ -2,7 +2,8 @@
 
 The budget is of bytes in blocks: those that wait between operators, those that running tasks read, those that nobody has taken
 yet, and those that running tasks are expected to make. Operators near the end go first, so that what is there is used before
-more is made, and may fill more of the budget than those before them.
+more is made, and may fill more of the budget than those before them. What an operator gathers that has to see all of its input
+is not counted: it cannot go on with less, and what the store has no room for is spilled.
 
 When there is no room for anything, the *focus* goes on: the last operator that has something to do, with one task at a time. It
 is what brings the rest forward, so there is no deadlock whatever the sizes of blocks are.
@@ -31,7 +32,7 @@ class Event(NamedTuple):
 
     task: Task
     bundle: Bundle | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     cost: stats.Cost = stats.Cost()
 
 
@@ -193,7 +194,7 @@ class Execution:
         operator.stats.tasks += 1
         self._end(task)
 
-    def _tolerate(self, operator: Operator, error: Exception) -> None:
+    def _tolerate(self, operator: Operator, error: BaseException) -> None:
         """Leave out what a failed task would have made, if so many may fail; raise its error otherwise."""
         self.failed += 1
         operator.stats.failed += 1

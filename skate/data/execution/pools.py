@@ -68,14 +68,12 @@ class Pool:
         self.operator = operator
         self._work = work
         self._told = told
-        self.least = max(0, work.pool.min_size)
-        self.most = max(self.least, min(work.pool.max_size or most, most), 1)
-        self.each = getattr(work.pool, "max_tasks_in_flight_per_actor", None) or TASKS_PER_ACTOR
-        initial = getattr(work.pool, "initial_size", None) or self.least
-        self.cpus = float(work.options.get("num_cpus") or 0)
+        self.least = work.pool.min_size
+        self.most = max(self.least, min(work.pool.max_size, most))
+        self.cpus = reserved_cpus(work)
         self.actors: list[Actor] = []
         self._class = remote(**{"max_task_retries": RETRIES, **_options(work)})(MapActor)
-        for _ in range(max(1, min(initial, self.most))):
+        for _ in range(self.least):
             self._add()
 
     def _add(self) -> None:
@@ -85,7 +83,7 @@ class Pool:
 
     def has_room(self) -> bool:
         """Whether an actor could take a task now. If none can, and tasks wait, there will be one more."""
-        if any(actor.is_ready and actor.tasks < self.each for actor in self.actors):
+        if any(actor.is_ready and actor.tasks < TASKS_PER_ACTOR for actor in self.actors):
             return True
         if len(self.actors) < self.most and all(actor.is_ready for actor in self.actors):
             self._add()
@@ -127,6 +125,11 @@ class Pool:
         for actor in self.actors:
             kill(actor.handle)
         self.actors.clear()
+
+
+def reserved_cpus(work: Work) -> float:
+    """How many CPUs each of its actors holds."""
+    return float(work.options.get("num_cpus") or 0)
 
 
 def _options(work: Work) -> dict[str, Any]:

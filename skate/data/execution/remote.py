@@ -9,7 +9,7 @@ INV-1: `busy` is the number of CPUs of the tasks that run and are not paused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -19,7 +19,7 @@ from ...client.refs import ObjectRef, ObjectRefGenerator
 from ...exceptions import GetTimeoutError
 from .executor import Accepts, Event
 from .operators import Bundle, Operator, Task, Work
-from .pools import Actor, Pool
+from .pools import Actor, Pool, reserved_cpus
 from .produce import Apart, files_of, produce, produce_parts
 
 POLL_S = 1.0
@@ -65,12 +65,21 @@ class RemoteRunner:
         self._paused: dict[Task, None] = {}
         self._functions: dict[tuple[int, int, bool], tuple[Any, Work]] = {}
         self._pools: dict[int, Pool] = {}
+        self._to_come: dict[int, float] = {}
+        """Of operators whose pools are not there yet: how many CPUs their first actors will reserve."""
         self._busy = 0.0
         self._checked: set[int] = set()
         context = self.runtime.context()
         self._is_nested = bool(context.task_id or context.actor_id)
 
     # ------------------------------------------------------------ starting
+
+    def expect(self, operators: Iterable[Operator]) -> None:
+        """Hear of all operators before they have tasks: a task that waits for a CPU does so for ever if an actor that needs its
+        blocks gets the CPU first."""
+        for operator in operators:
+            if operator.pooled is not None:
+                self._to_come[id(operator)] = operator.pooled.pool.min_size * reserved_cpus(operator.pooled)
 
     def has_room(self, operator: Operator) -> bool:
         """See `Runner`."""
@@ -91,6 +100,7 @@ class RemoteRunner:
             self._check(operator.pooled)
             most = self._most(operator.pooled.options)
             pool = self._pools[id(operator)] = Pool(operator, most, self._watch_actor)
+            self._to_come.pop(id(operator), None)
         return pool
 
     def _most(self, options: Mapping[str, Any]) -> int:
@@ -147,8 +157,8 @@ class RemoteRunner:
         return found[0]
 
     def _are_cpus_reserved(self, work: Work) -> bool:
-        """Whether the actors of this execution leave no CPU for such a task."""
-        reserved = sum(pool.cpus * len(pool.actors) for pool in self._pools.values())
+        """Whether the actors of this execution, those to come included, leave no CPU for such a task."""
+        reserved = sum(pool.cpus * len(pool.actors) for pool in self._pools.values()) + sum(self._to_come.values())
         return bool(reserved) and self._total.get("CPU", 1) - reserved < _cpus(work)
 
     def _watch(self, task: Task, stream: ObjectRefGenerator[Any]) -> None:
@@ -287,6 +297,7 @@ class RemoteRunner:
 
     def operator_ended(self, operator: Operator) -> None:
         """See `Runner`."""
+        self._to_come.pop(id(operator), None)
         self._pools.pop(id(operator), None)  # actors end with their last handles
 
     def cancel(self, operator: Operator) -> list[Task]:

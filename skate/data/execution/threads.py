@@ -70,7 +70,7 @@ class _Thread:
                 made = next(source)
                 self._events.put(Event(self._task, Bundle(block, made.meta), None, made.cost))
                 del block, made  # the consumer may take its time
-        except Exception as error:
+        except BaseException as error:  # whatever it is, a task that has raised something has not made all of its rows
             last = Event(self._task, error=error)
         finally:
             source.close()

@@ -22,7 +22,7 @@ from ..block import Block, meta_of
 from ..context import DataContext
 from ..schemas import schema
 from .plans import At, empty, given, is_scanned, say
-from .types import Refused
+from .types import Refused, failures
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ def _cut(node: plan.Node) -> _Cut:
         if columns is None or len(known) < len(below):
             raise Refused("columns that only rows could tell")
         say(node, At([empty(each) for each in known], known, columns))
-    except Refused as why:
-        log.debug("%s is not said to Polars: %s", node.label, why)
+    except failures() as why:
+        log.debug("%s is not said to Polars: %r", node.label, why)
         return _Cut(own, plan.Given(own), columns)
     said = node.with_inputs([each.said for each in below])
     return _Cut(plan.Polars(said) if _pays(said) else own, said, columns)
@@ -101,8 +101,6 @@ def carry_out(
         counts: how many of the blocks are of the first that is given, of the second, ...
         inputs: their blocks.
     """
-    import polars as pl
-
     tables = []
     for count, columns in zip(counts, known, strict=True):
         mine, inputs = inputs[:count], inputs[count:]
@@ -110,8 +108,8 @@ def carry_out(
     whole = _with_tables(node, iter(tables))
     try:
         found = _result(whole)
-    except (Refused, pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as why:
-        log.info("Polars does not carry this out: %s", why)
+    except failures() as why:
+        log.info("Polars does not carry this out: %r", why)
         from ..run import blocks_of
 
         yield from blocks_of(whole, replace(context, use_polars=False))

@@ -16,6 +16,14 @@ class Refused(Exception):
 
 
 @cache
+def failures() -> tuple[type[BaseException], ...]:
+    """What may come of saying something to Polars: it raises errors of Python's, too, and its panic is none of them."""
+    import polars as pl
+
+    return Exception, pl.exceptions.PanicException
+
+
+@cache
 def _plain() -> Mapping[pa.DataType, Any]:
     import polars as pl
 

@@ -117,9 +117,13 @@ class Parquet(FileSource):
         return self._select(columns)
 
     def with_filter(self, predicate: Expr) -> Source | None:
-        known = self.schema()
-        if predicate.to_arrow() is None or known is None or not predicate.columns() <= set(known.names):
+        known, said = self.schema(), predicate.to_arrow()
+        if said is None or known is None or not predicate.columns() <= set(known.names):
             return None  # the error for a column that is not there comes where it was written
+        try:
+            pads.InMemoryDataset(known.empty_table()).scanner(filter=said)
+        except pa.ArrowException:
+            return None  # the reader brings fewer types together than we do, and does not say what was to be computed
         source = copy.copy(self)
         source.predicate = predicate if self.predicate is None else self.predicate & predicate
         return source
