@@ -91,6 +91,7 @@ def read_parquet(
         ColumnNotFoundError: a column is not there.
     """
     from .errors import no_column
+    from .expressions import Expr
     from .sources.parquet import Parquet
 
     _refuse("read_parquet", tensor_column_schema=tensor_column_schema, include_row_hash=include_row_hash or None)
@@ -106,14 +107,10 @@ def read_parquet(
         if known is not None and name not in known.names:
             raise no_column(name, known.names)
     wanted = None if columns is None else [*dict.fromkeys([*columns, *(files.extras(files.found[0].path))])]
-    source = Parquet(files, wanted, None, None if _is_expr(filter) else filter)
-    return _dataset(source if not _is_expr(filter) else Parquet(files, wanted, filter), options)
-
-
-def _is_expr(value: Any) -> bool:
-    from .expressions import Expr
-
-    return isinstance(value, Expr)
+    if not isinstance(filter, Expr):
+        return _dataset(Parquet(files, wanted, filter), options)
+    rows = _dataset(source, options).filter(expr=filter)  # the optimizer hands it to the source, if Arrow can do it
+    return rows if wanted is None else rows.select_columns(wanted)
 
 
 def read_csv(

@@ -199,6 +199,14 @@ def test_columns_and_filters_of_parquet(tmp_path: Path) -> None:
     assert data.read_parquet([path, path], skip_paths=[str(path)] * 0 or None).count() == 6
 
 
+def test_a_filter_that_arrow_has_no_expression_for_is_kept_to(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1, 2], "s": ["ab", "cd"]}), tmp_path / "a.parquet")
+    found = data.read_parquet(tmp_path, columns=["x"], filter=col("s").str.starts_with("c"))
+    assert found.take_all() == [{"x": 2}]
+    with pytest.raises(data.ColumnNotFoundError, match="'y'"):
+        data.read_parquet(tmp_path, filter=col("y") == 1)
+
+
 def test_a_large_file_is_cut_at_its_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from skate.data.sources import parquet
 
