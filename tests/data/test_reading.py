@@ -266,6 +266,17 @@ def test_types_widen_where_a_later_piece_needs_it(tmp_path: Path, monkeypatch: p
     assert found.column("a").to_pylist() == [float(row[0]) for row in rows]
     assert found.column("b").to_pylist() == [int(row[1]) if row[1] else None for row in rows]
     assert found.column("c").to_pylist()[500:502] == ["word", "2"]
+
+
+def test_types_widen_where_lines_are_empty_or_values_have_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skate.data.sources import csv
+
+    monkeypatch.setattr(csv, "PIECE_BYTES", 1 << 10)
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + '\n\n7,"x\ny"\n' * 500 + "0.5,z\n")
+    assert data.read_csv(path).to_arrow().column("a").to_pylist() == [7.0] * 500 + [0.5]
     path.write_text("a\n" + "1\n" * 2000 + "word\n")
     with pytest.raises(ValueError, match=r"a\.csv: column 'a' is (int64|double) at first, but line 2002: .*'word'"):
         data.read_csv(path).take_all()
