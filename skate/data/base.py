@@ -105,6 +105,18 @@ def names_of(what: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
+def wanted_blocks(parallelism: int, override_num_blocks: int | None) -> int | None:
+    """Into how many blocks a source is to be cut. `parallelism` is an older name of it; -1 is None."""
+    if override_num_blocks is not None:
+        return whole("override_num_blocks", override_num_blocks, 1)
+    return None if parallelism == -1 else whole("parallelism", parallelism, 1)
+
+
+def tasks_at_once(concurrency: int | None) -> int | None:
+    """How many tasks are to run at a time; None: as many as there is room for."""
+    return None if concurrency is None else whole("concurrency", concurrency, 1)
+
+
 def whole(what: str, value: Any, low: int = 0) -> int:
     """A whole number from `low`.
 

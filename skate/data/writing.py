@@ -8,7 +8,9 @@ from typing import Any, TypedDict, Unpack
 
 from ..exceptions import UnsupportedError
 from . import block as blocks, plan
+from .base import tasks_at_once
 from .context import DataContext
+from .errors import check_arguments
 from .run import blocks_of
 from .sinks.sink import FilenameProvider, SaveMode, Sink
 
@@ -238,7 +240,7 @@ class Writing:
     def _write(self, sink: Sink, options: Mapping[str, Any]) -> None:
         """Carry the plan out, with a sink at its end."""
         remote = dict(options.get("ray_remote_args") or {})
-        node = plan.Write(self._node, sink, remote, options.get("concurrency"))
+        node = plan.Write(self._node, sink, remote, tasks_at_once(options.get("concurrency")))
         if not sink.start(None):
             return
         try:
@@ -256,13 +258,7 @@ def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def _checked(function: str, options: Any) -> Mapping[str, Any]:
-    from ..api.arity import closest
-
-    for name in options:
-        if name not in WRITE_NAMES:
-            close = closest(name, sorted(WRITE_NAMES))
-            hint = f" Did you mean {close!r}?" if close else ""
-            raise TypeError(f"{function}() has no argument {name!r}.{hint}")
+    check_arguments(function, options, WRITE_NAMES)
     return options  # type: ignore[no-any-return]
 
 

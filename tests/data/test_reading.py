@@ -123,6 +123,10 @@ def test_arguments_are_checked_at_the_call(tmp_path: Path) -> None:
         data.read_csv(path, filesytem=None)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="override_num_blocks"):
         data.read_csv(path, override_num_blocks=0)
+    with pytest.raises(ValueError, match="concurrency=0"):
+        data.read_csv(path, concurrency=0)
+    with pytest.raises(TypeError, match=r"read_sql\(\) has no argument 'include_paths'"):
+        data.read_sql("SELECT 1", object, include_paths=True)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="shuffle"):
         data.read_csv(path, shuffle="rows")  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match="include_row_hash"):

@@ -185,6 +185,8 @@ def test_compressed_files_and_names(tmp_path: Path) -> None:
 
 
 def test_wrong_arguments_say_so_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="concurrency=0"):
+        data.range(3).write_csv(tmp_path, concurrency=0)
     with pytest.raises(TypeError, match="no argument 'colum'"):
         data.range(3).write_numpy(tmp_path / "a", column="id", colum=1)
     with pytest.raises(TypeError, match="inclde_header"):
