@@ -253,6 +253,58 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, where: str) ->
         assert len(names(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("target", ["file", "memory"])
+def test_what_a_file_cannot_hold_is_said_by_any_file_system(tmp_path: Path, target: str) -> None:
+    import fsspec
+
+    path = f"{tmp_path}/a" if target == "file" else "/unholdable"
+    for compression in (None, "gzip"):
+        with pytest.raises(TypeError, match="'deep'"):
+            dataset_of(pa.table({"deep": [[1]]})).write_csv(
+                path, filesystem=fsspec.filesystem(target), arrow_open_stream_args={"compression": compression}
+            )
+        assert fsspec.filesystem(target).find(path) == []
+    with pytest.raises(ValueError, match="nope"):
+        data.range(3).write_csv(path, arrow_open_stream_args={"compression": "nope"})
+
+
+def test_an_end_of_a_write_that_fails_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data.storage import Local
+
+    data.range(3).write_parquet(tmp_path)
+    before, moved = names(tmp_path), []
+
+    def move(storage: Any, old: str, new: str) -> None:
+        moved.append(new)
+        if len(moved) == 2:
+            raise OSError("the disk is gone")
+        Path(old).rename(new)
+
+    monkeypatch.setattr(Local, "move", move)
+    with pytest.raises(OSError, match="the disk is gone"):
+        data.range(9).write_parquet(tmp_path, mode="overwrite", max_rows_per_file=3)
+    assert names(tmp_path) == before and len(moved) == 2
+
+
+def test_a_write_leaves_another_that_has_not_ended_alone(tmp_path: Path) -> None:
+    (tmp_path / "_skate_other").mkdir()
+    (tmp_path / "_skate_other" / "a.parquet").touch()
+    data.range(3).write_parquet(tmp_path, mode="error")
+    data.range(4).write_parquet(tmp_path, mode="overwrite")
+    assert len(names(tmp_path)) == 3 and data.read_parquet(tmp_path).count() == 4
+
+
+def test_an_object_store_keeps_only_what_tasks_say_they_have_written() -> None:
+    from skate.data.sinks.formats import CSVSink
+
+    sink = CSVSink("memory://remains")
+    assert sink.start(None)
+    with sink.create(f"{sink.job}_left") as file:
+        file.write(b"id\n1\n")
+    sink.commit(pa.concat_tables(sink.write(iter([pa.table({"id": [7]})]), 0)))
+    assert data.read_csv("memory://remains").take_all() == [{"id": 7}]
+
+
 # ---------------------------------------------------------------- databases
 
 

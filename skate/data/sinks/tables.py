@@ -12,7 +12,7 @@ from ...exceptions import UnsupportedError
 from .. import block as blocks
 from ..block import Block
 from ..optional import need
-from ..storage import storage_of
+from ..storage import Storage
 from .formats import ParquetSink
 from .sink import SaveMode
 
@@ -114,8 +114,8 @@ class DeltaSink(ParquetSink):
             raise FileExistsError(f"{self.path!r} is a Delta table already, and mode={self.mode.name}")
         return self.mode is not SaveMode.IGNORE
 
-    def _workplace(self, storage: Any, root: str) -> str:
-        return root.rstrip("/")  # no reader looks at a file that the log does not name
+    def _workplace(self, storage: Storage, root: str) -> str:
+        return root  # no reader looks at a file that the log does not name
 
     def write(self, source: Iterator[Block], task: int) -> Iterator[Block]:
         """Write Parquet files, and say which columns they have."""
@@ -139,13 +139,13 @@ class DeltaSink(ParquetSink):
 
         if not written.num_rows:
             return
-        storage, root = storage_of(self.path, self.filesystem)
+        storage, root = self._target()
         serialized = dict.fromkeys(written.column("schema").to_pylist())
         schema = blocks.unify([pa.ipc.read_schema(pa.py_buffer(each)) for each in serialized])
         actions: list[Any] = [
             AddAction(
                 path,
-                storage.size(f"{root.rstrip('/')}/{path}") or 0,
+                storage.size(f"{root}/{path}") or 0,
                 _partition_values(path),
                 int(time.time() * 1000),
                 True,
@@ -188,10 +188,7 @@ class DeltaSink(ParquetSink):
 
     def abort(self, error: BaseException) -> None:
         """Delete the files of this write: the log does not name them."""
-        storage, root = storage_of(self.path, self.filesystem)
-        for file in storage.find(root) if storage.is_folder(root) else ():
-            if self.job in file.path:
-                storage.remove(file.path)
+        self._sweep(*self._target(), ())
 
 
 def _partition_values(path: str) -> dict[str, str | None]:
