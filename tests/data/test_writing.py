@@ -389,6 +389,27 @@ def test_delta(tmp_path: Path) -> None:
     )
 
 
+def test_delta_folders_with_any_name(tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    rows = [{"id": n, "p": value} for n, value in enumerate(["é", "a/b", "x y%"])]
+    dataset_of(from_rows(rows)).write_delta(tmp_path / "ours", partition_by=["p"])
+    deltalake.write_deltalake(tmp_path / "theirs", from_rows(rows), partition_by=["p"])
+    for name in ("ours", "theirs"):
+        assert data.read_delta(tmp_path / name).sort("id").take_all() == rows
+    assert sorted(deltalake.DeltaTable(tmp_path / "ours").to_pandas()["p"]) == sorted(row["p"] for row in rows)
+
+
+def test_delta_columns_and_an_overwrite_by_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("deltalake")
+    data.range(3).write_delta(tmp_path)
+    found = data.read_delta(tmp_path, columns=["id"], include_paths=True)
+    assert found.columns() == ["id", "path"] and found.take(1)[0]["path"].startswith(str(tmp_path))
+    with pytest.raises(ColumnNotFoundError, match="'nope'"):
+        data.read_delta(tmp_path, columns=["nope"])
+    data.range(3).filter(expr="id > 5").write_delta(tmp_path, mode="overwrite")
+    assert data.read_delta(tmp_path).count() == 0 and data.read_delta(tmp_path).columns() == ["id"]
+
+
 def test_iceberg(tmp_path: Path) -> None:
     catalogs = pytest.importorskip("pyiceberg.catalog.sql")
     where = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": f"file://{tmp_path}"}

@@ -137,11 +137,14 @@ class DeltaSink(ParquetSink):
         from deltalake import DeltaTable
         from deltalake.transaction import AddAction
 
-        if not written.num_rows:
+        exists = DeltaTable.is_deltatable(self.path, self.storage_options)
+        if not written.num_rows and not (exists and self.mode is SaveMode.OVERWRITE):
             return
         storage, root = self._target()
-        serialized = dict.fromkeys(written.column("schema").to_pylist())
-        schema = blocks.unify([pa.ipc.read_schema(pa.py_buffer(each)) for each in serialized])
+        serialized = dict.fromkeys(written.column("schema").to_pylist() if written.num_rows else ())
+        schema: Any = (
+            blocks.unify([pa.ipc.read_schema(pa.py_buffer(each)) for each in serialized]) if serialized else None
+        )
         actions: list[Any] = [
             AddAction(
                 path,
@@ -153,9 +156,9 @@ class DeltaSink(ParquetSink):
             )
             for path, rows in zip(*(written.column(name).to_pylist() for name in ("path", "rows")), strict=True)
         ]
-        if DeltaTable.is_deltatable(self.path, self.storage_options):
+        if exists:
             table = DeltaTable(self.path, storage_options=self.storage_options)
-            schema = self._merged(table, schema)
+            schema = table.schema() if schema is None else self._merged(table, schema)
         else:
             table = DeltaTable.create(
                 self.path,
