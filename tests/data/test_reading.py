@@ -64,6 +64,15 @@ def test_paths_are_files_folders_patterns_and_lists(tree: Path) -> None:
     assert data.read_csv(f"file://{tree}", file_extensions=[".CSV"]).count() == 8
 
 
+def test_endings_may_be_those_of_a_compression(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"x\n2\n"))
+    found = [
+        data.read_csv(tmp_path, file_extensions=[end]).to_pandas()["x"].tolist() for end in ("csv", "gz", "csv.gz")
+    ]
+    assert found == [[1, 2], [2], [2]]
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "no.csv", tmp_path / "*.csv", tmp_path):
         with pytest.raises(FileNotFoundError, match=str(path).replace("*", r"\*")):
@@ -175,6 +184,9 @@ def test_folders_without_names(tmp_path: Path) -> None:
     (folder / "a.csv").write_text("x\n1\n")
     scheme = data.Partitioning("dir", str(tmp_path), ["year", "month"], {"month": int})
     assert data.read_csv(tmp_path, partitioning=scheme).take_all() == [{"x": 1, "year": "2021", "month": 7}]
+    for base in (tmp_path.name, f"{tmp_path}/", f"file://{tmp_path}"):
+        scheme = data.Partitioning("dir", base, ["year", "month"])
+        assert scheme.parse(f"x{tmp_path.name}{folder}/a.csv") == {"year": "2021", "month": "7"}
     with pytest.raises(ValueError, match="2 folders below"):
         data.read_csv(tmp_path, partitioning=data.Partitioning("dir", str(tmp_path), ["year"])).take_all()
     with pytest.raises(ValueError, match="field_names"):
@@ -538,6 +550,13 @@ def test_what_cannot_be_unpacked_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         data.read_csv(tmp_path).take_all()
     assert "a.csv.gz" in str(caught.value) or "a.csv.gz" in caught.value.__notes__[0]
+
+
+def test_a_row_that_cannot_be_made_names_the_file(tmp_path: Path) -> None:
+    data.from_items([{"cls": "word"}]).write_webdataset(tmp_path)
+    with pytest.raises(ValueError, match="word") as failed:
+        data.read_webdataset(tmp_path).take_all()
+    assert any(".tar was read" in note for note in failed.value.__notes__)
 
 
 def test_the_count_of_a_small_file_imports_little(tmp_path: Path) -> None:
