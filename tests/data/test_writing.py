@@ -122,6 +122,14 @@ def test_damaged_tfrecords_are_named(tmp_path: Path) -> None:
             data.read_tfrecords(tmp_path).take_all()
 
 
+def test_features_without_a_name_and_damaged_ones() -> None:
+    from skate.data.tfrecord import _put, decode
+
+    assert decode(_put(1, _put(1, _put(2, _put(3, _put(1, b"\x05")))))) == {"": [5]}
+    with pytest.raises(ValueError, match="no Example"):
+        decode(_put(1, _put(1, b"\x08\x05")))
+
+
 def _flip(whole: bytes) -> bytes:
     return whole[:14] + bytes([whole[14] ^ 1]) + whole[15:]
 
