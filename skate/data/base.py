@@ -63,10 +63,14 @@ class Base:
         execution = self._begin(self._node)
         return Stream(blocks_in(watched(execution, self._context, self._name)), execution.stop)
 
+    def _known_columns(self) -> pa.Schema | None:
+        """The columns, if they can be known before anything runs."""
+        return self._schema if self._schema is not None else known_columns(self._node)
+
     def _check_columns(self, names: Iterable[str]) -> None:
         """Raise an error for a column that is not there, if that can be known before anything runs."""
         names = list(names)
-        schema = self._schema if self._schema is not None else known_columns(self._node)
+        schema = self._known_columns()
         wrong = missing(names, schema)
         if wrong is not None:
             assert schema is not None

@@ -8,10 +8,8 @@ from typing import Any, TypedDict, Unpack
 
 from ..exceptions import UnsupportedError
 from . import block as blocks, plan
-from .base import tasks_at_once
-from .context import DataContext
+from .base import Base, tasks_at_once
 from .errors import check_arguments
-from .run import blocks_of
 from .sinks.sink import FilenameProvider, SaveMode, Sink
 
 Path = str | os.PathLike[str]
@@ -41,14 +39,11 @@ class WriteOptions(TypedDict, total=False):
 WRITE_NAMES = frozenset(WriteOptions.__annotations__)
 
 
-class Writing:
+class Writing(Base):
     """The methods that write. They carry the plan out.
 
     Files appear under their names when all of them are complete, and none does if the write fails; see docs/data-sources.md.
     """
-
-    _node: plan.Node
-    _context: DataContext
 
     def write_parquet(
         self,
@@ -241,10 +236,10 @@ class Writing:
         """Carry the plan out, with a sink at its end."""
         remote = dict(options.get("ray_remote_args") or {})
         node = plan.Write(self._node, sink, remote, tasks_at_once(options.get("concurrency")))
-        if not sink.start(None):
+        if not sink.start(self._known_columns()):
             return
         try:
-            written = blocks.concat(list(blocks_of(node, self._context)))
+            written = blocks.concat(list(self._tables(node)))
             sink.commit(written)
         except BaseException as error:
             sink.abort(error)

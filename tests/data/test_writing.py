@@ -195,6 +195,8 @@ def test_compressed_files_and_names(tmp_path: Path) -> None:
 def test_wrong_arguments_say_so_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="concurrency=0"):
         data.range(3).write_csv(tmp_path, concurrency=0)
+    with pytest.raises(ColumnNotFoundError, match="'nope'"):
+        data.range(3).write_parquet(tmp_path / "a", partition_cols=["nope"], mode="overwrite")
     with pytest.raises(TypeError, match="no argument 'colum'"):
         data.range(3).write_numpy(tmp_path / "a", column="id", colum=1)
     with pytest.raises(TypeError, match="inclde_header"):
@@ -443,7 +445,7 @@ class Collect(data.Datasink):
         self.told: list[Any] = []
 
     def on_write_start(self, schema: Any = None) -> None:
-        self.told.append("start")
+        self.told.append(schema.names)
 
     def write(self, blocks: Any, ctx: Any) -> Any:
         total = sum(sum(block.column("id").to_pylist()) for block in blocks)
@@ -460,11 +462,13 @@ class Collect(data.Datasink):
 
 def test_sinks_of_users() -> None:
     sink = Collect()
-    data.range(5).write_datasink(sink)
-    assert sink.told == ["start", data.WriteResult(5, 40, [(0, 10)])]
+    numbers = data.range(5)
+    numbers.write_datasink(sink)
+    assert "Write" in numbers.stats()
+    assert sink.told == [["id"], data.WriteResult(5, 40, [(0, 10)])]
     failing = Collect()
     with pytest.raises(ValueError, match="too much"):
         data.range(50).write_datasink(failing)
-    assert failing.told == ["start", "too much"]
+    assert failing.told == [["id"], "too much"]
     with pytest.raises(TypeError, match="no Datasink"):
         data.range(5).write_datasink(3)

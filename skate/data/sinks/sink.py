@@ -53,7 +53,11 @@ class Sink(Protocol):
     def start(self, schema: pa.Schema | None) -> bool:
         """Before the first task, in the calling process. False: there is nothing to do.
 
+        Args:
+            schema: the columns of what will be written, if they are known before.
+
         Raises:
+            ColumnNotFoundError: the sink needs a column that is not there.
             FileExistsError: something is there, and the mode says that it must not.
         """
         ...
@@ -299,7 +303,9 @@ def check_columns(names: Sequence[str], schema: pa.Schema | None) -> None:
         ColumnNotFoundError: one is not.
     """
     from ..errors import no_column
+    from ..knowledge import missing
 
-    for name in names:
-        if schema is not None and name not in schema.names:
-            raise no_column(name, schema.names)
+    wrong = missing(names, schema)
+    if wrong is not None:
+        assert schema is not None
+        raise no_column(wrong, schema.names)

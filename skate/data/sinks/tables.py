@@ -14,7 +14,7 @@ from ..block import Block
 from ..optional import need
 from ..storage import Storage
 from .formats import ParquetSink
-from .sink import SaveMode
+from .sink import SaveMode, check_columns
 
 ROWS_AT_ONCE = 1024
 
@@ -106,6 +106,7 @@ class DeltaSink(ParquetSink):
         """Look whether the table is there."""
         import deltalake
 
+        check_columns(self.partition_cols, schema)
         if self.mode is SaveMode.UPSERT:
             raise UnsupportedError("write_delta(mode=UPSERT): use deltalake's own merge")
         if not deltalake.DeltaTable.is_deltatable(self.path, self.storage_options):
