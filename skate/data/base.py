@@ -63,10 +63,14 @@ class Base:
         execution = self._begin(self._node)
         return Stream(blocks_in(watched(execution, self._context, self._name)), execution.stop)
 
+    def _known_columns(self) -> pa.Schema | None:
+        """The columns, if they can be known before anything runs."""
+        return self._schema if self._schema is not None else known_columns(self._node)
+
     def _check_columns(self, names: Iterable[str]) -> None:
         """Raise an error for a column that is not there, if that can be known before anything runs."""
         names = list(names)
-        schema = self._schema if self._schema is not None else known_columns(self._node)
+        schema = self._known_columns()
         wrong = missing(names, schema)
         if wrong is not None:
             assert schema is not None
@@ -103,6 +107,18 @@ def names_of(what: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"{what}: a column is named twice in {list(names)}")
     return names
+
+
+def wanted_blocks(parallelism: int, override_num_blocks: int | None) -> int | None:
+    """Into how many blocks a source is to be cut. `parallelism` is an older name of it; -1 is None."""
+    if override_num_blocks is not None:
+        return whole("override_num_blocks", override_num_blocks, 1)
+    return None if parallelism == -1 else whole("parallelism", parallelism, 1)
+
+
+def tasks_at_once(concurrency: int | None) -> int | None:
+    """How many tasks are to run at a time; None: as many as there is room for."""
+    return None if concurrency is None else whole("concurrency", concurrency, 1)
 
 
 def whole(what: str, value: Any, low: int = 0) -> int:

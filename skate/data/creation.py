@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..exceptions import UnsupportedError
 from . import block as blocks, plan
-from .base import whole
+from .base import tasks_at_once, wanted_blocks, whole
 from .batches import from_batch
 from .block import Block, BlockMeta, meta_of
 from .dataset import Dataset, MaterializedDataset
@@ -37,7 +37,11 @@ def range(
         [{'id': 0}, {'id': 1}, {'id': 2}]
     """
     return Dataset(
-        plan.Read(Range(whole("n", n)), _blocks(parallelism, override_num_blocks), concurrency=_many(concurrency))
+        plan.Read(
+            Range(whole("n", n)),
+            wanted_blocks(parallelism, override_num_blocks),
+            concurrency=tasks_at_once(concurrency),
+        )
     )
 
 
@@ -51,7 +55,9 @@ def range_tensor(
 ) -> Dataset:
     """Arrays of a shape, as column "data": the first is full of 0, the next of 1, and so on to n - 1."""
     source = Range(whole("n", n), tuple(whole("shape", each, 1) for each in shape))
-    return Dataset(plan.Read(source, _blocks(parallelism, override_num_blocks), concurrency=_many(concurrency)))
+    return Dataset(
+        plan.Read(source, wanted_blocks(parallelism, override_num_blocks), concurrency=tasks_at_once(concurrency))
+    )
 
 
 def from_items(items: Sequence[Any], *, parallelism: int = -1, override_num_blocks: int | None = None) -> Dataset:
@@ -62,7 +68,7 @@ def from_items(items: Sequence[Any], *, parallelism: int = -1, override_num_bloc
         >>> skate.data.from_items(["a", "b"]).take_all()
         [{'item': 'a'}, {'item': 'b'}]
     """
-    return Dataset(plan.Read(Items(list(items)), _blocks(parallelism, override_num_blocks)))
+    return Dataset(plan.Read(Items(list(items)), wanted_blocks(parallelism, override_num_blocks)))
 
 
 def from_pandas(dfs: Any, override_num_blocks: int | None = None) -> MaterializedDataset:
@@ -134,26 +140,16 @@ def from_huggingface(
         raise TypeError(f"from_huggingface: this is a dict of datasets: choose one of {', '.join(dataset)}")
     if not hasattr(dataset, "with_format"):
         raise TypeError(f"from_huggingface: {type(dataset).__name__} is no dataset of Hugging Face")
-    wanted = _blocks(parallelism, override_num_blocks)
+    wanted = wanted_blocks(parallelism, override_num_blocks)
     formatted = dataset.with_format("arrow")
     if not hasattr(dataset, "__len__"):
-        return Dataset(plan.Read(Tables(formatted, PIECE_ROWS), wanted, concurrency=_many(concurrency)))
+        return Dataset(plan.Read(Tables(formatted, PIECE_ROWS), wanted, concurrency=tasks_at_once(concurrency)))
     rows = len(dataset)
     pieces = [from_batch(formatted[at : at + PIECE_ROWS]) for at in builtins.range(0, rows, PIECE_ROWS)]
     return _of_tables(pieces, wanted)
 
 
 # ---------------------------------------------------------------- how
-
-
-def _blocks(parallelism: int, override_num_blocks: int | None) -> int | None:
-    if override_num_blocks is not None:
-        return whole("override_num_blocks", override_num_blocks, 1)
-    return None if parallelism == -1 else whole("parallelism", parallelism, 1)
-
-
-def _many(concurrency: int | None) -> int | None:
-    return None if concurrency is None else whole("concurrency", concurrency, 1)
 
 
 def _listed(values: Any) -> list[Any]:

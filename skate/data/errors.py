@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..api.arity import closest
 
@@ -22,3 +22,16 @@ def no_column(name: str, existing: Iterable[str]) -> ColumnNotFoundError:
     return ColumnNotFoundError(
         f"there is no column {name!r}.{hint} The columns are {', '.join(map(repr, names)) or 'none'}."
     )
+
+
+def check_arguments(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Whether a function has all of these arguments.
+
+    Raises:
+        TypeError: it does not have one; the message has the name that is most like it.
+    """
+    for name in given:
+        if name not in known:
+            close = closest(name, sorted(known))
+            hint = f" Did you mean {close!r}?" if close else ""
+            raise TypeError(f"{function}() has no argument {name!r}.{hint}")

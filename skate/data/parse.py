@@ -87,6 +87,8 @@ def _comparison(node: ast.Compare, text: str) -> Expr:
 def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, text: str) -> Expr:
     value = _expression(left, text)
     if isinstance(op, (ast.In, ast.NotIn)):
+        if not isinstance(right, (ast.List, ast.Tuple, ast.Set)):
+            raise ValueError(f"{text!r}: what comes after `in` must be a list of values")
         try:
             choices = list(ast.literal_eval(right))
         except (ValueError, TypeError):

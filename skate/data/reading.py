@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import Any, Literal, TypedDict, Unpack
 
 from ..exceptions import UnsupportedError
+from .base import tasks_at_once, wanted_blocks
 from .dataset import Dataset
+from .errors import check_arguments, no_column
 from .plan import Read
 from .sources.files import Files, FileShuffleConfig, find
 from .sources.partitioning import HIVE, Partitioning, PathPartitionFilter
@@ -90,7 +92,7 @@ def read_parquet(
         FileNotFoundError: there is no such file.
         ColumnNotFoundError: a column is not there.
     """
-    from .errors import no_column
+    from .expressions import Expr
     from .sources.parquet import Parquet
 
     _refuse("read_parquet", tensor_column_schema=tensor_column_schema, include_row_hash=include_row_hash or None)
@@ -106,14 +108,10 @@ def read_parquet(
         if known is not None and name not in known.names:
             raise no_column(name, known.names)
     wanted = None if columns is None else [*dict.fromkeys([*columns, *(files.extras(files.found[0].path))])]
-    source = Parquet(files, wanted, None, None if _is_expr(filter) else filter)
-    return _dataset(source if not _is_expr(filter) else Parquet(files, wanted, filter), options)
-
-
-def _is_expr(value: Any) -> bool:
-    from .expressions import Expr
-
-    return isinstance(value, Expr)
+    if not isinstance(filter, Expr):
+        return _dataset(Parquet(files, wanted, filter), options)
+    rows = _dataset(source, options).filter(expr=filter)  # the optimizer hands it to the source, if Arrow can do it
+    return rows if wanted is None else rows.select_columns(wanted)
 
 
 def read_csv(
@@ -317,7 +315,7 @@ def read_sql(
     """
     from .sources.sql import SQL
 
-    return _dataset(SQL(sql, connection_factory, sql_params, shard_keys, shard_hash_fn), options)
+    return _tabled("read_sql", SQL(sql, connection_factory, sql_params, shard_keys, shard_hash_fn), options)
 
 
 def read_delta(
@@ -344,7 +342,7 @@ def read_delta(
     from .sources.lake import Delta
 
     source = Delta(os.fspath(path), version, storage_options, columns, include_paths, filesystem)
-    return _dataset(source, options)
+    return _tabled("read_delta", source, options)
 
 
 def read_iceberg(
@@ -371,7 +369,7 @@ def read_iceberg(
     from .sources.lake import Iceberg
 
     source = Iceberg(table_identifier, catalog_kwargs or {}, row_filter, selected_fields, snapshot_id, scan_kwargs)
-    return _dataset(source, options)
+    return _tabled("read_iceberg", source, options)
 
 
 def read_datasource(datasource: Any, **options: Unpack[TaskOptions]) -> Dataset:
@@ -383,7 +381,7 @@ def read_datasource(datasource: Any, **options: Unpack[TaskOptions]) -> Dataset:
     """
     from .sources.datasource import UserSource
 
-    return _dataset(UserSource(datasource), options)
+    return _tabled("read_datasource", UserSource(datasource), options)
 
 
 # ---------------------------------------------------------------- arguments
@@ -404,7 +402,7 @@ def _files(
     compression: str | None = "infer",
 ) -> Files:
     """The files that the arguments name."""
-    _check(function, options, FILE_NAMES)
+    check_arguments(function, options, FILE_NAMES)
     filesystem = options.get("filesystem")
     endings = options.get("file_extensions", extensions)
     found = find(paths, endings, filesystem, options.get("ignore_missing_paths", False))
@@ -427,25 +425,15 @@ def _files(
     return Files(found, filesystem, options.get("include_paths", False), partitioning, shuffle, compression)
 
 
-def _check(function: str, options: Any, known: frozenset[str]) -> None:
-    from ..api.arity import closest
-
-    for name in options:
-        if name not in known:
-            close = closest(name, sorted(known))
-            hint = f" Did you mean {close!r}?" if close else ""
-            raise TypeError(f"{function}() has no argument {name!r}.{hint}")
+def _tabled(function: str, source: Source, options: Any) -> Dataset:
+    """A dataset that reads what are no files: with options of tasks only."""
+    check_arguments(function, options, TASK_NAMES)
+    return _dataset(source, options)
 
 
 def _dataset(source: Source, options: Any) -> Dataset:
     """A dataset that reads a source with tasks of these options."""
-    _check("read", options, FILE_NAMES)
-    blocks = options.get("override_num_blocks")
-    if blocks is None and options.get("parallelism", -1) != -1:
-        blocks = options["parallelism"]
-    for name, value in (("override_num_blocks", blocks), ("concurrency", options.get("concurrency"))):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}={value!r}: it must be a whole number from 1, or None")
+    blocks = wanted_blocks(options.get("parallelism", -1), options.get("override_num_blocks"))
     task = {name: options[name] for name in TASK_OPTIONS if options.get(name) is not None}
     task.update(options.get("ray_remote_args") or {})
-    return Dataset(Read(source, blocks, task, options.get("concurrency")))
+    return Dataset(Read(source, blocks, task, tasks_at_once(options.get("concurrency"))))

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 GLOB = "*?["
+UNFINISHED = "_skate_"
+"""How the names of folders begin in which a write collects its files until it ends. They come and go while others look."""
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".br": "brotli"}
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2", "oci", "memory"}
 """What shows a file only when it is closed, and cannot rename one."""
@@ -46,7 +48,7 @@ class Storage(Protocol):
         ...
 
     def find(self, path: str) -> list[File]:
-        """All files below a folder, in order."""
+        """All files below a folder, in order, but for those of writes that have not ended."""
         ...
 
     def glob(self, pattern: str) -> list[File]:
@@ -84,7 +86,11 @@ class Local(Storage):
         return os.path.isdir(path)
 
     def find(self, path: str) -> list[File]:
-        names = sorted(os.path.join(folder, name) for folder, _, files in os.walk(path) for name in files)
+        names = []
+        for folder, inner, files in os.walk(path):
+            inner[:] = [name for name in inner if not name.startswith(UNFINISHED)]
+            names += [os.path.join(folder, name) for name in files]
+        names.sort()
         return [File(name, os.path.getsize(name)) for name in names]
 
     def glob(self, pattern: str) -> list[File]:
@@ -136,7 +142,8 @@ class Remote(Storage):
         return bool(self.fs.isdir(path))
 
     def find(self, path: str) -> list[File]:
-        return _files(self.fs.find(path, detail=True).values())
+        found = _files(self.fs.find(path, detail=True).values())
+        return [file for file in found if f"/{UNFINISHED}" not in file.path[len(path) :]]
 
     def glob(self, pattern: str) -> list[File]:
         return _files(self.fs.glob(pattern, detail=True).values())
@@ -152,7 +159,10 @@ class Remote(Storage):
         try:
             yield file
         except BaseException:
-            _discard(file)
+            if self.appears_whole:
+                _discard(file)
+            else:
+                file.close()
             raise
         file.close()
 
@@ -178,7 +188,8 @@ def _discard(file: Any) -> None:
     """Close a file of an object store so that no object comes of it."""
     if hasattr(file, "discard"):
         file.discard()
-        file.closed = True
+        with contextlib.suppress(AttributeError):  # a file in memory is there already; the end of the write deletes it
+            file.closed = True
     else:
         file.close()
 

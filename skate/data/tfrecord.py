@@ -109,15 +109,16 @@ def decode(data: bytes) -> dict[str, list[Any]]:
             for _, entry in _fields(features)
             for name, values in (_entry(entry),)
         }
-    except (IndexError, TypeError, struct.error, UnicodeDecodeError):
+    except (IndexError, TypeError, AttributeError, struct.error, UnicodeDecodeError):
         raise ValueError("it is no Example message") from None
 
 
 def _entry(data: bytes) -> tuple[str, list[Any]]:
     found = dict(_fields(data))
+    name = found.get(1, b"").decode()  # an empty name is left out
     for kind, values in _fields(found.get(2, b"")):
-        return found[1].decode(), _values(kind, values)
-    return found[1].decode(), []
+        return name, _values(kind, values)
+    return name, []
 
 
 def _values(kind: int, data: bytes) -> list[Any]:

@@ -8,8 +8,8 @@ from typing import Any, TypedDict, Unpack
 
 from ..exceptions import UnsupportedError
 from . import block as blocks, plan
-from .context import DataContext
-from .run import blocks_of
+from .base import Base, tasks_at_once
+from .errors import check_arguments
 from .sinks.sink import FilenameProvider, SaveMode, Sink
 
 Path = str | os.PathLike[str]
@@ -39,14 +39,11 @@ class WriteOptions(TypedDict, total=False):
 WRITE_NAMES = frozenset(WriteOptions.__annotations__)
 
 
-class Writing:
+class Writing(Base):
     """The methods that write. They carry the plan out.
 
     Files appear under their names when all of them are complete, and none does if the write fails; see docs/data-sources.md.
     """
-
-    _node: plan.Node
-    _context: DataContext
 
     def write_parquet(
         self,
@@ -238,11 +235,11 @@ class Writing:
     def _write(self, sink: Sink, options: Mapping[str, Any]) -> None:
         """Carry the plan out, with a sink at its end."""
         remote = dict(options.get("ray_remote_args") or {})
-        node = plan.Write(self._node, sink, remote, options.get("concurrency"))
-        if not sink.start(None):
+        node = plan.Write(self._node, sink, remote, tasks_at_once(options.get("concurrency")))
+        if not sink.start(self._known_columns()):
             return
         try:
-            written = blocks.concat(list(blocks_of(node, self._context)))
+            written = blocks.concat(list(self._tables(node)))
             sink.commit(written)
         except BaseException as error:
             sink.abort(error)
@@ -256,13 +253,7 @@ def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def _checked(function: str, options: Any) -> Mapping[str, Any]:
-    from ..api.arity import closest
-
-    for name in options:
-        if name not in WRITE_NAMES:
-            close = closest(name, sorted(WRITE_NAMES))
-            hint = f" Did you mean {close!r}?" if close else ""
-            raise TypeError(f"{function}() has no argument {name!r}.{hint}")
+    check_arguments(function, options, WRITE_NAMES)
     return options  # type: ignore[no-any-return]
 
 

@@ -23,7 +23,7 @@ def test_a_text_is_the_expression_that_python_reads(text: str, same: object) -> 
     assert str(parse(text)) == str(same)
 
 
-@pytest.mark.parametrize("text", ["a >", "f(a)", "a.b > 1", "a in b", "a is 3", "[a]", "lambda: a"])
+@pytest.mark.parametrize("text", ["a >", "f(a)", "a.b > 1", "a in b", "a in 'bc'", "a is 3", "[a]", "lambda: a"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expression|list of values|None only"):
         parse(text)

@@ -64,6 +64,15 @@ def test_paths_are_files_folders_patterns_and_lists(tree: Path) -> None:
     assert data.read_csv(f"file://{tree}", file_extensions=[".CSV"]).count() == 8
 
 
+def test_endings_may_be_those_of_a_compression(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"x\n2\n"))
+    found = [
+        data.read_csv(tmp_path, file_extensions=[end]).to_pandas()["x"].tolist() for end in ("csv", "gz", "csv.gz")
+    ]
+    assert found == [[1, 2], [2], [2]]
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "no.csv", tmp_path / "*.csv", tmp_path):
         with pytest.raises(FileNotFoundError, match=str(path).replace("*", r"\*")):
@@ -123,6 +132,10 @@ def test_arguments_are_checked_at_the_call(tmp_path: Path) -> None:
         data.read_csv(path, filesytem=None)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="override_num_blocks"):
         data.read_csv(path, override_num_blocks=0)
+    with pytest.raises(ValueError, match="concurrency=0"):
+        data.read_csv(path, concurrency=0)
+    with pytest.raises(TypeError, match=r"read_sql\(\) has no argument 'include_paths'"):
+        data.read_sql("SELECT 1", object, include_paths=True)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="shuffle"):
         data.read_csv(path, shuffle="rows")  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match="include_row_hash"):
@@ -171,6 +184,9 @@ def test_folders_without_names(tmp_path: Path) -> None:
     (folder / "a.csv").write_text("x\n1\n")
     scheme = data.Partitioning("dir", str(tmp_path), ["year", "month"], {"month": int})
     assert data.read_csv(tmp_path, partitioning=scheme).take_all() == [{"x": 1, "year": "2021", "month": 7}]
+    for base in (tmp_path.name, f"{tmp_path}/", f"file://{tmp_path}"):
+        scheme = data.Partitioning("dir", base, ["year", "month"])
+        assert scheme.parse(f"x{tmp_path.name}{folder}/a.csv") == {"year": "2021", "month": "7"}
     with pytest.raises(ValueError, match="2 folders below"):
         data.read_csv(tmp_path, partitioning=data.Partitioning("dir", str(tmp_path), ["year"])).take_all()
     with pytest.raises(ValueError, match="field_names"):
@@ -207,6 +223,14 @@ def test_columns_and_filters_of_parquet(tmp_path: Path) -> None:
     with pytest.raises(ColumnNotFoundError, match="'x', 's'"):
         data.read_parquet(path, columns=["y"])
     assert data.read_parquet([path, path], skip_paths=[str(path)] * 0 or None).count() == 6
+
+
+def test_a_filter_that_arrow_has_no_expression_for_is_kept_to(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1, 2], "s": ["ab", "cd"]}), tmp_path / "a.parquet")
+    found = data.read_parquet(tmp_path, columns=["x"], filter=col("s").str.starts_with("c"))
+    assert found.take_all() == [{"x": 2}]
+    with pytest.raises(data.ColumnNotFoundError, match="'y'"):
+        data.read_parquet(tmp_path, filter=col("y") == 1)
 
 
 def test_a_large_file_is_cut_at_its_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +292,17 @@ def test_types_widen_where_a_later_piece_needs_it(tmp_path: Path, monkeypatch: p
     assert found.column("a").to_pylist() == [float(row[0]) for row in rows]
     assert found.column("b").to_pylist() == [int(row[1]) if row[1] else None for row in rows]
     assert found.column("c").to_pylist()[500:502] == ["word", "2"]
+
+
+def test_types_widen_where_lines_are_empty_or_values_have_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skate.data.sources import csv
+
+    monkeypatch.setattr(csv, "PIECE_BYTES", 1 << 10)
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + '\n\n7,"x\ny"\n' * 500 + "0.5,z\n")
+    assert data.read_csv(path).to_arrow().column("a").to_pylist() == [7.0] * 500 + [0.5]
     path.write_text("a\n" + "1\n" * 2000 + "word\n")
     with pytest.raises(ValueError, match=r"a\.csv: column 'a' is (int64|double) at first, but line 2002: .*'word'"):
         data.read_csv(path).take_all()
@@ -525,6 +560,13 @@ def test_what_cannot_be_unpacked_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         data.read_csv(tmp_path).take_all()
     assert "a.csv.gz" in str(caught.value) or "a.csv.gz" in caught.value.__notes__[0]
+
+
+def test_a_row_that_cannot_be_made_names_the_file(tmp_path: Path) -> None:
+    data.from_items([{"cls": "word"}]).write_webdataset(tmp_path)
+    with pytest.raises(ValueError, match="word") as failed:
+        data.read_webdataset(tmp_path).take_all()
+    assert any(".tar was read" in note for note in failed.value.__notes__)
 
 
 def test_the_count_of_a_small_file_imports_little(tmp_path: Path) -> None:

@@ -122,6 +122,14 @@ def test_damaged_tfrecords_are_named(tmp_path: Path) -> None:
             data.read_tfrecords(tmp_path).take_all()
 
 
+def test_features_without_a_name_and_damaged_ones() -> None:
+    from skate.data.tfrecord import _put, decode
+
+    assert decode(_put(1, _put(1, _put(2, _put(3, _put(1, b"\x05")))))) == {"": [5]}
+    with pytest.raises(ValueError, match="no Example"):
+        decode(_put(1, _put(1, b"\x08\x05")))
+
+
 def _flip(whole: bytes) -> bytes:
     return whole[:14] + bytes([whole[14] ^ 1]) + whole[15:]
 
@@ -185,6 +193,10 @@ def test_compressed_files_and_names(tmp_path: Path) -> None:
 
 
 def test_wrong_arguments_say_so_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="concurrency=0"):
+        data.range(3).write_csv(tmp_path, concurrency=0)
+    with pytest.raises(ColumnNotFoundError, match="'nope'"):
+        data.range(3).write_parquet(tmp_path / "a", partition_cols=["nope"], mode="overwrite")
     with pytest.raises(TypeError, match="no argument 'colum'"):
         data.range(3).write_numpy(tmp_path / "a", column="id", colum=1)
     with pytest.raises(TypeError, match="inclde_header"):
@@ -249,6 +261,58 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, where: str) ->
     assert data.read_parquet(target).count() == 7
     if where == "file":
         assert len(names(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("target", ["file", "memory"])
+def test_what_a_file_cannot_hold_is_said_by_any_file_system(tmp_path: Path, target: str) -> None:
+    import fsspec
+
+    path = f"{tmp_path}/a" if target == "file" else "/unholdable"
+    for compression in (None, "gzip"):
+        with pytest.raises(TypeError, match="'deep'"):
+            dataset_of(pa.table({"deep": [[1]]})).write_csv(
+                path, filesystem=fsspec.filesystem(target), arrow_open_stream_args={"compression": compression}
+            )
+        assert fsspec.filesystem(target).find(path) == []
+    with pytest.raises(ValueError, match="nope"):
+        data.range(3).write_csv(path, arrow_open_stream_args={"compression": "nope"})
+
+
+def test_an_end_of_a_write_that_fails_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data.storage import Local
+
+    data.range(3).write_parquet(tmp_path)
+    before, moved = names(tmp_path), []
+
+    def move(storage: Any, old: str, new: str) -> None:
+        moved.append(new)
+        if len(moved) == 2:
+            raise OSError("the disk is gone")
+        Path(old).rename(new)
+
+    monkeypatch.setattr(Local, "move", move)
+    with pytest.raises(OSError, match="the disk is gone"):
+        data.range(9).write_parquet(tmp_path, mode="overwrite", max_rows_per_file=3)
+    assert names(tmp_path) == before and len(moved) == 2
+
+
+def test_a_write_leaves_another_that_has_not_ended_alone(tmp_path: Path) -> None:
+    (tmp_path / "_skate_other").mkdir()
+    (tmp_path / "_skate_other" / "a.parquet").touch()
+    data.range(3).write_parquet(tmp_path, mode="error")
+    data.range(4).write_parquet(tmp_path, mode="overwrite")
+    assert len(names(tmp_path)) == 3 and data.read_parquet(tmp_path).count() == 4
+
+
+def test_an_object_store_keeps_only_what_tasks_say_they_have_written() -> None:
+    from skate.data.sinks.formats import CSVSink
+
+    sink = CSVSink("memory://remains")
+    assert sink.start(None)
+    with sink.create(f"{sink.job}_left") as file:
+        file.write(b"id\n1\n")
+    sink.commit(pa.concat_tables(sink.write(iter([pa.table({"id": [7]})]), 0)))
+    assert data.read_csv("memory://remains").take_all() == [{"id": 7}]
 
 
 # ---------------------------------------------------------------- databases
@@ -335,6 +399,27 @@ def test_delta(tmp_path: Path) -> None:
     )
 
 
+def test_delta_folders_with_any_name(tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    rows = [{"id": n, "p": value} for n, value in enumerate(["é", "a/b", "x y%"])]
+    dataset_of(from_rows(rows)).write_delta(tmp_path / "ours", partition_by=["p"])
+    deltalake.write_deltalake(tmp_path / "theirs", from_rows(rows), partition_by=["p"])
+    for name in ("ours", "theirs"):
+        assert data.read_delta(tmp_path / name).sort("id").take_all() == rows
+    assert sorted(deltalake.DeltaTable(tmp_path / "ours").to_pandas()["p"]) == sorted(row["p"] for row in rows)
+
+
+def test_delta_columns_and_an_overwrite_by_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("deltalake")
+    data.range(3).write_delta(tmp_path)
+    found = data.read_delta(tmp_path, columns=["id"], include_paths=True)
+    assert found.columns() == ["id", "path"] and found.take(1)[0]["path"].startswith(str(tmp_path))
+    with pytest.raises(ColumnNotFoundError, match="'nope'"):
+        data.read_delta(tmp_path, columns=["nope"])
+    data.range(3).filter(expr="id > 5").write_delta(tmp_path, mode="overwrite")
+    assert data.read_delta(tmp_path).count() == 0 and data.read_delta(tmp_path).columns() == ["id"]
+
+
 def test_iceberg(tmp_path: Path) -> None:
     catalogs = pytest.importorskip("pyiceberg.catalog.sql")
     where = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": f"file://{tmp_path}"}
@@ -360,7 +445,7 @@ class Collect(data.Datasink):
         self.told: list[Any] = []
 
     def on_write_start(self, schema: Any = None) -> None:
-        self.told.append("start")
+        self.told.append(schema.names)
 
     def write(self, blocks: Any, ctx: Any) -> Any:
         total = sum(sum(block.column("id").to_pylist()) for block in blocks)
@@ -377,11 +462,13 @@ class Collect(data.Datasink):
 
 def test_sinks_of_users() -> None:
     sink = Collect()
-    data.range(5).write_datasink(sink)
-    assert sink.told == ["start", data.WriteResult(5, 40, [(0, 10)])]
+    numbers = data.range(5)
+    numbers.write_datasink(sink)
+    assert "Write" in numbers.stats()
+    assert sink.told == [["id"], data.WriteResult(5, 40, [(0, 10)])]
     failing = Collect()
     with pytest.raises(ValueError, match="too much"):
         data.range(50).write_datasink(failing)
-    assert failing.told == ["start", "too much"]
+    assert failing.told == [["id"], "too much"]
     with pytest.raises(TypeError, match="no Datasink"):
         data.range(5).write_datasink(3)

@@ -33,7 +33,7 @@ class Datasink:
     """A target that a user writes. `write` has to be there; it runs in tasks, and may run again if a worker dies."""
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        """Before the first task, in the calling process."""
+        """Before the first task, in the calling process. `schema`: the columns; None: they are not known before."""
 
     def write(self, blocks: Iterator[Any], ctx: TaskContext) -> Any:
         """Write blocks, tables of Arrow. What it returns comes to `on_write_complete`."""

@@ -23,7 +23,31 @@ from .sink import FileSink, Written, check_columns, column_of
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 
 
-class ParquetSink(FileSink):
+class LibrarySink(FileSink):
+    """Files that a library writes, by options of its own.
+
+    Args:
+        options: the options.
+        options_fn: gives more of these, in each task.
+    """
+
+    def __init__(
+        self,
+        path: Any,
+        options: Mapping[str, Any] | None = None,
+        options_fn: Callable[[], Mapping[str, Any]] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(path, **more)
+        self.options = dict(options or {})
+        self.options_fn = options_fn
+
+    def all_options(self) -> dict[str, Any]:
+        """The options, for a file that is to be written now."""
+        return {**self.options, **(self.options_fn() if self.options_fn else {})}
+
+
+class ParquetSink(LibrarySink):
     """Parquet files.
 
     Args:
@@ -43,10 +67,8 @@ class ParquetSink(FileSink):
         options_fn: Callable[[], Mapping[str, Any]] | None = None,
         **more: Any,
     ) -> None:
-        super().__init__(path, **more)
+        super().__init__(path, options, options_fn, **more)
         self.partition_cols = [partition_cols] if isinstance(partition_cols, str) else list(partition_cols)
-        self.options = dict(options or {})
-        self.options_fn = options_fn
 
     def start(self, schema: pa.Schema | None) -> bool:
         check_columns(self.partition_cols, schema)
@@ -69,15 +91,14 @@ class ParquetSink(FileSink):
             yield "/".join(folders), rest.take(pa.array(sorted(entry[f"{row}_list"])))
 
     def write_file(self, file: Any, block: Block) -> None:
-        options = {**self.options, **(self.options_fn() if self.options_fn else {})}
-        pq.write_table(block, file, **options)
+        pq.write_table(block, file, **self.all_options())
 
 
 def _folder(value: Any) -> str:
     return NULL_FOLDER if value is None else quote(str(value), safe=" :,+-.@()")
 
 
-class CSVSink(FileSink):
+class CSVSink(LibrarySink):
     """CSV files.
 
     Args:
@@ -88,21 +109,13 @@ class CSVSink(FileSink):
     name = "CSV"
     ending = "csv"
 
-    def __init__(
-        self,
-        path: Any,
-        options: Mapping[str, Any] | None = None,
-        options_fn: Callable[[], Mapping[str, Any]] | None = None,
-        **more: Any,
-    ) -> None:
-        super().__init__(path, **more)
-        self.options = dict(options or {})
-        self.options_fn = options_fn
-        if options_fn is None:
+    def __init__(self, path: Any, *options: Any, **more: Any) -> None:
+        super().__init__(path, *options, **more)
+        if self.options_fn is None:
             self._write_options()  # raises for what does not exist
 
     def _write_options(self) -> Any:
-        options = {**self.options, **(self.options_fn() if self.options_fn else {})}
+        options = self.all_options()
         return options.pop("write_options", None) or arrow_csv.WriteOptions(**options)
 
     def write_file(self, file: Any, block: Block) -> None:
@@ -117,7 +130,7 @@ def _is_special(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.BaseExtensionType)
 
 
-class JSONSink(FileSink):
+class JSONSink(LibrarySink):
     """JSON files with an object on each line.
 
     Args:
@@ -128,19 +141,8 @@ class JSONSink(FileSink):
     name = "JSON"
     ending = "json"
 
-    def __init__(
-        self,
-        path: Any,
-        options: Mapping[str, Any] | None = None,
-        options_fn: Callable[[], Mapping[str, Any]] | None = None,
-        **more: Any,
-    ) -> None:
-        super().__init__(path, **more)
-        self.options = dict(options or {})
-        self.options_fn = options_fn
-
     def write_file(self, file: Any, block: Block) -> None:
-        options = {**self.options, **(self.options_fn() if self.options_fn else {})}
+        options = self.all_options()
         if options:
             options = {"orient": "records", "lines": options.get("orient", "records") == "records", **options}
             file.write(block.to_pandas().to_json(**options).encode())

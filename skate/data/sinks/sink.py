@@ -3,10 +3,10 @@
 The calling process starts a write and ends it; tasks write. A task may run twice (its worker died), or stop anywhere. So the
 files of a task have names that follow from the write and the number of the task, and a second run writes the same ones anew.
 
-On file systems that can rename, tasks write into a folder `_skate_WRITE` in the target, which no reader looks into, and the
-end of the write moves its files to where they belong. On object stores, where an object appears whole or not at all, tasks
-write in place. What was there before is deleted after the new files are in place (OVERWRITE), and a write that fails deletes
-what it made.
+On file systems that can rename, tasks write into a folder `_skate_WRITE` in the target, which no reader looks into, nor another
+write, and the end of the write moves its files to where they belong. On object stores, where an object appears whole or not at
+all, tasks write in place, and the end of the write deletes what a task has left that did not end. What was there before is
+deleted after the new files are in place (OVERWRITE), and a write that fails deletes what it made.
 
 INV-1: until the write ends, no file of it has its final name, on file systems that can rename.
 INV-2: a file that has its final name is complete.
@@ -14,15 +14,16 @@ INV-2: a file that has its final name is complete.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from ..block import Block
-from ..storage import storage_of
+from ..storage import UNFINISHED, Storage, storage_of
 
 
 class SaveMode(StrEnum):
@@ -52,7 +53,11 @@ class Sink(Protocol):
     def start(self, schema: pa.Schema | None) -> bool:
         """Before the first task, in the calling process. False: there is nothing to do.
 
+        Args:
+            schema: the columns of what will be written, if they are known before.
+
         Raises:
+            ColumnNotFoundError: the sink needs a column that is not there.
             FileExistsError: something is there, and the mode says that it must not.
         """
         ...
@@ -146,8 +151,12 @@ class FileSink:
         self.create_folder = create_folder
         self.compression = compression
         self.job = os.urandom(8).hex()
-        self._before: list[str] = []
+        self._before: set[str] = set()
         """The files that were there at the start."""
+        self._placed: list[str] = []
+        """Those that the end of the write has moved, as long as it can be undone."""
+        if compression is not None:
+            pa.Codec.is_available(compression)  # raises for one that does not exist
         for what, value in (("min_rows_per_file", min_rows), ("max_rows_per_file", max_rows)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{what}={value!r}: it must be a whole number from 1, or None")
@@ -188,72 +197,72 @@ class FileSink:
 
     def create(self, path: str) -> Any:
         """A new file of this write, open. Its path is that below the target."""
-        storage, root = storage_of(self.path, self.filesystem)
+        storage, root = self._target()
         where = storage.create(f"{self._workplace(storage, root)}/{path}")
-        return where if self.compression is None else _Compressed(where, self.compression)
+        return where if self.compression is None else _compressed(where, self.compression)
 
-    def _workplace(self, storage: Any, root: str) -> str:
-        root = root.rstrip("/")
-        return root if storage.appears_whole else f"{root}/_skate_{self.job}"
+    def _target(self) -> tuple[Storage, str]:
+        storage, root = storage_of(self.path, self.filesystem)
+        return storage, root.rstrip("/") or root
+
+    def _workplace(self, storage: Storage, root: str) -> str:
+        return root if storage.appears_whole else f"{root}/{UNFINISHED}{self.job}"
 
     # ------------------------------------------------------------ in the calling process
 
     def start(self, schema: pa.Schema | None) -> bool:
         """Look at what is there."""
-        storage, root = storage_of(self.path, self.filesystem)
+        storage, root = self._target()
         if storage.size(root) is not None:
             raise FileExistsError(f"{self.path!r} is a file: rows are written to files in a folder")
         exists = storage.is_folder(root)
         if not exists and not self.create_folder:
             raise FileNotFoundError(f"there is no folder {self.path!r}, and try_create_dir=False")
-        self._before = [file.path for file in storage.find(root)] if exists else []
+        self._before = {file.path for file in storage.find(root)} if exists else set()
         if self._before and self.mode in (SaveMode.ERROR, SaveMode.CREATE):
             raise FileExistsError(f"{self.path!r} has files already, and mode={self.mode.name}")
         return not (self._before and self.mode is SaveMode.IGNORE)
 
     def commit(self, written: Block) -> None:
         """Give the files their names, and delete what they replace."""
-        storage, root = storage_of(self.path, self.filesystem)
+        storage, root = self._target()
         work = self._workplace(storage, root)
-        new = {f"{root.rstrip('/')}/{path}" for path in written.column("path").to_pylist()}
-        if not storage.appears_whole:
-            for path in written.column("path").to_pylist():
-                storage.move(f"{work}/{path}", f"{root.rstrip('/')}/{path}")
+        new = {f"{root}/{path}": f"{work}/{path}" for path in written.column("path").to_pylist()}
+        if storage.appears_whole:
+            self._sweep(storage, root, new)
+        else:
+            for path, made in new.items():
+                storage.move(made, path)
+                self._placed.append(path)
             storage.remove(work)
+        self._placed.clear()
         if self.mode is SaveMode.OVERWRITE:
-            for old in self._before:
-                if old not in new:
-                    storage.remove(old)
+            for old in self._before.difference(new):
+                storage.remove(old)
 
     def abort(self, error: BaseException) -> None:
         """Delete the files of this write."""
-        storage, root = storage_of(self.path, self.filesystem)
-        if not storage.appears_whole:
-            storage.remove(self._workplace(storage, root))
+        storage, root = self._target()
+        if storage.appears_whole:
+            self._sweep(storage, root, self._before)
             return
-        before = set(self._before)
+        storage.remove(self._workplace(storage, root))
+        for path in self._placed:
+            if path not in self._before:
+                storage.remove(path)
+
+    def _sweep(self, storage: Storage, root: str, stay: Collection[str]) -> None:
+        """Delete the files of this write, but for some."""
         for file in storage.find(root) if storage.is_folder(root) else ():
-            if self.job in file.path and file.path not in before:
+            if self.job in file.path and file.path not in stay:
                 storage.remove(file.path)
 
 
-class _Compressed:
-    """A file for writing that packs what it is given."""
-
-    def __init__(self, where: Any, codec: str) -> None:
-        self._where = where
-        self._codec = codec
-
-    def __enter__(self) -> Any:
-        self._file = pa.CompressedOutputStream(_Keep(self._where.__enter__()), self._codec)
-        return self._file
-
-    def __exit__(self, *error: Any) -> Any:
-        try:
-            self._file.close()
-        finally:
-            ended = self._where.__exit__(*error)
-        return ended
+@contextlib.contextmanager
+def _compressed(where: Any, codec: str) -> Iterator[Any]:
+    """A file for writing that packs what it is given. If that fails, `where` hears of it, and no file comes of it."""
+    with where as raw, pa.CompressedOutputStream(_Keep(raw), codec) as file:
+        yield file
 
 
 class _Keep:
@@ -294,7 +303,9 @@ def check_columns(names: Sequence[str], schema: pa.Schema | None) -> None:
         ColumnNotFoundError: one is not.
     """
     from ..errors import no_column
+    from ..knowledge import missing
 
-    for name in names:
-        if schema is not None and name not in schema.names:
-            raise no_column(name, schema.names)
+    wrong = missing(names, schema)
+    if wrong is not None:
+        assert schema is not None
+        raise no_column(wrong, schema.names)

@@ -12,9 +12,9 @@ from ...exceptions import UnsupportedError
 from .. import block as blocks
 from ..block import Block
 from ..optional import need
-from ..storage import storage_of
+from ..storage import Storage
 from .formats import ParquetSink
-from .sink import SaveMode
+from .sink import SaveMode, check_columns
 
 ROWS_AT_ONCE = 1024
 
@@ -106,6 +106,7 @@ class DeltaSink(ParquetSink):
         """Look whether the table is there."""
         import deltalake
 
+        check_columns(self.partition_cols, schema)
         if self.mode is SaveMode.UPSERT:
             raise UnsupportedError("write_delta(mode=UPSERT): use deltalake's own merge")
         if not deltalake.DeltaTable.is_deltatable(self.path, self.storage_options):
@@ -114,8 +115,8 @@ class DeltaSink(ParquetSink):
             raise FileExistsError(f"{self.path!r} is a Delta table already, and mode={self.mode.name}")
         return self.mode is not SaveMode.IGNORE
 
-    def _workplace(self, storage: Any, root: str) -> str:
-        return root.rstrip("/")  # no reader looks at a file that the log does not name
+    def _workplace(self, storage: Storage, root: str) -> str:
+        return root  # no reader looks at a file that the log does not name
 
     def write(self, source: Iterator[Block], task: int) -> Iterator[Block]:
         """Write Parquet files, and say which columns they have."""
@@ -137,15 +138,18 @@ class DeltaSink(ParquetSink):
         from deltalake import DeltaTable
         from deltalake.transaction import AddAction
 
-        if not written.num_rows:
+        exists = DeltaTable.is_deltatable(self.path, self.storage_options)
+        if not written.num_rows and not (exists and self.mode is SaveMode.OVERWRITE):
             return
-        storage, root = storage_of(self.path, self.filesystem)
-        serialized = dict.fromkeys(written.column("schema").to_pylist())
-        schema = blocks.unify([pa.ipc.read_schema(pa.py_buffer(each)) for each in serialized])
+        storage, root = self._target()
+        serialized = dict.fromkeys(written.column("schema").to_pylist() if written.num_rows else ())
+        schema: Any = (
+            blocks.unify([pa.ipc.read_schema(pa.py_buffer(each)) for each in serialized]) if serialized else None
+        )
         actions: list[Any] = [
             AddAction(
                 path,
-                storage.size(f"{root.rstrip('/')}/{path}") or 0,
+                storage.size(f"{root}/{path}") or 0,
                 _partition_values(path),
                 int(time.time() * 1000),
                 True,
@@ -153,9 +157,9 @@ class DeltaSink(ParquetSink):
             )
             for path, rows in zip(*(written.column(name).to_pylist() for name in ("path", "rows")), strict=True)
         ]
-        if DeltaTable.is_deltatable(self.path, self.storage_options):
+        if exists:
             table = DeltaTable(self.path, storage_options=self.storage_options)
-            schema = self._merged(table, schema)
+            schema = table.schema() if schema is None else self._merged(table, schema)
         else:
             table = DeltaTable.create(
                 self.path,
@@ -188,10 +192,7 @@ class DeltaSink(ParquetSink):
 
     def abort(self, error: BaseException) -> None:
         """Delete the files of this write: the log does not name them."""
-        storage, root = storage_of(self.path, self.filesystem)
-        for file in storage.find(root) if storage.is_folder(root) else ():
-            if self.job in file.path:
-                storage.remove(file.path)
+        self._sweep(*self._target(), ())
 
 
 def _partition_values(path: str) -> dict[str, str | None]:

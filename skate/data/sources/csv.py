@@ -138,31 +138,30 @@ class CSV(FileSource):
             try:
                 with self.where.open(path) as whole:
                     file = whole if last is None else whole.get_stream(first, last - first)
-                    reader = self._open(path, file, names if first else None, rows, types)
-                    while reader is not None:
-                        block = pa.Table.from_batches([reader.read_next_batch()])
-                        yield block
-                        rows += block.num_rows
-                return  # the file is empty
-            except StopIteration:
+                    skip = rows  # not left to Arrow, whose `skip_rows` count lines without anything, too
+                    for batch in self._open(path, file, names if first else None, types):
+                        new = batch.slice(min(skip, batch.num_rows))
+                        skip -= batch.num_rows - new.num_rows
+                        if new.num_rows or not rows:
+                            yield pa.Table.from_batches([new])
+                            rows += new.num_rows
                 return
             except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
                 self._widen(path, first, error, types)
 
-    def _open(self, path: str, file: Any, names: list[str] | None, rows: int, types: _Types) -> Any:
-        """A reader; `names` are those of the columns, if there is no line that says them."""
+    def _open(self, path: str, file: Any, names: list[str] | None, types: _Types) -> Any:
+        """A reader of batches; `names` are those of the columns, if there is no line that says them."""
         convert, read = self.convert_options, self.read_options
         if convert is None:
             columns = self.own_columns(self.where.extras(path))
             convert = arrow_csv.ConvertOptions(column_types=types.widened, include_columns=columns)
         if read is None:
-            skip = {"skip_rows" if names else "skip_rows_after_names": rows}
-            read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, column_names=names, **skip)
+            read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, column_names=names)
         try:
             reader = arrow_csv.open_csv(file, read, self.parse_options, convert)
         except pa.ArrowInvalid as error:
             if EMPTY in str(error):
-                return None
+                return ()
             raise
         types.seen(_unique(path, reader.schema))
         return reader

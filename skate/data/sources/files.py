@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from ..storage import GLOB, File, Local, address, bare_name, codec_of, open_file
 from .partitioning import Partitioning
 from .source import NO_SCHEMA, ReadTask, Source
 
+T = TypeVar("T")
 PACKED = 5.0
 """How much a compressed file grows, about."""
 FILES_AT_ONCE = 16 << 20
@@ -114,12 +115,13 @@ def _expand(path: str, extensions: Sequence[str] | None, filesystem: Any, ignore
     size = storage.size(inner)
     if size is not None:
         return [File(address(path, inner, filesystem), size)]
-    what = "a file"
     if storage.is_folder(inner):
         found = [file for file in storage.find(inner) if not _hidden(inner, file.path)]
-        what = "a file" if extensions is None else f"a file that ends with {', '.join(_ends(extensions))}"
-        found = [file for file in found if extensions is None or bare_name(file.path).endswith(_ends(extensions))]
-        missing = f"folder {path!r} does not have {what}"
+        missing = f"folder {path!r} does not have a file"
+        if extensions is not None:
+            ends = tuple(f".{each.lstrip('.').lower()}" for each in extensions)
+            found = [file for file in found if file.path.lower().endswith(ends) or bare_name(file.path).endswith(ends)]
+            missing += f" that ends with {', '.join(ends)}"
     elif any(mark in inner for mark in GLOB):
         found = storage.glob(inner)
         missing = f"no file matches {path!r}"
@@ -129,10 +131,6 @@ def _expand(path: str, extensions: Sequence[str] | None, filesystem: Any, ignore
     if not found and not ignore_missing:
         raise FileNotFoundError(missing)
     return [File(address(path, file.path, filesystem), file.size) for file in found]
-
-
-def _ends(extensions: Sequence[str]) -> tuple[str, ...]:
-    return tuple(bare_name(f".{each.lstrip('.')}") if "." in each else f".{each.lower()}" for each in extensions)
 
 
 def _hidden(root: str, path: str) -> bool:
@@ -252,11 +250,11 @@ class FileSource(Source):
                 yield made
                 first = first or (made.schema, path)
 
-    def _named(self, path: str, source: Iterator[Block]) -> Iterator[Block]:
-        """The blocks of a file. What cannot be unpacked is an error that names the file."""
+    def _named(self, path: str, source: Iterator[T]) -> Iterator[T]:
+        """The blocks or rows of a file. Whatever goes wrong with them is an error that names the file."""
         try:
             yield from source
-        except OSError as error:
+        except Exception as error:
             if path not in str(error):
                 error.add_note(f"raised when {path} was read")
             raise
@@ -284,7 +282,7 @@ class FileRows(FileSource):
         for path in paths:
             HERE.files = (path,)
             extras = {name: value.as_py() for name, value in self.where.extras(path).items()}
-            for row in self.rows(path):
+            for row in self._named(path, self.rows(path)):
                 rows.append({**row, **extras})
                 size += sum(
                     getattr(value, "nbytes", 0) or len(value) for value in row.values() if hasattr(value, "__len__")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from ..block import Block, BlockMeta
+from ..errors import no_column
 from ..optional import need
 from ..storage import File
 from .files import Files
@@ -46,19 +47,23 @@ class Delta(Parquet):
         )  # raises for what Parquet files alone do not tell, such as deletion vectors
         root = table.table_uri.rstrip("/").removeprefix("file://")
         sizes = dict(zip(*_columns(table.get_add_actions(), ("path", "size_bytes")), strict=True))
-        sizes = {unquote(name): size for name, size in sizes.items()}
+        sizes = {unquote(name): size for name, size in sizes.items()}  # the log has addresses
         found: list[File] = []
         values: dict[str, dict[str, pa.Scalar]] = {}
         for fragment in dataset.get_fragments():
-            where = f"{root}/{unquote(fragment.path)}"
-            found.append(File(where, int(sizes.get(unquote(fragment.path), 0))))
+            where = f"{root}/{fragment.path}"
+            found.append(File(where, int(sizes.get(fragment.path, 0))))
             keys = pads.get_partition_keys(fragment.partition_expression)
             values[where] = {
                 name: pa.scalar(keys.get(name), dataset.schema.field(name).type)
                 for name in table.metadata().partition_columns
             }
-        super().__init__(Files(tuple(found), filesystem, include_paths, known=values), columns)
         known = dataset.schema.remove_metadata()
+        for name in columns or ():
+            if name not in known.names:
+                raise no_column(name, known.names)
+        wanted = [*columns, "path"] if columns is not None and include_paths else columns
+        super().__init__(Files(tuple(found), filesystem, include_paths, known=values), wanted)
         self._own_schema = known.append(pa.field("path", pa.string())) if include_paths else known
 
     def tasks(self, wanted: int) -> list[ReadTask]:

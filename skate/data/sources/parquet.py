@@ -44,8 +44,7 @@ class Parquet(FileSource):
     Args:
         files: what is read.
         columns: only these; None: all.
-        predicate: only rows for which it is true.
-        condition: the same, as an expression of Arrow's.
+        condition: only rows for which it is true, an expression of Arrow's.
     """
 
     name = "Parquet"
@@ -56,12 +55,12 @@ class Parquet(FileSource):
         self,
         files: Files,
         columns: Sequence[str] | None = None,
-        predicate: Expr | None = None,
         condition: pads.Expression | None = None,
     ) -> None:
         super().__init__(files)
         self.columns = None if columns is None else list(columns)
-        self.predicate = predicate
+        self.predicate: Expr | None = None
+        """Only rows for which it is true; Arrow has an expression for it."""
         self.condition = condition
 
     # ------------------------------------------------------------ what is known without reading rows

@@ -23,9 +23,10 @@ class Partitioning:
 
     Args:
         style: "hive": folders are `name=value`; "dir": folders are values of `field_names`, in this order.
-        base_dir: what is above the folders with values; "" and None: for hive anything; needed for "dir".
+        base_dir: what is above the folders with values: a path or its end; "" and None: for hive anything; needed for "dir".
         field_names: of "dir", one for each level; of hive, only these are taken.
         field_types: what values become, by name: int, float, bool or str; str is the default.
+        filesystem: known from Ray; paths are not looked up.
 
     Raises:
         ValueError: "dir" without `field_names`.
@@ -60,9 +61,10 @@ class Partitioning:
         return {name: self._typed(path, name, value) for name, value in found.items()}
 
     def _folders(self, path: str) -> list[str]:
-        base = (self.base_dir or "").rstrip("/")
-        if base and base in path:
-            path = path.split(base, 1)[1]
+        base = (self.base_dir or "").partition("://")[2] or self.base_dir or ""
+        if base.strip("/"):
+            before, _, below = f"/{path}".partition(f"/{base.strip('/')}/")
+            path = below or before
         return [part for part in path.split("/")[:-1] if part]
 
     def _typed(self, path: str, name: str, text: str) -> Any:
