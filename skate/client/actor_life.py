@@ -58,7 +58,10 @@ class ActorLife:
             if actor.state == ACTOR_KILLED and message.restarts == actor.restarts:
                 return  # said before the node had heard of the kill
             actor.state = ACTOR_ALIVE
-            actor.pid = message.pid
+            if actor.pid != message.pid:
+                if actor.pid:
+                    self.runtime.recording.send()
+                actor.pid = message.pid
             if message.restarts > actor.restarts:
                 actor.restarts = message.restarts
                 self._reconnect(actor, message.node)

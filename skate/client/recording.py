@@ -1,11 +1,12 @@
 """What this process tells its node of the tasks and calls that have ended: a little of each, many at a time.
 
-It must cost next to nothing. So of a packet of answers one list is kept, with a number and a time for each task; after
-`CHUNK_TASKS` tasks, or `CHUNK_S`, all lists are encoded at once and go to the node in one message. What a process that is killed
-has not sent yet is lost. Tasks that have failed are few, and say more.
+It must cost next to nothing. So of a packet of answers one row is kept; after `CHUNK_ROWS` of them, or `CHUNK_S`, all are encoded
+at once and go to the node in one message. Rows lie one after the other in one list: a list for each would be made, traced by the
+garbage collector and freed. What a process that is killed has not sent yet is lost. Tasks that have failed are few, and say more.
 
 INV-1: an attempt is recorded once: `submitted` of a task is 0.0 from when an attempt was recorded as failed until the next
 begins.
+INV-2: the process of a worker is looked up when its rows are sent: rows of an actor are sent before its process is another.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..wire import messages as m
-from ..wire.history import CALL, ENDED, FAILED, FINISHED, FUNCTION, NORMAL, SEQS, STATE, Recorded
+from ..wire.history import CALL, FAILED, FINISHED, NORMAL, SAME_S, Recorded
 from .errors import describe_packed
 from .submitter import Function, TaskRecord
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
-CHUNK_TASKS = 4096
+CHUNK_ROWS = 2048
 CHUNK_S = 0.5
 ERROR_CHARS = 500
+WIDTH = 8
+"""A row: function, worker, when the last task ended, microseconds for each, number of the first, how many, when the first was
+submitted, and what is said only of some, or None."""
 NOBODY = (0, 0)
 """In place of a worker: no worker has had the task."""
 UNKNOWN = -1
@@ -53,69 +57,59 @@ class Recording:
     def __init__(self, runtime: ClientRuntime, on: bool) -> None:
         self.runtime = runtime
         self.on = on
-        self.packets: list[list[Any]] = []
-        self._count = 0
+        self.rows: list[Any] = []
+        """All rows, `WIDTH` places each."""
         self._send_at = 0.0
-        self._functions: dict[Any, int] = {}
-        self._known: list[tuple[str, str, str]] = []
-        """The functions by their places: name, kind, actor."""
-        self._workers: dict[Any, int] = {}
-        """Nodes and pids by their places; or an actor, whose pid may come after its first answers."""
-        self._places: dict[Any, tuple[int, int]] = {}
-        """(pid, place) of workers: it is found sooner here."""
         self._looked = 0
-        """How many packets there were when the clock was to be looked at last."""
+        """How much there was when the clock was to be looked at last."""
 
     # ------------------------------------------------------------ what has happened
 
     def packet(self, worker: Any, message: m.Replies, tasks: list[TaskRecord]) -> None:
         """These tasks have finished. `worker`: a leased worker, or an actor."""
         ended = message.ended or now()
-        first = tasks[0]
-        function = first.function
-        if len(tasks) == 1:
-            alike = first.parent is None and not first.attempt
-        else:
-            alike = not [t for t in tasks if t.function is not function or t.parent is not None or t.attempt]
-        if not alike:
-            self._different(worker, message, tasks, ended)
-        else:  # nearly always; this is on the way of every task
-            place = self._functions.get(function)
-            known = self._places.get(worker)
-            packet = [
-                self._function(function, worker) if place is None else place,
-                known[1] if known is not None and known[0] == worker.pid else self._worker(worker),
-                ended,
-                message.spent_us // message.ran if message.ran else UNKNOWN,
-                [task.seq for task in tasks] if len(tasks) > 1 else [first.seq],
-                [task.submitted for task in tasks] if len(tasks) > 1 else [first.submitted],
-            ]
-            if self.packets:
-                self.packets.append(packet)
-            else:
-                self._add(packet)
-        self._count += len(tasks)
-        if self._count >= CHUNK_TASKS or now() >= self._send_at:  # `ended` is by the clock of another machine
+        each_us = message.spent_us // message.ran if message.ran else UNKNOWN
+        task = tasks[0]
+        rows = self.rows
+        if not rows:
+            self._send_at = now() + CHUNK_S
+        if len(tasks) == 1 and task.parent is None and not task.attempt:  # this is on the way of every call
+            rows += (task.function, worker, ended, each_us, task.seq, 1, task.submitted, None)
+        elif not self._alike(worker, ended, each_us, tasks):
+            self._different(worker, ended, each_us, tasks)
+        if len(rows) >= CHUNK_ROWS * WIDTH or now() >= self._send_at:  # `ended` is by the clock of another machine
             self.send()
 
-    def _different(self, worker: Any, message: m.Replies, tasks: list[TaskRecord], ended: float) -> None:
-        """Tasks of several functions, or with a parent, or in another than their first attempt: a packet for each that is not as
-        the one before."""
-        each_us = message.spent_us // message.ran if message.ran else UNKNOWN
-        place = self._worker(worker)
-        last: TaskRecord | None = None
-        seqs: list[int] = []
-        submitted: list[float] = []
-        for task in tasks:
-            if last is None or task.function is not last.function or task.parent is not last.parent or task.attempt:
-                seqs, submitted = [], []
-                packet = [self._function(task.function, worker), place, ended, each_us, seqs, submitted]
-                if task.parent is not None or task.attempt:
-                    packet += [FINISHED, task.attempt, id_of(task.parent), "", ""]
-                self._add(packet)
-            seqs.append(first_seq(task))
-            submitted.append(task.submitted)
-            last = None if task.attempt else task
+    def _alike(self, worker: Any, ended: float, each_us: int, tasks: list[TaskRecord]) -> bool:
+        """One row for all, if they differ only by their numbers, and these follow each other: nearly always so."""
+        task = tasks[0]
+        function, parent, first, submitted, count = task.function, task.parent, task.seq, task.submitted, len(tasks)
+        if task.attempt or tasks[-1].submitted - submitted >= SAME_S:
+            return False
+        seqs = [task.seq for task in tasks if task.function is function and task.parent == parent and not task.attempt]
+        if seqs != list(range(first, first + count)):
+            return False
+        more = None if parent is None else (FINISHED, 0, id_of(parent), "", "")
+        self.rows += (function, worker, ended, each_us, first, count, submitted, more)
+        return True
+
+    def _different(self, worker: Any, ended: float, each_us: int, tasks: list[TaskRecord]) -> None:
+        """Tasks of several functions, or parents, or in another than their first attempt: a row for each run of what is alike."""
+        each_s = max(each_us, 0) / 1e6
+        begin, count = 0, len(tasks)
+        for at in range(1, count + 1):
+            first, last = tasks[begin], tasks[at - 1]
+            if at < count:
+                task = tasks[at]
+                same = task.function is last.function and task.parent == last.parent and task.seq == last.seq + 1
+                if same and not task.attempt and not last.attempt and task.submitted - first.submitted < SAME_S:
+                    continue
+            more = None
+            if first.parent is not None or first.attempt:
+                more = (FINISHED, first.attempt, id_of(first.parent), "", "")
+            end = ended - (count - at) * each_s
+            self.rows += (last.function, worker, end, each_us, first_seq(first), at - begin, first.submitted, more)
+            begin = at
 
     def failed(self, task: TaskRecord, worker: Any, error: Any, message: m.Replies | None = None) -> None:
         """An attempt has failed, with this exception, packed or not. `message`: the worker's answers, if it has answered."""
@@ -127,53 +121,25 @@ class Recording:
             kind, text = describe_packed(error)
         else:
             kind, text = type(error).__name__, str(error)
-        place = self._worker(worker)
         ended = (message.ended if message is not None else 0.0) or now()
-        packet = [self._function(task.function, worker), place, ended, each_us, [first_seq(task)], [submitted]]
-        self._add([*packet, FAILED, task.attempt, id_of(task.parent), kind, text.partition("\n")[0][:ERROR_CHARS]])
-        self._count += 1
+        if not self.rows:
+            self._send_at = now() + CHUNK_S
+        more = (FAILED, task.attempt, id_of(task.parent), kind, text.partition("\n")[0][:ERROR_CHARS])
+        self.rows += (task.function, worker, ended, each_us, first_seq(task), 1, submitted, more)
 
     def again(self, task: TaskRecord) -> None:
         """Another attempt begins."""
         if self.on:
             task.submitted = now()
 
-    def _add(self, packet: list[Any]) -> None:
-        if not self.packets:
-            self._send_at = now() + CHUNK_S
-        self.packets.append(packet)
-
-    def _worker(self, worker: Any) -> int:
-        key: Any = NOBODY if worker is None else self._key(worker) if worker.pid else worker
-        place = self._workers.get(key)
-        if place is None:
-            place = self._workers[key] = len(self._workers)
-        if type(key) is tuple and worker is not None:
-            self._places[worker] = worker.pid, place
-        return place
-
-    def _key(self, worker: Any) -> tuple[int, int]:
-        return worker.node or self.runtime.node_no, worker.pid
-
-    def _function(self, function: Any, actor: Any) -> int:
-        place = self._functions.get(function)
-        if place is None:
-            place = self._functions[function] = len(self._functions)
-            name = function.options.name
-            if isinstance(function, Function) or actor is None:
-                self._known.append((name, NORMAL, ""))
-            else:
-                self._known.append((f"{actor.class_name or 'actor'}.{name}", CALL, actor.id.hex()))
-        return place
-
     # ------------------------------------------------------------ to the node
 
     def due(self) -> float | None:
         """Tell the node if it is time; the seconds until it will be, or None when there is nothing. Called without the lock."""
-        if not self.packets:
+        if not self.rows:
             return None
-        if len(self.packets) != self._looked:  # it goes on, and `packet` looks at the time, too
-            self._looked = len(self.packets)
+        if len(self.rows) != self._looked:  # it goes on, and `packet` looks at the time, too
+            self._looked = len(self.rows)
             return CHUNK_S
         left = self._send_at - now()
         if left > 0:
@@ -184,34 +150,58 @@ class Recording:
 
     def send(self) -> None:
         """Tell the node."""
-        packets = self.packets
-        if not packets:
+        rows = self.rows
+        if not rows:
             return
-        finished, failed = [0] * len(self._known), [0] * len(self._known)
-        for packet in packets:
-            count = failed if len(packet) > STATE and packet[STATE] == FAILED else finished
-            count[packet[FUNCTION]] += len(packet[SEQS])
-        counts: dict[str, list[int]] = {}
-        for (name, _, _), good, bad in zip(self._known, finished, failed, strict=True):
-            count = counts.setdefault(name, [0, 0])
-            count[0] += good
-            count[1] += bad
+        self.rows, self._looked = [], 0
+        of_function, of_worker, ended, each, first, count, submitted, more = (rows[at::WIDTH] for at in range(WIDTH))
+        functions, in_functions = _places(of_function)
+        workers, in_workers = _places(of_worker)
+        plain = zip(in_functions, in_workers, ended, each, first, count, submitted, strict=True)
+        if more.count(None) == len(more):
+            packets = list(plain)
+        else:
+            packets = [row if said is None else row + said for row, said in zip(plain, more, strict=True)]
+        whose = dict(zip(of_function, of_worker, strict=True))
+        known = [self._describe(function, whose[function]) for function in functions]
+        failed = sum(1 for said in more if said is not None and said[0] == FAILED)
+        counts = {name: [0, 0] for name, _, _ in known}
+        if len(counts) == 1 and not failed:
+            counts[known[0][0]][0] = sum(count)
+        else:
+            for place, tasks, said in zip(in_functions, count, more, strict=True):
+                counts[known[place][0]][said is not None and said[0] == FAILED] += tasks
         message = Recorded(
-            packets[0][ENDED],
-            packets[-1][ENDED],
-            sum(finished),
-            sum(failed),
+            ended[0],
+            ended[-1],
+            sum(count) - failed,
+            failed,
             counts,
-            self._known,
-            [key if type(key) is tuple else self._key(key) for key in self._workers],
+            known,
+            [self._process(worker) for worker in workers],
             _encode(packets),
         )
-        self.packets, self._known, self._count = [], [], 0
-        self._functions.clear()
-        self._workers.clear()
-        self._places.clear()
-        self._looked = 0
         self.runtime.send(message)
+
+    def _process(self, worker: Any) -> tuple[int, int]:
+        """Its node and pid."""
+        return NOBODY if worker is None else (worker.node or self.runtime.node_no, worker.pid)
+
+    @staticmethod
+    def _describe(function: Any, actor: Any) -> tuple[str, str, str]:
+        """Its name, its kind, and the actor's id."""
+        name = function.options.name
+        if isinstance(function, Function) or actor is None:
+            return name, NORMAL, ""
+        return f"{actor.class_name or 'actor'}.{name}", CALL, actor.id.hex()
+
+
+def _places(values: list[Any]) -> tuple[list[Any], list[int]]:
+    """What is there, once each, and for each value its place in that."""
+    if values.count(values[0]) == len(values):
+        return values[:1], [0] * len(values)
+    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return list(places), [places[value] for value in values]
 
 
 def id_of(task: tuple[bytes, int] | None) -> str:

@@ -232,7 +232,7 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
-        told = self.recording.due() if self.recording.packets else None
+        told = self.recording.due() if self.recording.rows else None
         timed = self.tasks.retries.waiting or self.tasks.locality.waiting
         if self.tasks.submitter.workers or timed:
             due = self.tasks.next_due()
@@ -243,7 +243,7 @@ class ClientRuntime:
         return told
 
     def _tick(self) -> None:
-        if self.recording.packets:
+        if self.recording.rows:
             self.recording.due()
         if self.actors.dirty or self.dropped or self.dropped_streams:
             with self.lock:

@@ -4,11 +4,12 @@ Work goes from caller to worker in one hop, so only the caller knows a task's wh
 caller keeps one *packet* for each answer of a worker, and sends many of them as one *chunk*; its node writes that into one row of
 its history. A packet is a list, to be read by the names below:
 
-    [function, worker, ended, each_us, [seq, ...], [submitted, ...]]
-    [function, worker, ended, each_us, [seq], [submitted], state, attempt, parent, error type, error]
+    [function, worker, ended, each_us, seq, count, submitted]
+    [function, worker, ended, each_us, seq, count, submitted, state, attempt, parent, error type, error]
 
-`function` and `worker` are places in the lists of the chunk. Times are seconds since 1970. The tasks of
-a packet ran one after the other, the last until `ended`, and took `each_us` microseconds on average; -1: that is not known.
+`function` and `worker` are places in the lists of the chunk. Times are seconds since 1970. The tasks of a packet have the numbers
+from `seq` on, were submitted within `SAME_S` from `submitted` on, and ran one after the other, the last until `ended`; each
+took `each_us` microseconds on average; -1: that is not known.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ FAILED = "FAILED"
 NORMAL = "NORMAL_TASK"
 CALL = "ACTOR_TASK"
 
-FUNCTION, WORKER, ENDED, EACH_US, SEQS, SUBMITTED, STATE, ATTEMPT, PARENT, ERROR_TYPE, ERROR = range(11)
+SAME_S = 0.001
+"""Tasks whose submissions differ by less are said to be submitted at the same time."""
+FUNCTION, WORKER, ENDED, EACH_US, SEQ, COUNT, SUBMITTED, STATE, ATTEMPT, PARENT, ERROR_TYPE, ERROR = range(12)
 """Where things are in a packet."""
 
 
@@ -89,7 +92,8 @@ def tasks_of(
         only: only the packets with this task.
     """
     for packet in reversed(_decode(chunk.packets)):
-        if only is not None and only not in packet[SEQS]:
+        seq, count = packet[SEQ], packet[COUNT]
+        if only is not None and not seq <= only < seq + count:
             continue
         name, kind, actor = chunk.functions[packet[FUNCTION]]
         node, pid = chunk.workers[packet[WORKER]]
@@ -109,13 +113,13 @@ def tasks_of(
         }
         if keep is not None and not keep(common):
             continue
-        ended, each = packet[ENDED], packet[EACH_US] / 1e6
-        for back, (seq, submitted) in enumerate(zip(reversed(packet[SEQS]), reversed(packet[SUBMITTED]), strict=True)):
+        ended, each, submitted = packet[ENDED], packet[EACH_US] / 1e6, packet[SUBMITTED] or None
+        for back in range(count):
             end = ended - back * each if each > 0 else ended
             yield {
-                "task_id": f"{chunk.client}{seq:016x}",
+                "task_id": f"{chunk.client}{seq + count - 1 - back:016x}",
                 **common,
-                "creation_time": submitted or None,
+                "creation_time": submitted,
                 "start_time": end - each if each >= 0 else None,
                 "end_time": end,
             }

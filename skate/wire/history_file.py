@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS event (
 CREATE VIEW IF NOT EXISTS events AS
     SELECT id, time, datetime(time, 'unixepoch', 'localtime') AS at, severity, source, text, job, node, ids FROM event;
 CREATE VIEW IF NOT EXISTS tasks AS
-    SELECT k.client || printf('%016x', s.value) AS task_id,
+    SELECT k.client || printf('%016x', k.seq + s.key) AS task_id,
         coalesce(k.attempt, 0) AS attempt_number,
         json_extract(k.function, '$[0]') AS name,
         coalesce(k.state, 'FINISHED') AS state,
@@ -46,20 +46,20 @@ CREATE VIEW IF NOT EXISTS tasks AS
         json_extract(k.worker, '$[1]') AS worker_pid,
         coalesce(k.error_type, '') AS error_type,
         coalesce(k.error, '') AS error_message,
-        nullif(json_extract(k.submitted, '$[' || s.key || ']'), 0.0) AS creation_time,
-        CASE WHEN k.each >= 0 THEN k.ended - k.each / 1e6 * (json_array_length(k.seqs) - s.key) END AS start_time,
-        k.ended - max(k.each, 0) / 1e6 * (json_array_length(k.seqs) - 1 - s.key) AS end_time
+        nullif(k.submitted, 0.0) AS creation_time,
+        CASE WHEN k.each >= 0 THEN k.ended - k.each / 1e6 * (k.count - s.key) END AS start_time,
+        k.ended - max(k.each, 0) / 1e6 * (k.count - 1 - s.key) AS end_time
     FROM (
         SELECT c.client, c.job,
             json_extract(c.functions, '$[' || json_extract(p.value, '$[0]') || ']') AS function,
             json_extract(c.workers, '$[' || json_extract(p.value, '$[1]') || ']') AS worker,
             json_extract(p.value, '$[2]') AS ended, json_extract(p.value, '$[3]') AS each,
-            json_extract(p.value, '$[4]') AS seqs, json_extract(p.value, '$[5]') AS submitted,
-            json_extract(p.value, '$[6]') AS state, json_extract(p.value, '$[7]') AS attempt,
-            json_extract(p.value, '$[8]') AS parent, json_extract(p.value, '$[9]') AS error_type,
-            json_extract(p.value, '$[10]') AS error
+            json_extract(p.value, '$[4]') AS seq, json_extract(p.value, '$[5]') AS count,
+            json_extract(p.value, '$[6]') AS submitted, json_extract(p.value, '$[7]') AS state,
+            json_extract(p.value, '$[8]') AS attempt, json_extract(p.value, '$[9]') AS parent,
+            json_extract(p.value, '$[10]') AS error_type, json_extract(p.value, '$[11]') AS error
         FROM chunks c, json_each(c.packets) p LIMIT -1  -- so that this is done once for each packet, not for each task
-    ) k, json_each(k.seqs) s;
+    ) k, json_each('[' || substr(replace(hex(zeroblob(k.count)), '00', ',0'), 2) || ']') s;  -- a key for each of its tasks
 """
 
 

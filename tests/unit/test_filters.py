@@ -17,8 +17,8 @@ from skate.wire import history_file
 from skate.wire.history import CALL, NORMAL, Chunk, Recorded, tasks_of
 
 PACKETS: list[list[Any]] = [
-    [0, 0, 100.0, 500_000, [1, 2], [98.0, 98.5]],
-    [1, 1, 101.0, -1, [3], [0.0], "FAILED", 2, "ab" * 16, "KeyError", "KeyError: x"],
+    [0, 0, 100.0, 500_000, 1, 2, 98.0],
+    [1, 1, 101.0, -1, 3, 1, 0.0, "FAILED", 2, "ab" * 16, "KeyError", "KeyError: x"],
 ]
 
 
@@ -70,7 +70,7 @@ def test_tables_and_yaml() -> None:
 
 
 def recorded(name: str, failed: int = 0) -> Recorded:
-    packets = [[0, 0, 1.0, 5, [1], [0.5], *(["FAILED", 0, "", "E", "e"] if failed else [])]]
+    packets = [[0, 0, 1.0, 5, 1, 1, 0.5, *(["FAILED", 0, "", "E", "e"] if failed else [])]]
     counts = {name: [1 - failed, failed]}
     return Recorded(1.0, 1.0, 1 - failed, failed, counts, [(name, NORMAL, "")], [(0, 1)], msgspec.json.encode(packets))
 
