@@ -30,7 +30,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", type=pattern, metavar="REGEX", help="only the lines whose name matches")
     parser.add_argument(
-        "--big", action="store_true", help="also what takes most of a machine: 5,000 actors alive at once"
+        "--big",
+        action="store_true",
+        help="also what takes most of a machine: 5,000 actors alive at once, a sort of 10 GB",
     )
     parser.add_argument(
         "--vs-ray", default="", metavar="PYTHON", help="an interpreter that has Ray: the same programs on both"

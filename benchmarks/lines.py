@@ -30,7 +30,11 @@ CLUSTER_GROUPS: dict[str, str] = {
 }
 """Groups that bring up clusters of their own; the others run with plain `init()`."""
 
-DATA_GROUPS: dict[str, str] = {"data": "benchmarks.data.lines", "data memory": "benchmarks.data.lines"}
+DATA_GROUPS: dict[str, str] = {
+    "data": "benchmarks.data.lines",
+    "data memory": "benchmarks.data.lines",
+    "data big": "benchmarks.data.big",
+}
 
 GROUPS: dict[str, str] = {
     "objects": "benchmarks.micro",
