@@ -240,7 +240,7 @@ def why(what: ObjectRef[Any] | ObjectRefGenerator[Any] | ActorHandle[Any] | str)
         _not_a_ref(what, "why", "")
     if len(ident) != ID_DIGITS or not set(ident) <= set("0123456789abcdef"):
         raise ValueError(f"why() needs an id of {ID_DIGITS} hexadecimal digits, not {ident!r}.")
-    return get_runtime().why(ident)
+    return get_runtime().why(str(ident))  # an id may be of a class of ours
 
 
 def _seconds(timeout: Any, caller: str = "get") -> float | None:

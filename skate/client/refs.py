@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .ids import Id
+
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
@@ -101,13 +103,13 @@ class ObjectRef(Generic[T_co]):
         """The id as 32 hexadecimal digits."""
         return self.binary().hex()
 
-    def task_id(self) -> str:
+    def task_id(self) -> Id:
         """The id of the task that makes the object, in hexadecimal; the object's own for `put`."""
-        return self._runtime.task_id_of(self)
+        return Id(self._runtime.task_id_of(self))
 
-    def job_id(self) -> str:
+    def job_id(self) -> Id:
         """The id of the job that the reference belongs to, in hexadecimal."""
-        return self._runtime.context().job_id
+        return Id(self._runtime.context().job_id)
 
     def is_nil(self) -> bool:
         """Always False: there are no nil references."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..api.labels import parse_selector
 from ..api.lifecycle import get_runtime
+from ..client.ids import Id
 from ..client.refs import ObjectRef
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
@@ -31,9 +32,9 @@ class PlacementGroup:
         self._bundles = bundles
 
     @property
-    def id(self) -> str:
+    def id(self) -> Id:
         """The id, in hexadecimal."""
-        return self._id
+        return Id(self._id)
 
     @property
     def bundle_specs(self) -> list[dict[str, float]]:
@@ -184,7 +185,7 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
     Args:
         placement_group: the group.
     """
-    get_runtime().groups.remove(placement_group.id)
+    get_runtime().groups.remove(placement_group.id.hex())
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
