@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..client import past, state
+from ..client.words import several
 from .listing import table
 from .looking import explained, look, note
 
@@ -60,7 +61,8 @@ def timeline(file: str | None, address: str | None, temp_dir: str | None, sessio
         return
     with open(file, "w") as out:
         json.dump(trace, out)
-    click.echo(f"{sum(each['ph'] == 'X' for each in trace)} tasks are in {file}: open it in https://ui.perfetto.dev")
+    count = sum(each["ph"] == "X" for each in trace)
+    click.echo(f"{several(count, 'task')} in {file}: open it in https://ui.perfetto.dev")
 
 
 def history(session: str | None, sql: str | None, temp_dir: str | None, as_json: bool) -> None:

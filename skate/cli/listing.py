@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from ..client import filters as conditions, state
-from .looking import explained, look, note
+from ..client import filters as conditions, finding, state
+from .looking import checked, explained, look, note
 
 WIDTH_MAX = 60
 """A longer text is cut in a table; `--format yaml` and `--json` have all of it."""
@@ -27,9 +27,11 @@ def list_things(
     session: str | None,
 ) -> None:
     """Show the things of a kind."""
+    with checked():
+        wanted = conditions.check(map(conditions.parse, filters), [*state.COLUMNS[kind], *state.DETAILS[kind]], kind)
+    observer = look(address, temp_dir, session)
     with explained():
-        wanted = [conditions.parse(each) for each in filters]
-        found = state.listing(look(address, temp_dir, session), kind, wanted, limit, detail)
+        found = state.listing(observer, kind, wanted, limit, detail)
     show(found, kind, how, as_json)
 
 
@@ -43,11 +45,18 @@ def get_thing(
     session: str | None,
 ) -> None:
     """Show one thing."""
+    missing: list[str] = []
+    other = None
     with explained():
-        found = state.get(look(address, temp_dir, session), kind, ident)
-    if not found.rows:
-        note(found.missing)
-        raise click.ClickException(f"{ident!r} is not among the {kind} that are known")
+        observer = look(address, temp_dir, session)
+        thing = finding.find(observer, ident, (kind,), missing)
+        if thing is None:
+            other = finding.find(observer, ident, [each for each in finding.KINDS if each != kind], [])
+    if thing is None:
+        note(missing)
+        hint = f"; there is {other}" if other is not None else ""
+        raise click.ClickException(f"{ident!r} is not among the {kind} that are known{hint}")
+    found = state.Listing(list(thing.rows), len(thing.rows), missing)
     show(found, kind, "yaml" if how == "default" else how, as_json)
 
 
@@ -67,8 +76,9 @@ def show(found: state.Listing, kind: str, how: str, as_json: bool) -> None:
         for line in table(found.rows):
             click.echo(line)
         if found.total != len(found.rows):
-            more = "there are more" if found.total < 0 else f"of {found.total}"
-            click.echo(f"{len(found.rows)} {kind}, {more}: say --limit for others, or --filter", err=True)
+            count = len(found.rows)
+            said = f"the first {count} of more {kind}" if found.total < 0 else f"{count} of {found.total} {kind}"
+            click.echo(f"{said}: say --limit for others, or --filter", err=True)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

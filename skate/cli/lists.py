@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -11,6 +11,28 @@ KINDS = ("tasks", "actors", "objects", "nodes", "workers", "jobs", "placement-gr
 FORMATS = ("default", "table", "json", "yaml")
 
 _Command = Callable[..., None]
+
+
+class Kind(click.Choice[str]):
+    """A kind of thing: one of these words, also in the singular, or with underscores."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word of `KINDS`."""
+        word = str(value).lower().replace("_", "-")
+        found = next((each for each in self.choices if word in (each, each[:-1])), None)
+        if found is None:
+            from ..client.words import choices
+
+            self.fail(f"there is no kind {value!r}{choices(word, self.choices)}", param, ctx)
+        return found
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """What there is."""
+        return f"There are {', '.join(self.choices)}."
+
+
+def _kind(kinds: Sequence[str]) -> Callable[[_Command], _Command]:
+    return click.argument("kind", type=Kind(kinds), metavar="KIND")
 
 
 def _where(past: bool) -> Callable[[_Command], _Command]:
@@ -32,13 +54,18 @@ def looking(command: _Command) -> _Command:
     return _where(past=False)(_json(command))
 
 
+def looking_back(command: _Command) -> _Command:
+    """The same, if they can look at a session that has ended, too."""
+    return _where(past=True)(_json(command))
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _format = click.option("--format", "how", type=click.Choice(FORMATS), default="default", help="How it is printed.")
 _limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(KINDS))
+@_kind(KINDS)
 @click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Or KEY!=VALUE. All must hold.")
 @_limit
 @click.option("--detail", is_flag=True, help="All that is known of each.")
@@ -48,6 +75,8 @@ _limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_d
 def list_command(**options: Any) -> None:
     """List what there is: also tasks that have ended, the last of them first.
 
+    KIND is tasks, actors, objects, nodes, workers, jobs or placement-groups.
+
     Whoever could not be asked is named on stderr, and with --json in `missing`.
     """
     from .listing import list_things
@@ -56,24 +85,31 @@ def list_command(**options: Any) -> None:
 
 
 @click.command("get")
-@click.argument("kind", type=click.Choice(KINDS))
+@_kind(KINDS)
 @click.argument("ident", metavar="ID")
 @_format
 @_json
 @_where(past=True)
 def get_command(**options: Any) -> None:
-    """Show all that is known of one thing."""
+    """Show all that is known of one thing.
+
+    KIND is as for `skate list`. ID is an id, its beginning or its end, or a name; of a worker also its process id, of a node
+    its number.
+    """
     from .listing import get_thing
 
     get_thing(**options)
 
 
 @click.command("summary")
-@click.argument("kind", type=click.Choice(("tasks", "actors", "objects")))
+@_kind(("tasks", "actors", "objects"))
 @_json
 @_where(past=True)
 def summary_command(**options: Any) -> None:
-    """Count tasks by function and state, actors by class, objects by owner."""
+    """Count tasks by function and state, actors by class, objects by owner.
+
+    KIND is tasks, actors or objects.
+    """
     from .listing import summarize
 
     summarize(**options)

@@ -13,11 +13,20 @@ from ..exceptions import RayError
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What cannot be had is an error of one line."""
+    """What cannot be had is an error, with the exit code 1."""
     try:
         yield
     except (ConnectionError, ValueError, RayError) as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def checked() -> Iterator[None]:
+    """What no cluster could have is wrong use, with the exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def look(address: str | None, temp_dir: str | None, session: str | None = None) -> observing.Observer:
@@ -28,7 +37,7 @@ def look(address: str | None, temp_dir: str | None, session: str | None = None) 
     """
     if session is not None and address is not None:
         raise click.UsageError("--session is about the past, --address about the present")
-    with explained():
+    with explained(), checked():
         if session is not None:
             return past.PastObserver(past.find(session, temp_dir))
         return observing.observe(address, temp_dir)
@@ -59,5 +68,7 @@ def node_of(members: list[observing.Member], wanted: str) -> observing.Member:
     found = [each for each in members if wanted in (str(each.no), each.name)]
     found = found or [each for each in members if wanted and each.id.startswith(wanted)]
     if len(found) != 1:
-        raise click.ClickException(f"{len(found) or 'no'} nodes of this cluster are {wanted!r}")
+        known = ", ".join(f"{each.no} ({each.name})" for each in members)
+        count = f"{len(found)} nodes" if found else "no node"
+        raise click.ClickException(f"{count} of this cluster can be meant by {wanted!r}; there are {known}")
     return found[0]

@@ -17,7 +17,7 @@ import click
 
 from ..version import __version__
 from .jobs import job
-from .lists import COMMANDS, looking
+from .lists import COMMANDS, looking, looking_back
 from .ray_flags import RAY_FLAGS
 
 if TYPE_CHECKING:
@@ -238,12 +238,13 @@ def metrics_dashboard_command() -> None:
 
 @cli.command("why")
 @click.argument("what", nargs=-1)
-@looking
+@looking_back
 def why_command(**options: Any) -> None:
     """Say in one line why something is not done, or how it died.
 
-    WHAT is the id of a task, object or actor, or the process id of a worker, of a node as NODE:PID. Without it, the first
-    unfinished tasks of each program are explained.
+    WHAT is a task, object, actor, worker, program, job or placement group: its id, the beginning or the end of it, a name, or a
+    process id, of a node as NODE:PID. Without it, the first unfinished tasks of each program are explained. The exit code is
+    1 when nobody knows it.
     """
     from .why import why
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..client import state
+from ..client.words import several
 from .listing import table
 from .looking import explained, look, note
 
@@ -42,7 +43,7 @@ def memory(
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     held = [f"{who} x{count}" if count != 1 else who for who, count in row["holders"].items()]
     if row["contained_in"]:
-        held.append(f"{row['contained_in']} objects that contain it")
+        held.append(f"{several(row['contained_in'], 'object')} around it")
     return {
         "object_id": row["object_id"],
         "bytes": row["object_size"],

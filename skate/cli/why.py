@@ -1,4 +1,8 @@
-"""`skate why`: why something is not done, or how it died, in one line."""
+"""`skate why`: why something is not done, or how it died, in one line.
+
+What is asked about may be written as people write it: an id, its beginning or its end, a name, a process id. An id or a process
+is asked about at once; only if nobody knows it, it is looked for in all lists (`client/finding.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,44 +12,74 @@ from typing import Any
 
 import click
 
-from ..client.observing import Observer, tell_all
+from ..client.chains import Chain, Reason
+from ..client.finding import KINDS, Thing, find
+from ..client.observing import Member, Observer, tell_all
 from ..client.why import ID_DIGITS, chain_of
 from .looking import explained, look, members, note
 
 FIRST = 5
 """So many tasks of each program are explained if none is named."""
+EXIT_UNKNOWN = 1
+"""Of something that was asked about nobody knows anything."""
 
 
-def why(what: tuple[str, ...], address: str | None, temp_dir: str | None, as_json: bool) -> None:
+def why(what: tuple[str, ...], address: str | None, temp_dir: str | None, session: str | None, as_json: bool) -> None:
     """Say why things are not done: these, or the first unfinished tasks of each program."""
-    for each in what:
-        _check(each)
-    observer = look(address, temp_dir)
+    observer = look(address, temp_dir, session)
     nodes = {member.no: member for member in members(observer)}
     with explained():
-        wanted = list(what) or _first_of_each(observer)
-        chains = {each: chain_of(observer, each, nodes) for each in wanted}
-        if not what:  # what has ended since it was listed is not what was asked for
+        if what:
+            chains = {each: _explain(observer, each, nodes) for each in what}
+        else:
+            chains = {each: chain_of(observer, each, nodes) for each in _first_of_each(observer)}
+            # what has ended since it was listed is not what was asked for
             chains = {each: chain for each, chain in chains.items() if not chain.reasons[0].done}
+    _show(chains, as_json)
+    if any(chain.reasons[0].unknown for chain in chains.values()):
+        raise SystemExit(EXIT_UNKNOWN)
+
+
+def _show(chains: dict[str, Chain], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_data(each, chain) for each, chain in chains.items()]))
         return
-    for line in dict.fromkeys(map(str, chains.values())):  # many tasks wait for the same
-        click.echo(line)
+    for line, chain in {str(chain): chain for chain in chains.values()}.items():  # many tasks wait for the same
+        click.echo(line, err=chain.reasons[0].unknown)
     if not chains:
         click.echo("nothing waits: no program has an unfinished task")
 
 
-def _as_data(what: str, chain: Any) -> dict[str, Any]:
+def _as_data(what: str, chain: Chain) -> dict[str, Any]:
     return {"id": what, "text": str(chain), "deadlock": chain.circle, "steps": [asdict(each) for each in chain.reasons]}
 
 
-def _check(what: str) -> None:
+def _explain(observer: Observer, what: str, nodes: dict[int, Member]) -> Chain:
     is_id = len(what) == ID_DIGITS and set(what) <= set("0123456789abcdef")
-    if not is_id and not all(part.isdigit() for part in what.split(":", 1)):
-        raise click.UsageError(
-            f"{what!r} is not the id of a task, object or actor ({ID_DIGITS} hexadecimal digits), nor PID or NODE:PID of a worker"
-        )
+    chain = None
+    if is_id or all(part.isdigit() for part in what.split(":", 1)):
+        chain = chain_of(observer, what, nodes)
+        if not chain.reasons[0].unknown or ":" in what:
+            return chain
+    missing: list[str] = []
+    thing = find(observer, what, KINDS, missing)
+    note(missing)
+    if thing is not None and (thing.ident != what or thing.kind not in ("actors", "tasks", "objects")):
+        return _of_thing(observer, thing, nodes)
+    return chain or Chain([Reason(("", what), what, f"{what!r} is no id and no name of anything here", unknown=True)])
+
+
+def _of_thing(observer: Observer, thing: Thing, nodes: dict[int, Member]) -> Chain:
+    """Of what is no task, object or actor either its process is asked about, or its row says all."""
+    row = thing.rows[0]
+    if thing.kind in ("actors", "tasks", "objects"):
+        return chain_of(observer, thing.ident, nodes)
+    pid = row.get("pid") or (row.get("driver_pid") if thing.state == "RUNNING" else None)
+    if pid:
+        return chain_of(observer, f"{row['node_no']}:{pid}" if "node_no" in row else str(pid), nodes)
+    reason = row.get("message") or row.get("state_message") or (row.get("stats") or {}).get("scheduling_state")
+    text = f"{thing}; {reason}" if reason else str(thing)
+    return Chain([Reason((thing.kind, thing.ident), thing.ident, text, done=True)])
 
 
 def _first_of_each(observer: Observer) -> list[str]:

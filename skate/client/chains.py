@@ -39,6 +39,8 @@ class Reason:
     moves: bool = False
     """It does not wait without end, whatever it waits for."""
     done: bool = False
+    unknown: bool = False
+    """Nobody knows what it is about."""
 
 
 @dataclass(slots=True)
@@ -55,7 +57,8 @@ class Chain:
     def __str__(self) -> str:
         words = [reason.text for reason in self.reasons]
         if self.circle:
-            words.append(f"DEADLOCK: {' waits for '.join([*self.circle, self.circle[0]])}: none of them can go on")
+            circle = " waits for ".join([*self.circle, self.circle[0]])
+            words.append(f"DEADLOCK: {circle}: none of them can go on until one is cancelled or killed")
         if self.unsaid:
             words.append(f"[{self.unsaid}]")
         return " -> ".join(words)

@@ -85,15 +85,27 @@ def unpack_error(data: bytes | bytearray | memoryview) -> BaseException:
 
 
 def describe_packed(data: bytes | bytearray | memoryview) -> tuple[str, str]:
-    """The type of a packed error and the last line of its traceback, without making the exception that a user has raised."""
+    """The type of a packed error and the end of its traceback, without making the exception that a user has raised."""
     try:
         content = pickle.loads(data)
         if isinstance(content, BaseException):
             return type(content).__name__, str(content)
         _, text, _, _, _, name = content
-        return str(name).rpartition(".")[2], str(text).rstrip().rpartition("\n")[2]
+        kind = str(name).rpartition(".")[2]
+        return kind, _message_in(str(text), kind)
     except Exception as problem:
         return "", f"the error cannot be read: {type(problem).__name__}"
+
+
+def _message_in(text: str, kind: str) -> str:
+    """What stands below the frames of a traceback: the exception, perhaps in several lines."""
+    lines = text.rstrip().splitlines() or [""]
+    below = next((at for at in range(len(lines) - 1, -1, -1) if lines[at].startswith("  File ")), 0)
+    for at in range(below, len(lines)):
+        line = lines[at].lstrip(" |")  # of a group, the traceback has a border
+        if line.partition(":")[0].rpartition(".")[2] == kind:
+            return "\n".join(lines[at:]) if line == lines[at] else line
+    return lines[-1]
 
 
 def to_raise(error: BaseException) -> BaseException:

@@ -8,9 +8,50 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .words import choices
+
 Filter = tuple[str, str, Any]
 """(key, "=" or "!=", value), as Ray has them."""
 EQUAL, UNEQUAL = "=", "!="
+LIKE = "~"
+"""It begins or ends so: for who looks for an id of which he has a part. Not for users, who could not say which part."""
+VALUES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("tasks", "state"): (
+        "PENDING_ARGS_AVAIL",
+        "PENDING_NODE_ASSIGNMENT",
+        "SUBMITTED_TO_WORKER",
+        "RUNNING",
+        "FINISHED",
+        "FAILED",
+    ),
+    ("tasks", "type"): ("NORMAL_TASK", "ACTOR_TASK"),
+    ("actors", "state"): ("PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD"),
+    ("objects", "status"): ("PENDING", "INLINE", "IN_STORE", "SPILLED", "ERROR", "LOST"),
+    ("nodes", "state"): ("ALIVE", "DEAD"),
+    ("workers", "state"): ("IDLE", "LEASED", "ACTOR", "DRIVER"),
+    ("workers", "worker_type"): ("WORKER", "DRIVER"),
+    ("jobs", "type"): ("DRIVER", "SUBMISSION"),
+    ("jobs", "status"): ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "ENDED"),
+    ("placement-groups", "state"): ("PENDING", "CREATED", "RESCHEDULING", "REMOVED"),
+}
+"""The values of columns that have few, by the kind of thing."""
+OF_RAY = frozenset(
+    (
+        "NIL",
+        "INFEASIBLE",
+        "UNKNOWN",
+        "DRIVER_TASK",
+        "ACTOR_CREATION_TASK",
+        "DEPENDENCIES_UNREADY",
+        "PENDING_ACTOR_TASK_ARGS_FETCH",
+        "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY",
+        "PENDING_OBJ_STORE_MEM_AVAIL",
+        "GETTING_AND_PINNING_ARGS",
+        "RUNNING_IN_RAY_GET",
+        "RUNNING_IN_RAY_WAIT",
+    )
+)
+"""What may be asked for in Ray, too, and never is so here: nothing is found."""
 
 
 def parse(text: str) -> Filter:
@@ -31,21 +72,33 @@ def parse(text: str) -> Filter:
     return key, operator, value.strip()
 
 
-def check(filters: Iterable[Filter] | None, keys: Sequence[str]) -> list[Filter]:
-    """The conditions, if they are about these keys.
+def check(filters: Iterable[Filter] | None, keys: Sequence[str], kind: str = "") -> list[Filter]:
+    """The conditions, if they are about these keys, and values that there can be.
+
+    Args:
+        filters: the conditions.
+        keys: the columns of the things.
+        kind: what they are called, as in `VALUES`.
 
     Raises:
-        ValueError: one is not; the message names the keys.
+        ValueError: one is not; the message names the keys, or the values.
     """
     found = []
     for each in filters or ():
         key, operator, value = each
         if key not in keys:
-            raise ValueError(f"there is no {key!r} to filter by; there are {', '.join(keys)}")
+            raise ValueError(f"there is no {key!r} to filter by{choices(str(key), keys)}")
         if operator not in (EQUAL, UNEQUAL):
             raise ValueError(f"a filter is (key, '=' or '!=', value), not {each!r}")
+        _check_value(kind, key, value)
         found.append((key, operator, value))
     return found
+
+
+def _check_value(kind: str, key: str, value: Any) -> None:
+    known = VALUES.get((kind, key), ())
+    if known and str(value).upper() not in (*known, *OF_RAY):
+        raise ValueError(f"no {key} of {kind} is {str(value)!r}{choices(str(value), known)}")
 
 
 def meets(row: dict[str, Any], filters: Iterable[Filter]) -> bool:
@@ -56,8 +109,16 @@ def meets(row: dict[str, Any], filters: Iterable[Filter]) -> bool:
         True
     """
     return all(
-        (_text(row[key]) == _text(value)) == (operator == EQUAL) for key, operator, value in filters if key in row
+        _like(_text(row[key]), _text(value))
+        if operator == LIKE
+        else (_text(row[key]) == _text(value)) == (operator == EQUAL)
+        for key, operator, value in filters
+        if key in row
     )
+
+
+def _like(text: str, part: str) -> bool:
+    return text.startswith(part) or text.endswith(part)
 
 
 def only(filters: Iterable[Filter], key: str) -> Any:

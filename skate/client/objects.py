@@ -25,6 +25,7 @@ from .memory import Block
 from .pump import Waiter
 from .refs import ERROR, FAR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef, home_of
 from .serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
+from .words import several
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -439,7 +440,7 @@ class Objects:
             for at, value in enumerate(values):
                 self._pull(value, partial(take, at))
         self._runtime.waits.wait_keeping(
-            waiter, lambda: f"the bytes of {len(values)} objects, from other nodes or from disk"
+            waiter, lambda: f"the bytes of {several(len(values), 'object')}, from other nodes or from disk"
         )
         return here
 

@@ -209,6 +209,7 @@ def observe(address: str | None = None, temp_dir: str | None = None, answer_s: f
 
     Raises:
         ConnectionError: there is nothing, or it does not answer.
+        ValueError: the address is none.
     """
     address = None if address == "auto" else address
     runtime = current.runtime

@@ -121,8 +121,10 @@ class PastObserver:
 
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
         """See `Observer`."""
-        if what in ("tell", "list_workers", "list_jobs"):
+        if what in ("tell", "list_workers", "list_jobs", "deaths"):
             return []  # nobody is there any more
+        if what in ("process", "actor"):
+            return None
         question = history_file.QUESTIONS.get(what)
         if question is None:
             raise ValueError("of a session's history there are its tasks, jobs and events")
@@ -134,4 +136,6 @@ class PastObserver:
             return {"value": [], "off": "", "path": ""}
         if what == "jobs":
             return []
+        if what == "actor":
+            return None
         raise ValueError("of a session's history there are its tasks, jobs and events")

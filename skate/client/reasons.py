@@ -16,6 +16,7 @@ from .errors import unpack_error
 from .groups import GroupWait
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef
 from .submitter import TaskRecord
+from .words import several
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -72,7 +73,7 @@ def _why_task(runtime: ClientRuntime, task: TaskRecord) -> Known:
     first = next(iter(worker.inflight))
     if first != task.seq:
         before = list(worker.inflight).index(task.seq)
-        known.text = f"{name} waits behind {before} short tasks on worker process {worker.pid}"
+        known.text = f"{name} waits behind {several(before, 'short task')} on worker process {worker.pid}"
     return known
 
 
@@ -87,7 +88,8 @@ def _why_queued(runtime: ClientRuntime, task: TaskRecord) -> Known:
     if state and state != CREATED:
         return Known(f"{name} is queued: its placement group is {state}" + (f", {reason}" if reason else ""), name)
     leased = len(shape.workers)
-    have = f"{leased} workers run such tasks, all busy" if leased else "no worker is leased for it yet"
+    busy = "the only worker for such tasks is busy" if leased == 1 else f"{leased} workers run such tasks, all busy"
+    have = busy if leased else "no worker is leased for it yet"
     if shape.patient:
         have += f"; for now it waits for node {shape.prefers}, which has its arguments"
     also = " and its runtime environment" if shape.env else ""
@@ -108,7 +110,9 @@ def _why_call(task: TaskRecord, actor: ActorClient) -> Known:
     elif actor.state in (ACTOR_PENDING, ACTOR_RESTARTING, ACTOR_MOVING):
         known.text = f"{name} waits: its actor is {actor.state}"
     elif before:
-        known.text = f"{name} waits behind {before} earlier calls of this process on actor process {actor.pid}"
+        known.text = (
+            f"{name} waits behind {several(before, 'earlier call')} of this process on actor process {actor.pid}"
+        )
     else:
         known.text = f"{name} runs on actor process {actor.pid}"
     return known

@@ -124,7 +124,8 @@ class Recording:
         ended = (message.ended if message is not None else 0.0) or now()
         if not self.rows:
             self._send_at = now() + CHUNK_S
-        more = (FAILED, task.attempt, id_of(task.parent), kind, text.partition("\n")[0][:ERROR_CHARS])
+        line = " | ".join(filter(None, text.split("\n")))
+        more = (FAILED, task.attempt, id_of(task.parent), kind, line[:ERROR_CHARS])
         self.rows += (task.function, worker, ended, each_us, first_seq(task), 1, submitted, more)
 
     def again(self, task: TaskRecord) -> None:

@@ -107,7 +107,11 @@ def listing(
     Raises:
         ValueError: a condition is about what there is not.
     """
-    wanted = conditions.check(filters, [*COLUMNS[kind], *DETAILS[kind]])
+    return listed(observer, kind, conditions.check(filters, [*COLUMNS[kind], *DETAILS[kind]], kind), limit, detail)
+
+
+def listed(observer: Observer, kind: str, wanted: list[Filter], limit: int, detail: bool) -> Listing:
+    """The same, when the conditions are known to be right."""
     found = _KINDS[kind](observer, wanted, limit, detail)
     columns = [*COLUMNS[kind], *(DETAILS[kind] if detail else ())]
     rows = [{name: row.get(name) for name in columns} for row in found.rows]

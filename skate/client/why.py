@@ -20,9 +20,11 @@ from ..exceptions import GetTimeoutError, RayError
 from ..wire.cluster import HEAD
 from ..wire.messages import Death
 from ..wire.reasons import Doing, Holders, Known, Process
+from . import endings
 from .chains import Chain, Key, Reason, explore
 from .reasons import death_in_words, one_line, why_ref
 from .refs import ObjectRef, home_of
+from .words import several
 
 if TYPE_CHECKING:
     from .observing import Member, Observer
@@ -33,6 +35,8 @@ ASKED_S = 5.0
 NODES_MAX = 4
 """So many nodes are asked who has what is lacking."""
 ID_DIGITS = 32
+FIRST = 5
+"""So many unfinished tasks of a program are looked at."""
 
 Ask = Callable[[int, str, Any], Any]
 """Ask a node by its number (0: the only one; HEAD: whoever knows actors). Raises `Silent`, or `ValueError`."""
@@ -56,7 +60,8 @@ class Asker:
         try:
             return steps.get(kind, self._task)(ident)
         except (Silent, ValueError, LookupError, RayError) as error:
-            return Reason(key, f"{kind} {ident}", f"[of {kind} {ident} no more is known: {_says(error)}]", moves=True)
+            text = f"[of {kind} {ident} no more is known: {_says(error)}]"
+            return Reason(key, f"{kind} {ident}", text, moves=True, unknown=True)
 
     # ------------------------------------------------------------ tasks and objects
 
@@ -72,8 +77,19 @@ class Asker:
         dead = self.ask(home, "deaths", {"key": "task", "value": ident})
         if dead:
             return Reason(("task", ident), f"task {ident}", f"task {ident}: {_died(dead[0])}", done=True)
-        text = f"{ident} is not waited for: it is done, or the process that knew of it has ended"
-        return Reason(("task", ident), ident, text, done=True)
+        return self._ended(home, ident)
+
+    def _ended(self, home: int, ident: str) -> Reason:
+        """What nobody waits for."""
+        text = endings.of_task(self.ask, home, ident, self.clustered) or endings.of_actor(self.ask, HEAD, ident)
+        try:
+            text = text or endings.of_object(self.ask, home, ident)
+        except ValueError:
+            text = ""  # of a session that has ended nobody has objects
+        if text:
+            return Reason(("task", ident), ident, text, done=True)
+        text = f"{ident} is not known: it was an object that only its maker knew of, has ended long ago, or never was"
+        return Reason(("task", ident), ident, text, done=True, unknown=True)
 
     def of_known(self, ident: str, known: Known) -> Reason:
         """The reason, from what the process says that has submitted it."""
@@ -166,15 +182,14 @@ class Asker:
     def _worker(self, place: str) -> Reason:
         """A process that holds something: it lets go when what it runs is over."""
         number, _, pid = place.partition(":")
-        node = int(number)
+        node, key = int(number), ("worker", place)
         process = self._process(node, int(pid))
         if process is None:
             dead = self.ask(node, "deaths", {"key": "pid", "value": int(pid)})
-            text = _died(dead[0]) if dead else f"process {pid} is no worker"
-            return Reason(("worker", place), f"process {pid}", text, done=True)
+            return self._program(node, pid) if not dead else Reason(key, f"process {pid}", _died(dead[0]), done=True)
         doings = self._doings(node, process)
         name = self._names(node, [process]).get(process.pid, "")
-        reason = Reason(("worker", place), f"process {pid}", f"{_who(process, name)} {_state(process, name, doings)}")
+        reason = Reason(key, f"process {pid}", f"{_who(process, name)} {_state(process, name, doings)}")
         if doings:
             first = doings[0]
             reason.key = ("task", first.task_id)
@@ -185,18 +200,27 @@ class Asker:
             reason.moves |= len(doings) > 1
         return reason
 
+    def _program(self, node: int, pid: str) -> Reason:
+        """A driver: its first unfinished tasks say what it waits for."""
+        key, who = ("worker", f"{node}:{pid}"), f"process {pid}"
+        where = f" of node {node}" if self.clustered else ""
+        found = [row for row in self.ask(node, "list_workers", {}) if row["pid"] == int(pid)]
+        if not found:
+            return Reason(key, who, f"{who}{where} is no worker and no program", done=True, unknown=True)
+        told = self._tell(node, "tasks", {"limit": FIRST}, found[0]["worker_id"]) or {"count": 0, "tasks": []}
+        text = f"program of job {found[0]['job_id']} ({who}{where}) has {several(told['count'], 'unfinished task')}"
+        # it may wait for none of them, or do something else
+        return Reason(key, who, text, [("task", each["task_id"]) for each in told["tasks"]], any=True, moves=True)
+
     # ------------------------------------------------------------ actors
 
     def _actor(self, ident: str) -> Reason:
         state = self.ask(HEAD, "actor", {"id": ident})
         key = ("actor", ident)
         if state is None:
-            return Reason(
-                key,
-                f"actor {ident}",
-                f"actor {ident} is not known here: it has ended long ago, or never was",
-                done=True,
-            )
+            text = endings.of_actor(self.ask, HEAD, ident)
+            unknown = f"actor {ident} is not known here: it has ended long ago, or never was"
+            return Reason(key, f"actor {ident}", text or unknown, done=True, unknown=not text)
         name = _actor_name(state)
         reason = Reason(key, f"actor {name}", f"actor {name} is {state['state']}")
         if state["restarts"]:
@@ -296,8 +320,9 @@ def _actor_end(state: dict[str, Any]) -> str:
 def _died(dead: dict[str, Any]) -> str:
     """How a worker ended, as its node tells it."""
     who = f"actor {dead['class_name']}" if dead["actor"] else "a worker"
-    ago = max(0.0, time.time() - dead["at"])
-    return f"{who}, process {dead['pid']}, died {ago:.0f} s ago: {death_in_words(convert(dead['death'], Death))}"
+    return (
+        f"{who}, process {dead['pid']}, died {endings.ago(dead['at'])}: {death_in_words(convert(dead['death'], Death))}"
+    )
 
 
 # ------------------------------------------------------------ ways to ask
@@ -327,6 +352,7 @@ def chain_of(observer: Observer, what: str, numbers: dict[int, Member]) -> Chain
             raise Silent(str(error)) from None
 
     asker = Asker(ask, clustered)
+    what = str(what)  # an id may be of a class of ours
     key = ("task", what)
     if len(what) != ID_DIGITS:
         node, _, pid = what.rpartition(":")
@@ -335,11 +361,19 @@ def chain_of(observer: Observer, what: str, numbers: dict[int, Member]) -> Chain
 
 
 def _node_of(ask: Ask, numbers: dict[int, Any], pid: int) -> int:
-    """The node on which a process is, or was, a worker."""
-    for question in ("process", "deaths"):
+    """The node on which a process is, or was, a worker or a program."""
+
+    def lives(number: int) -> bool:
+        is_worker = ask(number, "process", {"pid": pid}) is not None
+        return is_worker or any(row["pid"] == pid for row in ask(number, "list_workers", {}))
+
+    def died(number: int) -> bool:
+        return bool(ask(number, "deaths", {"key": "pid", "value": pid}))
+
+    for so in (lives, died):
         for number in numbers:
             try:
-                if ask(number, question, {"pid": pid} if question == "process" else {"key": "pid", "value": pid}):
+                if so(number):
                     return number
             except Silent:
                 continue

@@ -24,6 +24,7 @@ DEAD_ACTORS_MAX = 10_000
 
 
 PROGRAM_ENDED = "its program has ended"
+KILLED = "it was killed by skate.kill"
 
 
 class State(StrEnum):
@@ -177,7 +178,9 @@ class Actors:
         actor = self.by_worker.pop(worker, None)
         if actor is None:
             return []
-        actor.death = death if not actor.why_killed else Death(actor.why_killed, intended=True)
+        if actor.why_killed:
+            death = Death(actor.why_killed, death.signal, death.exit_code, intended=True, pid=death.pid)
+        actor.death = death
         actor.worker = actor.pid = 0
         moved = actor.moving and death.reason == MOVED
         actor.moving = False
@@ -189,8 +192,8 @@ class Actors:
             return [Tell(actor), Place(actor)]
         return self._dead_now(actor)
 
-    def kill(self, ident: bytes, no_restart: bool, reason: str = "") -> list[Effect]:
-        """Somebody kills it, or (with a reason) something."""
+    def kill(self, ident: bytes, no_restart: bool, reason: str = KILLED) -> list[Effect]:
+        """Somebody kills it, or (with another reason) something."""
         actor = self.by_id.get(ident)
         if actor is None or actor.state is State.DEAD:
             return []
@@ -202,7 +205,7 @@ class Actors:
             return [End(actor, drain=False)]
         if not no_restart:
             return []
-        actor.death = Death(reason or "it was killed by skate.kill before it had started", intended=True)
+        actor.death = Death(f"{KILLED} before it had started" if reason == KILLED else reason, intended=True)
         return [Unplace(actor), *self._dead_now(actor)]
 
     def give_up(self, ident: bytes, death: Death) -> list[Effect]:

@@ -96,8 +96,15 @@ def _jobs(node: Node, _: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _objects(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
-    """Objects that a process has let others know of, the largest first. What only its maker knows of does not count here."""
-    entries = [(ident, entry) for ident, entry in node.directory.entries.items() if not entry.is_actor]
+    """Objects that a process has let others know of, the largest first, or the one with this `id`.
+
+    What only its maker knows of does not count here.
+    """
+    known = node.directory.entries
+    if "id" in argument:
+        wanted = bytes.fromhex(str(argument["id"]))
+        known = {wanted: known[wanted]} if wanted in known else {}
+    entries = [(ident, entry) for ident, entry in known.items() if not entry.is_actor]
     entries.sort(key=lambda each: -(each[1].value.size if each[1].value is not None else 0))
     return {"count": len(entries), "objects": [_object(node, *each) for each in entries[: int(argument["limit"])]]}
 

@@ -246,7 +246,7 @@ def test_commands_show_the_same() -> None:
         assert shell("list", kind, "--json")["missing"] == []
         shell("list", kind, "--format", "yaml")
     assert shell("list", "jobs", "--json")["rows"][0]["driver_pid"] == os.getpid()
-    assert "no 'colour'" in shell("list", "tasks", "--filter", "colour=red", code=1)
+    assert "no 'colour'" in shell("list", "tasks", "--filter", "colour=red", code=2)
 
 
 def test_who_asks_for_the_status_of_a_program_hears_what_looks_at_it(cluster: Path) -> None:
@@ -260,7 +260,7 @@ def test_what_has_ended_since_it_was_listed_is_not_explained(monkeypatch: pytest
     skate.get(ref)
     monkeypatch.setattr("skate.cli.why._first_of_each", lambda observer: [ref.task_id()])
     assert shell("why") == "nothing waits: no program has an unfinished task\n"
-    assert "it is done" in shell("why", ref.task_id())
+    assert "is done: it finished" in shell("why", ref.task_id())
 
 
 def test_memory_says_who_holds_what() -> None:

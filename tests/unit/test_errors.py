@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from skate.client.errors import format_remote_traceback, pack_error, to_raise, unpack_error
+from skate.client.errors import describe_packed, format_remote_traceback, pack_error, to_raise, unpack_error
 from skate.exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 
 
@@ -214,3 +214,16 @@ def test_causes_are_shown():
 def test_a_huge_text_is_cut():
     assert len(pack(ValueError("x" * 1_000_000))) < 1_500_000
     assert len(unpack_error(pack(ValueError("x" * 1_000_000))).traceback_str) < 300_000
+
+
+def told(error):
+    """What the history is told of an error of a task."""
+    return describe_packed(pack_error(raised(error), function_name="f", pid=1, task_id=""))
+
+
+def test_the_message_of_a_packed_error_may_have_several_lines():
+    assert told(ValueError("first\nsecond: line")) == ("ValueError", "ValueError: first\nsecond: line")
+    assert told(KeyError("x")) == ("KeyError", "KeyError: 'x'")
+    assert told(BadStr())[0] == "BadStr"
+    kind, text = told(ExceptionGroup("many", [ValueError("a"), KeyError("b")]))
+    assert (kind, text) == ("ExceptionGroup", "ExceptionGroup: many (2 sub-exceptions)")
