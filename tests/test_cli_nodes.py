@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -110,10 +111,11 @@ def test_status_from_a_machine_that_is_in_no_cluster(shell: Shell, head: dict[st
         assert "there is no node at" in one_line(far("status", "--address", nowhere, **token), 1)
 
 
-def test_status_on_a_terminal_has_tables_and_bars(shell: Shell, head: dict[str, Any]) -> None:
+@pytest.mark.parametrize("width", [160, 60])
+def test_status_on_a_wide_terminal_has_tables_and_bars(shell: Shell, head: dict[str, Any], width: int) -> None:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "skate.cli", "status"]
-    environment = shell.environment | {"TERM": "xterm-256color", "COLUMNS": "160"}
+    environment = shell.environment | {"TERM": "xterm-256color", "COLUMNS": str(width)}
     with subprocess.Popen(command, stdout=follower, env=environment) as process:
         os.close(follower)
         seen = b""
@@ -125,7 +127,60 @@ def test_status_on_a_terminal_has_tables_and_bars(shell: Shell, head: dict[str, 
             seen += part
         assert process.wait(LIMIT_S) == 0
     os.close(leader)
-    assert b"\x1b[" in seen and "░░░" in seen.decode() and b"0/1" in seen
+    assert b"0/1" in seen and head["address"].encode() in seen, "nothing is cut"
+    assert (b"\x1b[" in seen and "░░░" in seen.decode()) is (width >= 100)
+
+
+def test_when_several_clusters_run_it_is_said_which_is_shown(shell: Shell, head: dict[str, Any]) -> None:
+    other = shell.json("start", "--head", "--port", "0", "--node-ip-address", HERE, "--num-cpus", "1")
+    for words in (("status", "--json"), ("list", "nodes", "--json"), ("why",)):
+        done = shell(*words)
+        assert done.stderr == (
+            f"note: 2 clusters of yours run here: this is {other['address']}; --address {head['address']} is another\n"
+        )
+        assert not shell(*words, SKATE_ADDRESS=head["address"]).stderr
+    assert shell.json("status", SKATE_ADDRESS=head["address"])["head"] == head["address"]
+
+
+def test_what_a_cluster_did_that_was_killed_can_be_read(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    head = shell.json("start", "--head", "--port", "0", "--node-ip-address", HERE, "--num-cpus", "1")
+    program = tmp_path / "program.py"
+    program.write_text("""
+import skate
+skate.init(address="auto")
+
+@skate.remote
+class Keeper:
+    def fail(self): raise ValueError("no such thing")
+
+keeper = Keeper.options(name="keeper").remote()
+skate.wait([keeper.fail.remote()])
+skate.kill(keeper)
+print(keeper._actor_id.hex())
+""")
+    run = subprocess.run(
+        [sys.executable, program], env=shell.environment, capture_output=True, text=True, timeout=LIMIT_S
+    )
+    actor = run.stdout.strip()
+    eventually(lambda: "killed by skate.kill" in shell("events").stdout, 10)
+    os.kill(head["pid"], signal.SIGKILL)
+    eventually(lambda: "--session last is about what has run here" in shell("list", "tasks").stderr, 10)
+    past = ("--session", "last")
+    assert [row["error_type"] for row in shell.json("list", "tasks", *past)["rows"]] == ["ValueError"]
+    assert "killed by skate.kill" in shell("events", *past).stdout, "of the head"
+    assert "is dead: it was killed by skate.kill" in shell("why", actor, *past).stdout
+    assert "ValueError: no such thing" in shell("why", "Keeper.fail", *past).stdout
+    assert {row["state"] for row in shell.json("history")} == {"ended"}
+
+
+def test_who_stops_reading_hears_nothing_of_it(shell: Shell, head: dict[str, Any]) -> None:
+    command = [sys.executable, "-m", "skate.cli", "metrics", "show"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=shell.environment, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 def test_why_work_waits(shell: Shell, head: dict[str, Any], tmp_path: Path) -> None:
@@ -189,6 +244,12 @@ skate.wait([crash.remote()])
     assert re.fullmatch(r"a worker of node 1, pid \d+, has died: .*code 7", failures[0]["text"])
     assert 0 <= failures[0]["seconds_ago"] < LIMIT_S
     assert re.search(r"failed \d+ s ago: a worker of node 1", shell("status").stdout)
+
+
+def test_help_has_whole_sentences_by_topic(shell: Shell) -> None:
+    text = shell("--help", COLUMNS="60").stdout.partition("[ARGS]...")[2]
+    assert "..." not in text and "Find out why:\n  why " in text and "Commands:" not in text
+    assert "..." not in shell("job", "--help").stdout.partition("[ARGS]...")[2]
 
 
 # ------------------------------------------------------------ wrong uses

@@ -92,7 +92,8 @@ def history(session: str | None, sql: str | None, temp_dir: str | None, as_json:
     if as_json:
         click.echo(json.dumps(sessions))
         return
-    for row in sessions:
-        click.echo("  ".join(str(value) for value in row.values()))
     if not sessions:
         click.echo("no history is kept on this machine")
+        return
+    for line in table(sessions):
+        click.echo(line)

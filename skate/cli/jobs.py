@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from .topics import Group
+
 if TYPE_CHECKING:
     from ..job_submission import JobDetails, JobSubmissionClient
 
@@ -19,7 +21,7 @@ EXIT_NOT_SUCCEEDED = 1
 """The job that was waited for has failed, or was stopped."""
 
 
-@click.group("job", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("job", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def job() -> None:
     """Run programs on the cluster, without whoever has submitted them."""
 
@@ -40,6 +42,17 @@ def _reaches_a_cluster(command: Callable[..., None]) -> Callable[..., None]:
 
 _ADDRESS = "HOST:PORT of any node, or http://HOST:PORT of a dashboard. [SKATE_ADDRESS, RAY_ADDRESS, this machine]"
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _meant(client: JobSubmissionClient, ident: str) -> str:
+    """The id of the job that is meant: the beginning of one is enough. The cluster says so if there is none."""
+    known = [info.submission_id for info in client.list_jobs() if info.submission_id]
+    found = [each for each in known if each.startswith(ident)]
+    if ident in known or not found:
+        return ident
+    if len(found) > 1:
+        raise ValueError(f"{ident!r} may be one of several jobs: {', '.join(found)}")
+    return found[0]
 
 
 @contextmanager
@@ -189,9 +202,9 @@ def _first_line(info: JobDetails) -> str:
 @_json
 @click.argument("ident", metavar="ID")
 def status_command(address: str | None, headers: str, verify: str, as_json: bool, ident: str) -> None:
-    """Show how far a job is, and why."""
+    """Show how far a job is, and why. ID may be the beginning of one."""
     with _client(address, headers, verify) as client:
-        info = client.get_job_info(ident)
+        info = client.get_job_info(_meant(client, ident))
     if as_json:
         click.echo(json.dumps(asdict(info)))
         return
@@ -224,8 +237,9 @@ def list_command(address: str | None, headers: str, verify: str, as_json: bool) 
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
 @click.argument("ident", metavar="ID")
 def logs_command(address: str | None, headers: str, verify: str, follow: bool, ident: str) -> None:
-    """Show what a job has printed."""
+    """Show what a job has printed. ID may be the beginning of one."""
     with _client(address, headers, verify) as client:
+        ident = _meant(client, ident)
         if follow:
             _follow(client, ident, sys.stdout)
         else:
@@ -237,8 +251,9 @@ def logs_command(address: str | None, headers: str, verify: str, follow: bool, i
 @click.option("--no-wait", is_flag=True, help="Return at once, when it is perhaps not over yet.")
 @click.argument("ident", metavar="ID")
 def stop_command(address: str | None, headers: str, verify: str, no_wait: bool, ident: str) -> None:
-    """End a job: SIGTERM to its processes, and SIGKILL after 3 s."""
+    """End a job: SIGTERM to its processes, and SIGKILL after 3 s. ID may be the beginning of one."""
     with _client(address, headers, verify) as client:
+        ident = _meant(client, ident)
         if not client.stop_job(ident):
             click.echo(f"job {ident} is over already")
             return

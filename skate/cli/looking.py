@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
-from ..client import observing, past
+from ..client import observing, past, sessions
 from ..exceptions import RayError
 
 
@@ -29,6 +30,19 @@ def checked() -> Iterator[None]:
         raise click.UsageError(str(error)) from None
 
 
+def asked_for(address: str | None) -> str | None:
+    """The address that is meant: one that was said, else that of the environment; None: whatever runs here."""
+    address = address or os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or None
+    return None if address in ("auto", "local") else address
+
+
+def note_others(address: str | None, temp_dir: str | None) -> None:
+    """When nobody has said which cluster, and several of this user run here, say which one is shown."""
+    known = list(dict.fromkeys(each.address for each in sessions.running(temp_dir)))
+    if asked_for(address) is None and len(known) > 1:
+        note([f"{len(known)} clusters of yours run here: this is {known[0]}; --address {known[1]} is another"])
+
+
 def look(address: str | None, temp_dir: str | None, session: str | None = None) -> observing.Observer:
     """What is to be looked at.
 
@@ -40,7 +54,15 @@ def look(address: str | None, temp_dir: str | None, session: str | None = None) 
     with explained(), checked():
         if session is not None:
             return past.PastObserver(past.find(session, temp_dir))
-        return observing.observe(address, temp_dir)
+        try:
+            found = observing.observe(address, temp_dir)
+        except ConnectionError as error:
+            if asked_for(address) is None and past.sessions(temp_dir):
+                raise ConnectionError(f"{error}; --session last is about what has run here before") from None
+            raise
+    if observing.address_of(found) is not None:
+        note_others(address, temp_dir)
+    return found
 
 
 def members(observer: observing.Observer) -> list[observing.Member]:

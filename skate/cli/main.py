@@ -19,6 +19,7 @@ from ..version import __version__
 from .jobs import job
 from .lists import COMMANDS, looking, looking_back
 from .ray_flags import RAY_FLAGS
+from .topics import ByTopic, Group
 
 if TYPE_CHECKING:
     from .run import Program
@@ -34,10 +35,13 @@ class NoProgram(click.ClickException):
     exit_code = EXIT_USAGE
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ByTopic, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="skate", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Tasks, actors and shared objects for Python."""
+    """Tasks, actors and shared objects for Python.
+
+    `skate COMMAND --help` explains a command.
+    """
 
 
 @cli.command(
@@ -186,7 +190,7 @@ def drain_command(**options: Any) -> None:
     drain_node(**options)
 
 
-@cli.group("metrics")
+@cli.group("metrics", cls=Group)
 def metrics_group() -> None:
     """Metrics for Prometheus and Grafana: what they are now, where they are, who may read them."""
 

@@ -20,7 +20,8 @@ def show_plain(state: dict[str, Any], verbose: bool) -> None:
 def _headline(state: dict[str, Any]) -> str:
     alive = sum(node["Alive"] for node in state["nodes"])
     note = f"\nnote: {state['note']}" if "note" in state else ""
-    return f"cluster {state['head']}: {alive} node{'s' * (alive != 1)} alive{note}"
+    which = f"cluster {state['head']}" if state["head"] else f"program {state['program']}, in a cluster of its own"
+    return f"{which}: {alive} node{'s' * (alive != 1)} alive{note}"
 
 
 def _shown(state: dict[str, Any], verbose: bool) -> list[dict[str, Any]]:
@@ -40,7 +41,8 @@ def _plain_nodes(state: dict[str, Any], verbose: bool) -> list[str]:
 
 
 def _where(node: dict[str, Any]) -> str:
-    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    port = node["NodeManagerPort"]
+    return f"{node['NodeManagerAddress']}:{port}" if port else str(node["NodeManagerAddress"])
 
 
 def _more(node: dict[str, Any], verbose: bool) -> list[str]:

@@ -7,6 +7,8 @@ node tells what it last heard. On a terminal there are tables and bars, in a pip
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from typing import Any
 
@@ -14,9 +16,12 @@ import click
 
 from ..client import asking, sessions
 from ..exceptions import AuthenticationError
+from .looking import asked_for, explained, look, note_others
 from .nodes import host_and_port
 from .show import show_plain, show_rich
 
+WIDE = 100
+"""From so many columns on there are tables: in fewer, their cells would be cut."""
 RAY_REASONS = {
     "DRAIN_NODE_REASON_PREEMPTION": "preemption",
     "DRAIN_NODE_REASON_IDLE_TERMINATION": "idle termination",
@@ -27,9 +32,10 @@ RAY_REASONS = {
 def status(address: str | None, temp_dir: str | None, verbose: bool, as_json: bool) -> None:
     """Show what a cluster has and does."""
     state = _state(address, temp_dir)
+    note_others(address, temp_dir)
     if as_json:
         click.echo(json.dumps(state))
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and shutil.get_terminal_size().columns >= WIDE:
         show_rich(state, verbose)
     else:
         show_plain(state, verbose)
@@ -37,10 +43,11 @@ def status(address: str | None, temp_dir: str | None, verbose: bool, as_json: bo
 
 def _state(address: str | None, temp_dir: str | None) -> dict[str, Any]:
     """What the head says of its cluster, or else a node, with a `note` that it is perhaps old."""
+    address = asked_for(address)
     local = _local(address, temp_dir)
+    if local is None and (address is None or address.isdigit()):
+        return _of_program(address, temp_dir)
     host, port = host_and_port(address) if address else (local.head_host, local.head_port) if local else ("", 0)
-    if not host:
-        raise click.ClickException(_nothing(temp_dir))
     try:
         if local is not None:
             return _of_head(local.head_host, local.head_port)
@@ -52,14 +59,18 @@ def _state(address: str | None, temp_dir: str | None) -> dict[str, Any]:
         return _heard(local, error)
 
 
-def _nothing(temp_dir: str | None) -> str:
-    """That no node runs here; and how to look at a program that has a skate of its own, if one runs."""
-    from ..client.observing import programs
+def _of_program(address: str | None, temp_dir: str | None) -> dict[str, Any]:
+    """What the node says that a program has started for itself: this one, or the last."""
+    from ..client.observing import address_of, programs
 
-    found = [folder.name.split("-")[1] for folder in programs(temp_dir)]
-    if not found:
-        return "no node runs here: start one with `skate start --head`, or say --address HOST:PORT"
-    return f"no node runs here. Process {found[0]} has a skate of its own: `skate list` and `skate why` look at that"
+    if address is None and not programs(temp_dir):
+        raise click.ClickException(
+            "no node runs here, and no program that has one of its own: start one with `skate start --head`, or say "
+            "--address HOST:PORT"
+        )
+    observer = look(address, temp_dir)
+    with explained():
+        return {**observer.ask_head("cluster_status"), "program": int(address_of(observer) or os.getpid())}
 
 
 def _local(address: str | None, temp_dir: str | None) -> sessions.Session | None:
@@ -110,9 +121,10 @@ def drain_node(
     """Have a node drained."""
     if bool(node) == bool(node_id):
         raise click.UsageError("say which node: its number, its name, or the beginning of its id")
+    address = asked_for(address)
     local = _local(address, temp_dir)
-    if address is None and local is None:
-        raise click.ClickException("no node runs here: say --address HOST:PORT")
+    if local is None and (address is None or address.isdigit()):
+        raise click.ClickException("no node runs here that could be drained: say --address HOST:PORT")
     words = [RAY_REASONS.get(reason, reason), reason_message]
     argument = {
         "node": node or node_id,

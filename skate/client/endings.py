@@ -87,9 +87,13 @@ def _how_it_died(ask: Ask, row: dict[str, Any]) -> str:
     return death_in_words(convert(found[0]["death"], Death)) if found else ""
 
 
-def of_actor(ask: Ask, head: int, ident: str) -> str:
+def _events(ask: Ask, node: int) -> list[dict[str, Any]]:
+    return ask(node, "history_events", {"source": "ACTOR", "limit": EVENTS_MAX})["value"] or []
+
+
+def of_actor(ask: Ask, head: int, home: int, ident: str) -> str:
     """The last thing that has happened to an actor, by the events of who knows actors; "" if there is nothing."""
-    found = ask(head, "history_events", {"source": "ACTOR", "limit": EVENTS_MAX})["value"] or ()
+    found = _events(ask, head) or _events(ask, home)  # a session without a cluster has one file
     last = next((event for event in reversed(found) if event.get("actor_id") == ident), None)
     return "" if last is None else f"{last['text']} ({ago(last['time'])})"
 

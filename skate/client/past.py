@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..wire import history_file
 from .observing import Member
-from .sessions import folder_of_all
+from .sessions import Session, began, folder_of_all
 
 END = ".db"
+OF_HEAD = "-head"
+"""Behind the name of the session of the node that has started the head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +49,32 @@ def _files(base: Path) -> Iterator[Past]:
             continue  # it was removed meanwhile, as too many came after it
         if status:
             size, changed = sum(each.st_size for each in status), max(each.st_mtime for each in status)
-            running = (base / path.stem.removesuffix("-head")).exists()
-            yield Past(path.stem, path, size, changed, running)
+            yield Past(path.stem, path, size, changed, _lives(base / path.stem.removesuffix(OF_HEAD)))
+
+
+def _lives(folder: Path) -> bool:
+    """Whether a session goes on: its folder stays behind when it was killed."""
+    if not folder.exists():
+        return False
+    try:
+        session = msgspec.json.decode((folder / "node.json").read_bytes(), type=Session)
+    except (OSError, msgspec.DecodeError):  # a program's: its folder is named after its process
+        return Path("/proc", folder.name.split("-")[1]).exists()
+    return bool(session.began) and began(session.pid) == session.began
 
 
 def find(name: str, temp_dir: str | None = None) -> Past:
-    """The session with this name, or with this beginning of it, or "last".
+    """The session with this name, or with this beginning of it, or "last". What a head has written has to be named in full.
 
     Raises:
         ConnectionError: there is none, or more than one.
     """
     known = sessions(temp_dir)
-    found = known[:1] if name == "last" else [each for each in known if each.name == name]
-    found = found or [each for each in known if each.name.startswith((name, f"session-{name}-"))]
+    of_nodes = [each for each in known if not each.name.endswith(OF_HEAD)]
+    found = of_nodes[:1] if name == "last" else [each for each in known if each.name == name]
+    found = found or [each for each in of_nodes if each.name.startswith((name, f"session-{name}-"))]
+    if not known:
+        raise ConnectionError(f"no history is kept here (looked in {folder_of_all(temp_dir)})")
     if len(found) != 1:
         which = f"{len(found)} sessions are" if found else "no session is"
         raise ConnectionError(f"{which} called {name!r}: `skate history` lists those that are kept")
@@ -112,12 +129,13 @@ class PastObserver:
             }
         ]
 
-    def _read(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _read(self, question: Callable[[sqlite3.Connection], Any], path: Path | None = None) -> Any:
+        path = path or self.past.path
         try:
-            with closing(history_file.open_to_read(self.past.path)) as db:
+            with closing(history_file.open_to_read(path)) as db:
                 return question(db)
         except sqlite3.Error as error:
-            raise ValueError(f"{self.past.path}: {error}") from None
+            raise ValueError(f"{path}: {error}") from None
 
     def ask(self, member: Member, what: str, argument: Any = None) -> Any:
         """See `Observer`."""
@@ -131,9 +149,13 @@ class PastObserver:
         return {"value": self._read(lambda db: question(db, argument or {})), "off": "", "path": str(self.past.path)}
 
     def ask_head(self, what: str, argument: Any = None) -> Any:
-        """See `Observer`. What a head has written is a file of its own, and was not asked for."""
+        """See `Observer`. What a head has written is a file of its own, beside that of its node."""
         if what in history_file.QUESTIONS:
-            return {"value": [], "off": "", "path": ""}
+            path = self.past.path.with_name(f"{self.past.name}{OF_HEAD}{END}")
+            if not path.exists():
+                return {"value": [], "off": "", "path": ""}
+            question = history_file.QUESTIONS[what]
+            return {"value": self._read(lambda db: question(db, argument or {}), path), "off": "", "path": str(path)}
         if what == "jobs":
             return []
         if what == "actor":

@@ -81,7 +81,7 @@ class Asker:
 
     def _ended(self, home: int, ident: str) -> Reason:
         """What nobody waits for."""
-        text = endings.of_task(self.ask, home, ident, self.clustered) or endings.of_actor(self.ask, HEAD, ident)
+        text = endings.of_task(self.ask, home, ident, self.clustered) or endings.of_actor(self.ask, HEAD, home, ident)
         try:
             text = text or endings.of_object(self.ask, home, ident)
         except ValueError:
@@ -218,7 +218,7 @@ class Asker:
         state = self.ask(HEAD, "actor", {"id": ident})
         key = ("actor", ident)
         if state is None:
-            text = endings.of_actor(self.ask, HEAD, ident)
+            text = endings.of_actor(self.ask, HEAD, 0, ident)
             unknown = f"actor {ident} is not known here: it has ended long ago, or never was"
             return Reason(key, f"actor {ident}", text or unknown, done=True, unknown=not text)
         name = _actor_name(state)

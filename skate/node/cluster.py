@@ -31,7 +31,7 @@ from ..wire.channel import ChannelClosed, wait_writable
 from ..wire.stream import StreamChannel
 from .gate import Then, was_answered
 from .head_host import STARTING_S, HeadHost
-from .status import load_of
+from .status import load_of, waiting
 
 if TYPE_CHECKING:
     from .discovery import Discovery
@@ -320,10 +320,7 @@ class Cluster:
 
     def _report(self, now: float) -> None:
         scheduler = self.node.scheduler
-        waits = self.node.abroad.waits
-        waiting = [(dict(demand.amounts), waits(demand)) for demand in scheduler.demands.values() if waits(demand) > 0]
-        waiting.extend((dict(actor.placement), 1) for actor in scheduler.actors)
-        report = c.Report(dict(scheduler.pool.free), waiting[:100])
+        report = c.Report(dict(scheduler.pool.free), waiting(self.node)[:100])
         if scheduler.pool.total != self._total:
             report.total = self._total = dict(scheduler.pool.total)
         if report != self._reported:

@@ -6,6 +6,7 @@ spread, when the head cannot be asked.
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,31 @@ if TYPE_CHECKING:
 def cluster_status(node: Node) -> dict[str, Any]:
     """The state of the cluster, as plain data."""
     head = node.head
-    view = node.view or {node.node_no: node.described()}
+    view = node.view or {node.node_no: _alone(node)}
     loads = head.members.nodes.loads if head is not None else {node.node_no: load_of(node)}
     return {
         "head": head_address(node),
         "nodes": [_node(info, loads.get(info.no)) for info in view.values()],
-        "demand": _demand(node),
+        "demand": _demand(node, view),
         "groups": [_group(group) for group in node.groups.show() if group["state"] != CREATED],
         "failures": _failures(node),
     }
+
+
+def _alone(node: Node) -> NodeInfo:
+    """A node that is in no cluster, as the only one of its own."""
+    info = node.described()
+    info.name = info.hostname = socket.gethostname()
+    info.host, info.demand = "127.0.0.1", waiting(node)
+    return info
+
+
+def waiting(node: Node) -> list[tuple[dict[str, int], int]]:
+    """What waits for resources of a node, or for its turn there: a request, and how many times."""
+    scheduler, waits = node.scheduler, node.abroad.waits
+    found = [(dict(demand.amounts), waits(demand)) for demand in scheduler.demands.values() if waits(demand) > 0]
+    found.extend((dict(actor.placement), 1) for actor in scheduler.actors)
+    return found
 
 
 def load_of(node: Node) -> Load:
@@ -107,26 +124,26 @@ def _failures(node: Node) -> list[dict[str, Any]]:
 # ------------------------------------------------------------ what waits, and why
 
 
-def _demand(node: Node) -> list[dict[str, Any]]:
-    waiting = [(info.no, request, count) for info in node.view.values() for request, count in info.demand]
+def _demand(node: Node, view: dict[int, NodeInfo]) -> list[dict[str, Any]]:
+    wanted = [(info.no, request, count) for info in view.values() for request, count in info.demand]
     if node.head is not None:  # actors for which there was not even a node to wait on
-        waiting += [(0, to_units(a.spec.placement), 1) for a in node.actors.table.waiting() if not a.node]
-        waiting += [(0, request, 1) for request in node.head.jobs.waiting()]
+        wanted += [(0, to_units(a.spec.placement), 1) for a in node.actors.table.waiting() if not a.node]
+        wanted += [(0, request, 1) for request in node.head.jobs.waiting()]
     return [
         {
             "node": number,
             "request": from_units(without(request)),
             "wants": describe(plain(from_units(request)) if group_of(request)[0] else from_units(request)),
             "count": count,
-            "reason": why_waiting(node, request),
+            "reason": why_waiting(node, request, view),
         }
-        for number, request, count in waiting
+        for number, request, count in wanted
     ]
 
 
-def why_waiting(node: Node, request: dict[str, int]) -> str:
-    """Why a request waits that no node has met yet."""
-    view = list(node.view.values())
+def why_waiting(node: Node, request: dict[str, int], known: dict[int, NodeInfo] | None = None) -> str:
+    """Why a request waits that no node has met yet; `known`: the nodes, if not those that the node has heard of."""
+    view = list((node.view if known is None else known).values())
     group = group_of(request)[0]
     if group:
         return _why_group(node, group, request)

@@ -249,10 +249,14 @@ def test_commands_show_the_same() -> None:
     assert "no 'colour'" in shell("list", "tasks", "--filter", "colour=red", code=2)
 
 
-def test_who_asks_for_the_status_of_a_program_hears_what_looks_at_it(cluster: Path) -> None:
-    run = click.testing.CliRunner().invoke(cli, ["status", "--temp-dir", str(cluster)])
-    assert run.exit_code == 1
-    assert f"Process {os.getpid()} has a skate of its own: `skate list` and `skate why`" in run.output
+def test_the_status_of_a_program_is_that_of_its_node(cluster: Path, tmp_path: Path) -> None:
+    refs = [waits.options(num_cpus=2).remote(str(tmp_path / "go")) for _ in range(2)]
+    eventually(lambda: shell("status", "--json", "--temp-dir", str(cluster))["demand"], 10, "one of them waits")
+    lines = shell("status", "--temp-dir", str(cluster)).splitlines()
+    assert lines[0] == f"program {os.getpid()}, in a cluster of its own: 1 node alive" and "2/2 CPU" in lines[1]
+    assert lines[2].endswith("1 x (2 CPU): every node that could is busy")
+    (tmp_path / "go").touch()
+    skate.get(refs, timeout=20)
 
 
 def test_what_has_ended_since_it_was_listed_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
