@@ -152,7 +152,7 @@ def may_retry(task: TaskRecord, death: m.Death) -> bool:
 def death_in_words(death: m.Death) -> str:
     """How a process ended, in one line."""
     parts = [death.reason]
-    if death.memory_bytes:
+    if death.memory_bytes and not death.out_of_memory:  # else the reason says it
         parts.append(f"{death.memory_bytes / 1e6:.0f} MB of memory in use")
     last = [line.strip() for line in death.last_lines if line.strip()]
     if last:

@@ -127,11 +127,11 @@ class Retries:
             if not message.death.intended or ran.cancelled:
                 why = TaskCancelledError() if ran.cancelled else WorkerCrashedError(message.death.reason)
                 self.runtime.recording.failed(ran, worker, why)
-            self._after_death(ran, message.death)
+            self._after_death(ran, message.death, number or self.runtime.node_no)
         self.tasks.demand.tell(worker.shape)
         self.tasks.fill(worker.shape)
 
-    def _after_death(self, task: TaskRecord, death: m.Death) -> None:
+    def _after_death(self, task: TaskRecord, death: m.Death, node: int) -> None:
         if task.cancelled:
             self.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
         elif death.intended:
@@ -141,7 +141,10 @@ class Retries:
             self._note(task, f"its worker process {death.pid} died: {death_in_words(death)}")
         else:
             name = task.function.options.name
-            self._note(task, f"task {name} failed in attempt {task.attempt + 1}: {death_in_words(death)}")
+            where = (
+                f"in process {death.pid}" + (f" of node {node}" if node else "") if death.pid else "whose node is lost"
+            )
+            self._note(task, f"task {name} failed in attempt {task.attempt + 1}, {where}: {death_in_words(death)}")
             self.tasks.fail(task, crash_error(f"task {name}", death, task.attempt + 1))
 
     def _note(self, task: TaskRecord, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import deque
@@ -13,8 +14,14 @@ from msgspec import to_builtins
 
 from ..wire.forks import Reaped
 from ..wire.messages import Death, Leaving
+from .logs import DUMP
 
 DEATHS_MAX = 1000
+LINES_MAX = 20
+"""So many lines of output are told with a death."""
+_OF_DUMP = ("  ", "Current thread", "Thread 0x", "Stack (", "Extension modules:", "Python runtime state:")
+_FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
+_NOT_OF_USER = re.compile(r"/lib/python|/site-packages/|/dist-packages/|/skate/(worker|client)/|^<")
 
 
 class Deaths:
@@ -41,14 +48,15 @@ class Deaths:
 
 
 def describe(reaped: Reaped, tail: list[str], leaving: Leaving | None) -> Death:
-    """The death of a worker, for errors and state."""
+    """The death of a worker, for errors and state; `tail`: what it has printed last."""
+    place, tail = without_dump(tail)
     status = reaped.status
     signo = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
     if leaving is not None:
         reason = leaving.reason
     elif signo:
-        reason = f"killed by signal {signo} ({_name(signo)})"
+        reason = f"killed by signal {signo} ({_name(signo)})" + (f" in {place}" if place else "")
     else:
         reason = f"it called os._exit or sys.exit with code {code}"
     return Death(
@@ -56,10 +64,27 @@ def describe(reaped: Reaped, tail: list[str], leaving: Leaving | None) -> Death:
         signo,
         code,
         reaped.memory_bytes,
-        tail,
+        tail[-LINES_MAX:],
         intended=leaving is not None and leaving.intended,
         pid=reaped.pid,
     )
+
+
+def without_dump(lines: list[str]) -> tuple[str, list[str]]:
+    """Where the user's code was in a process that a signal has ended, if that was written; and the other lines.
+
+    Example:
+        >>> without_dump(["hello", "Fatal Python error: Aborted", "", '  File "/a.py", line 7 in load'])
+        ('load, /a.py:7', ['hello'])
+    """
+    start = next((at for at, line in enumerate(lines) if line.startswith(DUMP)), None)
+    if start is None:
+        return "", lines
+    dump = [line for line in lines[start + 1 :] if not line or line.startswith(_OF_DUMP)]
+    others = [line for line in lines[start + 1 :] if line and not line.startswith(_OF_DUMP)]
+    frames = [found for line in dump if (found := _FRAME.match(line))]
+    of_user = next((frame for frame in frames if not _NOT_OF_USER.search(frame[1])), frames[0] if frames else None)
+    return "" if of_user is None else f"{of_user[3]}, {of_user[1]}:{of_user[2]}", lines[:start] + others
 
 
 def _name(signo: int) -> str:

@@ -25,7 +25,10 @@ from ..store.arena import PAGE
 NAME_MARK = "\x00skate:"
 TASK_MARK = "\x00"
 TAIL_LINES = 10
-TAIL_BYTES = 8192
+TAIL_BYTES = 32768
+"""Of each stream that is looked at for its last lines; what Python writes of a crash may be most of it."""
+DUMP = "Fatal Python error: "
+"""How what `faulthandler` writes begins, when a signal ends a process."""
 LINE_BYTES_MAX = 64 * 1024
 KEPT_BYTES = 32 << 20
 """Of what was read so much stays in the file; a hole is made when there is twice as much."""
@@ -275,7 +278,7 @@ class Logs:
         file.punched = end
 
     def tail(self, worker: int) -> list[str]:
-        """The last lines that a worker printed, stderr after stdout."""
+        """The last lines that a worker printed, stderr after stdout; what Python has written of a crash counts for none."""
         lines: list[str] = []
         for name in _names(worker):
             try:
@@ -285,7 +288,8 @@ class Logs:
                     found = [line for line in handle.read().splitlines() if not line.startswith(_MARK)]
             except FileNotFoundError:
                 continue
-            lines.extend(line.decode(errors="replace") for line in found[-TAIL_LINES:])
+            crash = next((at for at, line in enumerate(found) if line.startswith(DUMP.encode())), len(found))
+            lines.extend(line.decode(errors="replace") for line in found[max(0, crash - TAIL_LINES) :])
         return lines
 
 

@@ -70,8 +70,10 @@ class MemoryMonitor:
             return
         client = self.node.workers[found.worker]
         reason = (
-            f"it was killed because memory ran out: it used {found.used} bytes, and {usage.whose} {usage.used} of "
-            f"{usage.limit} bytes, which is over the limit of {most} (memory_usage_threshold={self.config.usage_threshold:g})"
+            f"it was killed because memory ran out: it used {_megabytes(found.used)}, and {usage.whose} "
+            f"{usage.used / 1e6:.0f} of {_megabytes(usage.limit)}, which is over the limit of {_megabytes(most)} "
+            f"(memory_usage_threshold={self.config.usage_threshold:g}); take less at a time, or ask for it with memory=, "
+            "so that fewer run at once"
         )
         print(f"worker process {client.pid}: {reason}", file=sys.stderr, flush=True)
         client.leaving = m.Leaving(reason, intended=False)
@@ -95,6 +97,10 @@ class MemoryMonitor:
         if not self.config.refresh_ms or not self._works():
             return None
         return max(0.0, self._due - now)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"
 
 
 def private_bytes(pid: int) -> int:

@@ -75,6 +75,7 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda *_: self._end())
+        faulthandler.enable(file=2, all_threads=False)  # where a worker was that a signal ends: its node says so
         gc.freeze()
         while True:
             events = self.epoll.poll(-1 if self._warm else self._warm_after_s)

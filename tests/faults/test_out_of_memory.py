@@ -76,7 +76,7 @@ def test_f17_the_culprit_is_killed_and_the_innocent_is_not(start: Callable[..., 
     error = caught.value
     assert error.memory_bytes is not None and 0.5 * LIMIT < error.memory_bytes < 400 * MB
     assert error.exit_signal == signal.SIGKILL
-    assert str(LIMIT) in str(error) and "2 attempts" in str(error) and "memory ran out" in str(error)
+    assert f"{LIMIT / 1e6:.0f} MB" in str(error) and "2 attempts" in str(error) and "memory ran out" in str(error)
     done.touch()
     assert skate.get(other, timeout=GET_S) not in pids
     check_health()
@@ -91,7 +91,9 @@ def test_f17_a_task_that_may_not_be_retried_fails_at_once(start: Callable[..., s
     command = [sys.executable, "-m", "skate.cli", "why", ref.task_id(), "--address", str(os.getpid())]
     line = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     assert re.fullmatch(
-        r"task \S+ failed in attempt 1: it was killed because memory ran out: it used \d+ bytes, .* over the limit of \d+ .*\n",
+        r"task \S+ failed in attempt 1, in process \d+: it was killed because memory ran out: it used \d+ MB, "
+        r"and this node's workers \d+ of \d+ MB, which is over the limit of \d+ MB \(memory_usage_threshold=0.95\); "
+        r"take less at a time, or ask for it with memory=, so that fewer run at once\n",
         line,
     )
     check_health()

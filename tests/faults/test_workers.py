@@ -201,8 +201,8 @@ def test_f2_respawning_backs_off(tmp_path: Path) -> None:
 def test_f3_the_late_result_of_a_cancelled_task_is_dropped(tmp_path: Path) -> None:
     @skate.remote(max_retries=0)
     def stubborn(folder: str) -> np.ndarray:
-        Path(folder, "begun").touch()
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):  # which may come at once
+            Path(folder, "begun").touch()
             time.sleep(GET_S)
         Path(folder, "interrupted").touch()
         return np.ones(5 * MB, np.uint8)

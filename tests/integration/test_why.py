@@ -216,7 +216,8 @@ def test_a_segfault_is_explained_by_one_command(tmp_path: Path) -> None:
     skate.wait([ref])
     text = command(ref.task_id())
     assert re.search(
-        r"^task \S*crash failed in attempt 2: killed by signal 11 \(SIGSEGV\); \d+ MB of memory in use; "
+        r"^task \S*crash failed in attempt 2, in process \d+: killed by signal 11 \(SIGSEGV\) in crash, "
+        rf"{re.escape(__file__)}:\d+; \d+ MB of memory in use; "
         "its last output: reading the mesh$",
         text,
     )

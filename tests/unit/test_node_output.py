@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 
 from skate.node import logs as logs_module, output as output_module, printed as printed_module
+from skate.node.deaths import describe, without_dump
 from skate.node.logs import NAME_MARK, TASK_MARK, LogFile, Logs
 from skate.node.output import Output
 from skate.node.printed import printed
 from skate.wire import messages as m
+from skate.wire.forks import Reaped
 
 LINE = b"x" * 99 + b"\n"
 
@@ -333,3 +336,28 @@ def test_an_answer_comes_after_all_that_was_printed(logs: Logs, worker: Worker, 
         worker.write(LINE)  # what comes later is not waited for
     assert 10 <= rounds <= 100
     assert len(node.lines()) >= 50_000
+
+
+def test_the_last_lines_and_the_place_of_a_crash(tmp_path: Path) -> None:
+    """What Python writes of a crash is not the last output, and says where it was."""
+    stack = [
+        "Fatal Python error: Segmentation fault",
+        "",
+        "Current thread 0x1 (most recent call first):",
+        '  File "/usr/lib/python3.12/ctypes/__init__.py", line 519 in string_at',
+        '  File "/home/ann/mesh.py", line 7 in load',
+        *[f'  File "/opt/skate/worker/process.py", line {line} in run' for line in range(50)],
+        "",
+        "Extension modules: numpy._core (total: 1)",
+    ]
+    logs = Logs(tmp_path)
+    lines = [*(f"line {at}" for at in range(30)), *stack, "of another thread"]
+    (tmp_path / "worker-1.err").write_text("\n".join(lines))
+    place, said = without_dump(logs.tail(1))
+    assert (
+        place == "load, /home/ann/mesh.py:7" and said[-2:] == ["line 29", "of another thread"] and "line 19" not in said
+    )
+    death = describe(Reaped(1, 77, signal.SIGSEGV, 0), logs.tail(1), None)
+    assert death.reason == "killed by signal 11 (SIGSEGV) in load, /home/ann/mesh.py:7" and death.last_lines == said
+    assert without_dump([*stack[:4], "hello"]) == ("string_at, /usr/lib/python3.12/ctypes/__init__.py:519", ["hello"])
+    logs.close()
