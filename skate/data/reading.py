@@ -120,6 +120,7 @@ def read_csv(
     read_options: Any = None,
     parse_options: Any = None,
     convert_options: Any = None,
+    encoding: str = "utf-8",
     **options: Unpack[FileOptions],
 ) -> Dataset:
     """CSV files.
@@ -127,15 +128,21 @@ def read_csv(
     Args:
         paths: a path, folder, pattern or URL, or a list of them.
         read_options, parse_options, convert_options: of `pyarrow.csv`.
+        encoding: of the text, such as "latin-1" or "cp1252". A file in another than UTF-8 is not cut into parts. Not together
+            with `read_options`, which have one.
         options: see `FileOptions`; folders named `name=value` are columns, unless `partitioning` says something else.
 
     Raises:
         FileNotFoundError: there is no such file.
+        LookupError: there is no such encoding.
+        ValueError: the file is in another encoding; or `encoding` and `read_options` are given.
     """
     from .sources.csv import CSV
 
+    if read_options is not None and encoding != "utf-8":
+        raise ValueError("give encoding=, or read_options=pyarrow.csv.ReadOptions(encoding=...), not both")
     files = _files("read_csv", paths, options, None, HIVE)
-    return _dataset(CSV(files, read_options, parse_options, convert_options), options)
+    return _dataset(CSV(files, read_options, parse_options, convert_options, encoding), options)
 
 
 JSON_ENDINGS = ("json", "jsonl", "ndjson")

@@ -356,6 +356,51 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
         data.read_csv(tmp_path).take_all()
 
 
+def test_csv_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes("name,city\nAnn,Bonn\nRené,Köln\n".encode("latin-1"))
+    said = r"latin\.csv: line 3, byte 22: b'\\xe9' is not UTF-8: pass .* encoding='latin-1'"
+    for use in (lambda ds: ds.schema(), lambda ds: ds.take_all(), lambda ds: ds.count(), lambda ds: ds.to_pandas()):
+        with pytest.raises(ValueError, match=said):
+            use(data.read_csv(path))
+    right = [{"name": "Ann", "city": "Bonn"}, {"name": "René", "city": "Köln"}]
+    assert data.read_csv(path, encoding="latin-1").take_all() == right
+    read = pyarrow.csv.ReadOptions(encoding="cp1252")
+    assert data.read_csv(path, read_options=read).take_all() == right
+    bytes_ = data.read_csv(path, convert_options=pyarrow.csv.ConvertOptions()).take_all()
+    assert bytes_[1]["name"] == "René".encode("latin-1"), "who says how values are converted may want them"
+    with pytest.raises(ValueError, match="line 3, byte 22: .* is not ascii"):
+        data.read_csv(path, encoding="ascii").take_all()
+    with pytest.raises(LookupError, match="no-such"):
+        data.read_csv(path, encoding="no-such")
+    with pytest.raises(ValueError, match="not both"):
+        data.read_csv(path, read_options=read, encoding="latin-1")
+    path.write_bytes("é,b\n1,2\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"line 1, byte 0: b'\\xe9'"):
+        data.read_csv(path).take_all()
+    path.write_text("é,b\n1,ö\n", "utf-16")
+    assert data.read_csv(path, encoding="utf-16").take_all() == [{"é": 1, "b": "ö"}]
+    path.write_text("é,b\n1,ö\n", "utf-8-sig")
+    assert data.read_csv(path).take_all() == [{"é": 1, "b": "ö"}]
+
+
+def test_what_is_not_utf_8_is_found_in_later_pieces_and_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skate.data.sources.csv.PIECE_BYTES", 4096)
+    monkeypatch.setattr("skate.data.sources.csv.CUT_BYTES", 10_000)
+    monkeypatch.setattr("skate.data.sources.encodings.PIECE_BYTES", 1001)
+    path = tmp_path / "long.csv"
+    lines = [f"{at},naïve" for at in range(5000)]
+    content = "\n".join(["x,word", *lines, ""]).encode()
+    wrong = content.replace(b"4321,na\xc3\xaf", b"4321,na\xef")
+    path.write_bytes(wrong)
+    for blocks in (1, 8):
+        with pytest.raises(ValueError, match=rf"line 4323, byte {wrong.index(bytes([10]) + b'4321,') + 8}: b'\\xef'"):
+            data.read_csv(path, override_num_blocks=blocks).take_all()
+    path.write_bytes("\n".join(["x,word", *lines, ""]).encode("latin-1"))
+    found = data.read_csv(path, encoding="latin-1", override_num_blocks=8).take_all()
+    assert len(found) == 5000 and {row["word"] for row in found} == {"naïve"}
+
+
 def test_csv_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     path.write_text("id,km,id\n1,2,3\n")

@@ -21,6 +21,7 @@ import pyarrow.csv as arrow_csv
 from ..block import Block, BlockMeta
 from ..storage import File, Local, codec_of, storage_of
 from .cuts import row_starts
+from .encodings import NotText, first_wrong, is_utf8
 from .files import Files, FileSource
 from .source import NO_SCHEMA, ReadTask, Source
 
@@ -34,6 +35,8 @@ CUT_BYTES = 32 << 20
 """A file is cut into parts of about so many bytes, at the least."""
 EMPTY = "Empty CSV file"
 """What Arrow says of a file without any line."""
+NOT_UTF8 = "invalid UTF8 data"
+"""What Arrow says of a value that is no text, in a column that was text before."""
 WIDER = {pa.null(): pa.int64(), pa.int64(): pa.float64()}
 """What a column becomes when a value does not fit."""
 WIDEST_OF_EMPTY = pa.string()
@@ -45,6 +48,7 @@ class CSV(FileSource):
     Args:
         files: what is read.
         read_options, parse_options, convert_options: Arrow's own; None: its defaults, with line breaks allowed in quoted values.
+        encoding: of the files.
     """
 
     name = "CSV"
@@ -52,11 +56,17 @@ class CSV(FileSource):
     lets_others_run = True
 
     def __init__(
-        self, files: Files, read_options: Any = None, parse_options: Any = None, convert_options: Any = None
+        self,
+        files: Files,
+        read_options: Any = None,
+        parse_options: Any = None,
+        convert_options: Any = None,
+        encoding: str = "utf-8",
     ) -> None:
         super().__init__(files)
         self.read_options = read_options
-        self.can_cut = read_options is None and parse_options is None
+        self.can_cut = read_options is None and parse_options is None and is_utf8(encoding)
+        self.encoding = "utf8" if is_utf8(encoding) else encoding
         self._starts: dict[str, tuple[list[int], list[str]]] = {}
         """Of files that are cut: where their parts begin, and the names of their columns."""
         self.parse_options = parse_options or arrow_csv.ParseOptions(newlines_in_values=True)
@@ -73,11 +83,21 @@ class CSV(FileSource):
         return self._schema_of(path, PIECE_BYTES)
 
     def _schema_of(self, path: str, size: int) -> pa.Schema:
+        """The columns, if they are text."""
+        try:
+            return self._first_schema(path, size)
+        except (NotText, UnicodeDecodeError):
+            raise self._not_text(path) from None
+
+    def _first_schema(self, path: str, size: int) -> pa.Schema:
         """The columns, with types as the first bytes of a file have them."""
-        read = arrow_csv.ReadOptions(block_size=size, use_threads=False)
+        read = arrow_csv.ReadOptions(block_size=size, use_threads=False, encoding=self.encoding)
+        types = self._types()
         try:
             with self.where.open(path) as file:
-                return _unique(path, arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema)
+                found = _unique(path, arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema)
+            types.seen(found)
+            return found
         except pa.ArrowInvalid as error:
             if EMPTY in str(error):
                 return pa.schema([])
@@ -132,7 +152,7 @@ class CSV(FileSource):
     def read_file(
         self, path: str, first: int = 0, last: int | None = None, names: list[str] | None = None
     ) -> Iterator[Block]:
-        types = _Types()
+        types = self._types()
         rows = 0
         while True:
             try:
@@ -146,7 +166,11 @@ class CSV(FileSource):
                             yield pa.Table.from_batches([new])
                             rows += new.num_rows
                 return
+            except (NotText, UnicodeDecodeError):
+                raise self._not_text(path, first, last) from None
             except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+                if NOT_UTF8 in str(error):
+                    raise self._not_text(path, first, last) from None
                 self._widen(path, first, error, types)
 
     def _open(self, path: str, file: Any, names: list[str] | None, types: _Types) -> Any:
@@ -156,7 +180,9 @@ class CSV(FileSource):
             columns = self.own_columns(self.where.extras(path))
             convert = arrow_csv.ConvertOptions(column_types=types.widened, include_columns=columns)
         if read is None:
-            read = arrow_csv.ReadOptions(block_size=PIECE_BYTES, use_threads=False, column_names=names)
+            read = arrow_csv.ReadOptions(
+                block_size=PIECE_BYTES, use_threads=False, column_names=names, encoding=self.encoding
+            )
         try:
             reader = arrow_csv.open_csv(file, read, self.parse_options, convert)
         except pa.ArrowInvalid as error:
@@ -181,6 +207,30 @@ class CSV(FileSource):
                 f"pyarrow.csv.ConvertOptions(column_types={{{name!r}: pyarrow.string()}})."
             ) from None
 
+    def _types(self) -> _Types:
+        """For one file. Who has chosen how values are converted may want bytes."""
+        types = _Types()
+        types.text = self.convert_options is None
+        return types
+
+    def _not_text(self, path: str, first: int = 0, last: int | None = None) -> ValueError:
+        """The error of a file, or of a part of it, that is not in its encoding: with the first place where that shows."""
+        encoding = getattr(self.read_options, "encoding", None) or self.encoding
+        with self.where.open(path) as whole:
+            wrong = first_wrong(whole if last is None else whole.get_stream(first, last - first), encoding)
+        place = ""
+        if wrong is not None:
+            line, offset, data = wrong
+            if first:
+                with self.where.open(path) as whole:
+                    line += whole.read_at(first, 0).count(b"\n")
+            place = f"line {line + 1}, byte {first + offset}: {data!r} "
+        name = "UTF-8" if encoding == "utf8" else encoding
+        return ValueError(
+            f"{path}: {place}is not {name}: pass the encoding of the file, such as encoding='latin-1'; or, to have bytes, "
+            "convert_options=pyarrow.csv.ConvertOptions()"
+        )
+
     def _with_line(self, path: str, first: int, text: str) -> str:
         """Arrow's words, with the line of the file for what it calls a row of the part that begins at `first`."""
         before = 0
@@ -197,9 +247,18 @@ class _Types:
         self.first: dict[str, pa.DataType] = {}
         self.now: dict[str, pa.DataType] = {}
         self.widened: dict[str, pa.DataType] = {}
+        self.text = True
+        """Arrow takes values for bytes if they are no text, and nobody wants that."""
 
     def seen(self, schema: pa.Schema) -> None:
-        """They are those of a reader."""
+        """They are those of a reader.
+
+        Raises:
+            NotText: there are bytes among them.
+        """
+        wrong = [field.name for field in schema if self.text and pa.types.is_binary(field.type)]
+        if wrong:
+            raise NotText(f"the columns {wrong} are no text in the encoding of the file: pass encoding=")
         self.now = {field.name: field.type for field in schema}
         self.first = {**self.now, **self.first}
 
