@@ -267,7 +267,8 @@ class Rebuild:
         actors = self.runtime.actors
         if task.pins is None:
             error = ObjectReconstructionFailedError(
-                _outputs(task)[0].hex(), "it was lost, and the actor that made it is gone"
+                _outputs(task)[0].hex(),
+                f"it was made by {task.function.options.name}, it was lost, and the actor that made it is gone",
             )
             self.runtime.tasks.fail(task, error)
             return
@@ -309,7 +310,8 @@ class Rebuild:
             kind = ObjectReconstructionFailedLineageEvictedError
         elif recipe.attempt:
             kind = ObjectReconstructionFailedMaxAttemptsExceededError
-        return kind(ident.hex(), f"{self._where(node)}, and it is not made again: {why}")
+        made = f"it was made by {recipe.function.options.name}"
+        return kind(ident.hex(), f"{made}, {self._where(node)}, and it is not made again: {why}")
 
     def _where(self, node: int) -> str:
         reason = self.runtime.links.death(node)

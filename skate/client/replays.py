@@ -96,7 +96,8 @@ class Replays:
             if not task.cancelled:
                 recipe.ended(task)
         self._over(stream, lambda: ObjectReconstructionFailedError(
-            "", f"it was lost, and its generator has made only {total} items when it was run again"
+            "",
+            f"it was lost, and its generator {recipe.function.options.name} has made only {total} items when it was run again",
         ))  # fmt: skip
 
     def fail(self, stream: Replay, error: Any) -> None:

@@ -369,7 +369,7 @@ def test_csv_in_another_encoding(tmp_path: Path) -> None:
     assert data.read_csv(path, read_options=read).take_all() == right
     bytes_ = data.read_csv(path, convert_options=pyarrow.csv.ConvertOptions()).take_all()
     assert bytes_[1]["name"] == "René".encode("latin-1"), "who says how values are converted may want them"
-    with pytest.raises(ValueError, match="line 3, byte 22: .* is not ascii"):
+    with pytest.raises(ValueError, match=r"line 3, byte 22: .* is not ascii"):
         data.read_csv(path, encoding="ascii").take_all()
     with pytest.raises(LookupError, match="no-such"):
         data.read_csv(path, encoding="no-such")
