@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..client.observing import Member, Observer, Word, ask_all
-from .looking import look, members, node_of
+from .looking import look, meant, members, node_of
 
 LOOK_S = 0.2
 """How often it is looked for more."""
@@ -36,6 +36,7 @@ def logs(
         raise click.UsageError(f"{worker!r} is not PID or NODE:PID")
     if node or number:
         nodes = [node_of(nodes, node or number)]
+    task, actor = _ident(observer, task, "tasks"), _ident(observer, actor, "actors")
     wish = {"task": task, "actor": actor, "job": job, "pid": int(pid or 0), "errors": err, "tail": tail}
     reader = _Reader(observer, nodes, wish, as_json)
     reader.read()
@@ -45,6 +46,11 @@ def logs(
         time.sleep(LOOK_S)
         reader.wish = {**wish, "tail": None}
         reader.read()
+
+
+def _ident(observer: Observer, text: str, kind: str) -> str:
+    """An id, or its beginning, as it was said; else the id of what has this name."""
+    return text if set(text.lower()) <= set("0123456789abcdef") else meant(observer, text, (kind,)).ident
 
 
 class _Reader:

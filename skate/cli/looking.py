@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from ..client import observing, past, sessions
+from ..client.finding import Thing, find
 from ..exceptions import RayError
 
 
@@ -62,6 +63,21 @@ def look(address: str | None, temp_dir: str | None, session: str | None = None) 
             raise
     if observing.address_of(found) is not None:
         note_others(address, temp_dir)
+    return found
+
+
+def meant(observer: observing.Observer, text: str, kinds: Sequence[str]) -> Thing:
+    """The thing of these kinds that somebody means; see `finding.py`.
+
+    Raises:
+        click.ClickException: there is none, or several.
+    """
+    missing: list[str] = []
+    with explained():
+        found = find(observer, text, kinds, missing)
+    note(missing)
+    if found is None:
+        raise click.ClickException(f"{text!r} is not among the {' and '.join(kinds)} that are known")
     return found
 
 

@@ -263,8 +263,8 @@ def why_command(**options: Any) -> None:
 def stack_command(**options: Any) -> None:
     """Show what workers and programs do at the moment: the Python stacks of their threads.
 
-    WHAT is the process id of a worker or a program, of a node as NODE:PID, or the id of an actor. Without it, all of a node
-    are shown, or all of the cluster.
+    WHAT is the process id of a worker or a program, of a node as NODE:PID, or an actor or a running task, by id or name. Without
+    it, all of a node are shown, or all of the cluster.
     """
     from .stack import stack
 
@@ -286,7 +286,7 @@ def stack_command(**options: Any) -> None:
 def logs_command(**options: Any) -> None:
     """Print what workers have printed, on any node, also of workers that have died.
 
-    Of an ID the beginning is enough. With --json each line is a JSON document of its own.
+    Of an ID the beginning is enough; a name will do, too. With --json each line is a JSON document of its own.
     """
     from .logs import logs
 

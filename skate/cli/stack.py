@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from ..client.finding import OVER
 from ..client.observing import Member, Observer, ask_each
 from ..client.why import ID_DIGITS
-from .looking import explained, look, members, node_of, note
+from .looking import explained, look, meant, members, node_of, note
 
 _OURS = "/skate/worker/"
 _INSIDE = "/skate/client/"
@@ -53,7 +54,7 @@ def _ask(
 
 
 def _place(observer: Observer, what: str) -> tuple[int | None, int]:
-    """The node, if that is known, and the process of PID, NODE:PID or an actor."""
+    """The node, if that is known, and the process of PID, NODE:PID, or of an actor, task or program."""
     if len(what) == ID_DIGITS:
         with explained():
             actor = observer.ask_head("actor", {"id": what})
@@ -62,9 +63,14 @@ def _place(observer: Observer, what: str) -> tuple[int | None, int]:
             raise click.ClickException(f"actor {what} has no process: it is {state}; `skate why {what}` may say more")
         return actor["node"], actor["pid"]
     node, _, pid = what.rpartition(":")
-    if not pid.isdigit() or (node and not node.isdigit()):
-        raise click.UsageError(f"{what!r} is not PID, NODE:PID, nor the id of an actor")
-    return int(node) if node else None, int(pid)
+    if pid.isdigit() and (not node or node.isdigit()):
+        return int(node) if node else None, int(pid)
+    thing = meant(observer, what, ("actors", "tasks", "jobs"))
+    row = thing.rows[0]
+    found = row.get("pid") or row.get("worker_pid") or row.get("driver_pid")
+    if not found or thing.state in OVER:
+        raise click.ClickException(f"{thing}: nothing of it runs; `skate why {thing.ident}` may say more")
+    return row.get("node_no"), found
 
 
 def _show(member: Member, found: Stack, verbose: bool) -> None:

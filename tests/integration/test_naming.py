@@ -24,6 +24,7 @@ class Counter:
     """An actor."""
 
     def add(self) -> int:
+        print("counted", flush=True)
         return os.getpid()
 
 
@@ -161,3 +162,15 @@ def test_what_has_failed_is_explained_when_its_session_is_over(tmp_path: Path) -
         assert f"broken ({ident}) failed" in (said := shell("why", word, *options)) and "no such thing" in said
     assert "is not known" in shell("why", "ab" * 16, *options, code=1)
     assert "may be one of" not in shell("get", "tasks", "broken", *options)
+
+
+def test_stacks_and_lines_by_name() -> None:
+    said = shell("stack", "one")
+    assert "worker (leased)" in said and "hold" in said and __file__ in said
+    assert "actor Counter 'tally'" in shell("stack", "tally")
+    assert "gone" in (said := shell("stack", "gone", code=1)) and "nothing of it runs; `skate why" in said
+    assert "is not among the actors and tasks and jobs" in shell("stack", "nonsense", code=1)
+    (tally,) = state.list_actors(filters=[("name", "=", "tally")])
+    assert f"(Counter pid={tally.pid}) counted" in shell("logs", "--actor", "tally")
+    assert "is not among the actors" in shell("logs", "--actor", "nonsense", code=1)
+    assert "may be one of several" in shell("logs", "--task", "many", code=1)
