@@ -59,8 +59,11 @@ def timeline(file: str | None, address: str | None, temp_dir: str | None, sessio
     if file is None:
         click.echo(json.dumps(trace))
         return
-    with open(file, "w") as out:
-        json.dump(trace, out)
+    try:
+        with open(file, "w") as out:
+            json.dump(trace, out)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from None
     count = sum(each["ph"] == "X" for each in trace)
     click.echo(f"{several(count, 'task')} in {file}: open it in https://ui.perfetto.dev")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -73,8 +75,11 @@ def show(found: state.Listing, kind: str, how: str, as_json: bool) -> None:
     elif how == "yaml":
         click.echo(yaml(found.rows))
     else:
-        for line in table(found.rows):
+        rows, same = narrowed(found.rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
+        for line in table(rows):
             click.echo(line)
+        if same:
+            click.echo(f"the same in all rows: {', '.join(same)}", err=True)
         if found.total != len(found.rows):
             count = len(found.rows)
             said = f"the first {count} of more {kind}" if found.total < 0 else f"{count} of {found.total} {kind}"
@@ -91,6 +96,20 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     widths = [max(len(line[at]) for line in cells) for at in range(len(names))]
     for line in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def narrowed(rows: Sequence[dict[str, Any]], width: int) -> tuple[Sequence[dict[str, Any]], list[str]]:
+    """Rows for a terminal of so many columns (0: it is none): without what is the same in all of them, if they are too long.
+
+    Returns:
+        The rows; and what was left out, but for what is empty, as `name=value`.
+    """
+    if not width or len(rows) < 2 or max(map(len, table(rows))) <= width:
+        return rows, []
+    first = {name: _cell(value) for name, value in rows[0].items()}
+    same = [name for name, cell in first.items() if all(_cell(row[name]) == cell for row in rows)]
+    kept = [{name: value for name, value in row.items() if name not in same} for row in rows]
+    return (kept if kept[0] else rows), [f"{name}={first[name]}" for name in same if first[name] and kept[0]]
 
 
 def _cell(value: Any) -> str:

@@ -117,7 +117,12 @@ def summary_command(**options: Any) -> None:
 
 @click.command("events")
 @click.option("--follow", is_flag=True, help="Go on until Ctrl-C.")
-@click.option("--severity", type=click.Choice(("INFO", "WARNING", "ERROR")), default="INFO", help="From this on.")
+@click.option(
+    "--severity",
+    type=click.Choice(("INFO", "WARNING", "ERROR"), case_sensitive=False),
+    default="INFO",
+    help="From this on.",
+)
 @_limit
 @_json
 @_where(past=True)

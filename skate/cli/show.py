@@ -63,8 +63,8 @@ def _more(node: dict[str, Any], verbose: bool) -> list[str]:
 def _rest(state: dict[str, Any]) -> list[str]:
     lines = []
     for demand in state["demand"]:
-        place = f"on node {demand['node']}" if demand["node"] else "without a node"
-        lines.append(f"waiting {place}: {demand['count']} x ({demand['wants']}): {demand['reason']}")
+        place = f" on node {demand['node']}" if demand["node"] else " without a node" if state["head"] else ""
+        lines.append(f"waiting{place}: {demand['count']} x ({demand['wants']}): {demand['reason']}")
     for group in state["groups"]:
         name = group["name"] or group["id"][:8]
         bundles = ", ".join(str(bundle) for bundle in group["bundles"])

@@ -174,3 +174,8 @@ def test_stacks_and_lines_by_name() -> None:
     assert f"(Counter pid={tally.pid}) counted" in shell("logs", "--actor", "tally")
     assert "is not among the actors" in shell("logs", "--actor", "nonsense", code=1)
     assert "may be one of several" in shell("logs", "--task", "many", code=1)
+
+
+def test_what_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
+    assert "x.json cannot be written: No such file" in shell("timeline", str(tmp_path / "none" / "x.json"), code=1)
+    assert "is dead" not in shell("events", "--severity", "error")

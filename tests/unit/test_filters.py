@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from skate.cli.listing import table, yaml
+from skate.cli.listing import narrowed, table, yaml
 from skate.cli.lists import KINDS
 from skate.client import filters, state
 from skate.client.timeline import trace
@@ -67,6 +67,30 @@ def test_tables_and_yaml() -> None:
     assert yaml(rows).splitlines()[2:] == ['- a: {"CPU": 1.0}', "  b: 2"]
     assert list(table([])) == ["none"] and yaml([]) == "[]"
     assert tuple(state.COLUMNS) == tuple(state.DETAILS) == KINDS
+
+
+def test_a_table_for_a_narrow_terminal_leaves_out_what_is_the_same() -> None:
+    rows = [{"id": at, "job": "70a9154c", "note": "", "name": f"task {at}"} for at in range(3)]
+    assert narrowed(rows, 0) == (rows, []) and narrowed(rows, 80) == (rows, [])
+    assert narrowed(rows[:1], 10) == (rows[:1], [])
+    assert narrowed(rows, 20) == ([{"id": at, "name": f"task {at}"} for at in range(3)], ["job=70a9154c"])
+    alike = [{"job": "70a9154c"}] * 2
+    assert narrowed(alike, 5) == (alike, [])
+
+
+def test_values_and_keys_that_do_not_exist_are_named_with_what_was_meant() -> None:
+    def said(key: str, value: str, kind: str = "tasks") -> str:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is what is looked at
+            filters.check([(key, "=", value)], ["name", "state"], kind)
+        return str(caught.value)
+
+    assert "no state of tasks is 'runing': did you mean RUNNING? There are" in said("state", "runing")
+    assert "no state of actors is 'x'; there are PENDING_CREATION" in said("state", "x", "actors")
+    assert "no 'nam' to filter by: did you mean name?" in said("nam", "f")
+    assert filters.check([("state", "!=", "finished"), ("name", "=", "x")], ["name", "state"], "tasks")
+    row = {"id": "00ab12"}
+    assert filters.meets(row, [("id", filters.LIKE, "00ab")]) and filters.meets(row, [("id", filters.LIKE, "B12")])
+    assert not filters.meets(row, [("id", filters.LIKE, "ab")])
 
 
 def recorded(name: str, failed: int = 0) -> Recorded:
