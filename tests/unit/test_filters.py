@@ -80,7 +80,7 @@ def test_a_table_for_a_narrow_terminal_leaves_out_what_is_the_same() -> None:
 
 def test_values_and_keys_that_do_not_exist_are_named_with_what_was_meant() -> None:
     def said(key: str, value: str, kind: str = "tasks") -> str:
-        with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is what is looked at
+        with pytest.raises(ValueError) as caught:  # its text is what is looked at
             filters.check([(key, "=", value)], ["name", "state"], kind)
         return str(caught.value)
 
