@@ -7,6 +7,7 @@ Rows are objects with an attribute for each column; `row["name"]` and `dict(row)
 from __future__ import annotations
 
 import inspect
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec
@@ -14,6 +15,8 @@ from typing import Any, Concatenate, ParamSpec
 from ..client import observing, state
 
 DEFAULT_LIMIT = state.LIMIT
+FOLLOW_S = 0.2
+"""How often it is looked for more that was printed."""
 Filters = Sequence[tuple[str, str, Any]] | None
 
 
@@ -159,6 +162,77 @@ def get_objects(id: str, address: str | None = None, timeout: float | None = Non
     return list(_get("objects", id, address, timeout))
 
 
+# ------------------------------------------------------------ what has happened, and was printed
+
+
+def list_cluster_events(
+    address: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: float | None = None,
+    raise_on_missing_output: bool = True,
+) -> list[StateRow]:
+    """What has happened, the last so many, the oldest first: what `skate events` shows."""
+    found, missing = state.events(_observe(address, timeout), {}, limit)
+    _complain(missing, raise_on_missing_output)
+    return [StateRow({**event, "source_type": event["source"], "message": event["text"]}) for event in found]
+
+
+def get_log(
+    address: str | None = None,
+    node_id: str | None = None,
+    actor_id: str | None = None,
+    task_id: str | None = None,
+    pid: int | None = None,
+    follow: bool = False,
+    tail: int = 1000,
+    timeout: float | None = None,
+    suffix: str = "out",
+) -> Iterator[str]:
+    """The lines that workers have printed: what `skate logs` shows.
+
+    Args:
+        address: of which cluster; this one, or the one that runs on this machine.
+        node_id: only of this node.
+        actor_id, task_id, pid: only of these.
+        follow: go on with what comes, without end.
+        tail: so many lines of each file at first; -1: all that is kept, up to 1 MiB of each node.
+        timeout: how many seconds each node may take to answer; 5 unless said.
+        suffix: "out" for stdout, "err" for stderr.
+
+    Raises:
+        ValueError: `suffix` is neither.
+        RuntimeError: a node does not answer.
+    """
+    if suffix not in ("out", "err"):
+        raise ValueError(f'suffix must be "out" or "err", not {suffix!r}')
+    wish = {
+        "task": str(task_id or ""),
+        "actor": str(actor_id or ""),
+        "job": "",
+        "pid": pid or 0,
+        "errors": suffix == "err",
+    }
+    return _lines(_observe(address, timeout), node_id, wish | {"tail": None if tail < 0 else tail}, follow)
+
+
+def _lines(observer: observing.Observer, node_id: str | None, wish: dict[str, Any], follow: bool) -> Iterator[str]:
+    nodes = [member for member in observing.members(observer) if node_id in (None, member.id)]
+    places: dict[int, dict[str, Any]] = {member.no: {} for member in nodes}
+    while True:
+        for member in nodes:
+            since = places[member.no]
+            (word,) = observing.ask_all(observer, "printed", {**wish, "since": since}, [member])
+            _complain([f"{member}: {word.error}"] if word.error else [], True)
+            for file in word.value["files"]:
+                since[file["name"]] = file["place"]
+                if file["is_error"] == wish["errors"]:
+                    yield from (f"{text}\n" for _, _, text in file["lines"])
+        if not follow:
+            return
+        wish = {**wish, "tail": None}
+        time.sleep(FOLLOW_S)
+
+
 # ------------------------------------------------------------ summaries
 
 
@@ -222,12 +296,14 @@ __all__ = [
     "StateRow",
     "get_actor",
     "get_job",
+    "get_log",
     "get_node",
     "get_objects",
     "get_placement_group",
     "get_task",
     "get_worker",
     "list_actors",
+    "list_cluster_events",
     "list_jobs",
     "list_nodes",
     "list_objects",

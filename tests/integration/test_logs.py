@@ -15,6 +15,7 @@ import pytest
 
 import skate
 from skate.testing import eventually
+from skate.util import state
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,3 +119,24 @@ def test_a_thread_and_a_child_of_a_task() -> None:
     ref = busy.remote()
     skate.get(ref)
     assert [line.split(") ")[1] for line in logs("--task", ref.task_id())] == ["from a thread", "from a child"]
+
+
+def test_lines_and_events_from_python() -> None:
+    speaker = Speaker.options(name="python").remote()
+    pid = skate.get(speaker.speak.remote("to python"))
+    ref = speak.remote("a task")
+    skate.get(ref)
+    assert list(state.get_log(actor_id=speaker._actor_id.hex())) == ["to python\n"]  # type: ignore[attr-defined]
+    assert list(state.get_log(task_id=ref.task_id())) == ["a task\n"]
+    assert list(state.get_log(task_id=ref.task_id(), suffix="err")) == ["done with a task\n"]
+    assert list(state.get_log(pid=pid, tail=1)) == ["to python\n"] and list(state.get_log(node_id="none")) == []
+    follows = state.get_log(pid=pid, tail=1, follow=True)
+    assert next(follows) == "to python\n"
+    speaker.speak.remote("and more")
+    assert next(follows) == "and more\n"
+    with pytest.raises(ValueError, match="suffix"):
+        state.get_log(suffix="x")
+    assert any(
+        "actor python" in event.message and event.source_type == "ACTOR" for event in state.list_cluster_events()
+    )
+    skate.kill(speaker)
