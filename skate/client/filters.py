@@ -85,6 +85,8 @@ def check(filters: Iterable[Filter] | None, keys: Sequence[str], kind: str = "")
     """
     found = []
     for each in filters or ():
+        if isinstance(each, str) or len(each) != 3:
+            raise ValueError(f"filters are a list of (key, '=' or '!=', value), and {each!r} is none")
         key, operator, value = each
         if key not in keys:
             raise ValueError(f"there is no {key!r} to filter by{choices(str(key), keys)}")

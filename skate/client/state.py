@@ -107,6 +107,8 @@ def listing(
     Raises:
         ValueError: a condition is about what there is not.
     """
+    if not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"limit is how many rows at the most, 1 or more, not {limit!r}")
     return listed(observer, kind, conditions.check(filters, [*COLUMNS[kind], *DETAILS[kind]], kind), limit, detail)
 
 

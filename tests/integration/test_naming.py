@@ -121,6 +121,8 @@ def test_words_that_cannot_be_are_wrong_use() -> None:
     assert "is not HOST:PORT" in shell("list", "tasks", "--address", "nowhere", code=2)
     assert shell("list", "placement_group", "--json")["rows"] == []
     assert state.list_tasks(filters=[("state", "=", "GETTING_AND_PINNING_ARGS")]) == [], "a word of Ray's"
+    with pytest.raises(ValueError, match="1 or more"):
+        state.list_tasks(limit=0)
     with pytest.raises(ValueError, match="did you mean ALIVE"):
         state.list_actors(filters=[("state", "=", "ALVE")])
 

@@ -88,6 +88,8 @@ def test_values_and_keys_that_do_not_exist_are_named_with_what_was_meant() -> No
     assert "no state of actors is 'x'; there are PENDING_CREATION" in said("state", "x", "actors")
     assert "no 'nam' to filter by: did you mean name?" in said("nam", "f")
     assert filters.check([("state", "!=", "finished"), ("name", "=", "x")], ["name", "state"], "tasks")
+    with pytest.raises(ValueError, match="filters are a list of"):
+        filters.check(("state", "=", "x"), ["state"])  # type: ignore[arg-type]
     row = {"id": "00ab12"}
     assert filters.meets(row, [("id", filters.LIKE, "00ab")]) and filters.meets(row, [("id", filters.LIKE, "B12")])
     assert not filters.meets(row, [("id", filters.LIKE, "ab")])
