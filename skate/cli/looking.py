@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from ..client import observing, past, sessions
-from ..client.finding import Thing, find
+from ..client import observing, sessions
 from ..exceptions import RayError
+
+if TYPE_CHECKING:
+    from ..client.finding import Thing
 
 
 @contextmanager
@@ -54,10 +57,14 @@ def look(address: str | None, temp_dir: str | None, session: str | None = None) 
         raise click.UsageError("--session is about the past, --address about the present")
     with explained(), checked():
         if session is not None:
+            from ..client import past  # it needs sqlite3, and few commands need it
+
             return past.PastObserver(past.find(session, temp_dir))
         try:
             found = observing.observe(address, temp_dir)
         except ConnectionError as error:
+            from ..client import past
+
             if asked_for(address) is None and past.sessions(temp_dir):
                 raise ConnectionError(f"{error}; --session last is about what has run here before") from None
             raise
@@ -72,6 +79,8 @@ def meant(observer: observing.Observer, text: str, kinds: Sequence[str]) -> Thin
     Raises:
         click.ClickException: there is none, or several.
     """
+    from ..client.finding import find
+
     missing: list[str] = []
     with explained():
         found = find(observer, text, kinds, missing)
