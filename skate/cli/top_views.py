@@ -232,6 +232,7 @@ VIEWS = {
                 Column("node_no", "node", str),
                 Column("owner", "made by"),
                 Column("held_by", "held by"),
+                Column("call_site", "where"),
                 Column("object_id", "id"),
             ),
             ("object_id", "node_no"),
