@@ -20,8 +20,10 @@ def explained() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
-def look(address: str | None, temp_dir: str | None, session: str | None = None) -> observing.Observer:
-    """What is to be looked at.
+def look(
+    address: str | None, temp_dir: str | None, session: str | None = None, answer_s: float = observing.ANSWER_S
+) -> observing.Observer:
+    """What is to be looked at, by asking nodes that may take so long to answer.
 
     Raises:
         click.ClickException: there is none, or it does not answer.
@@ -31,7 +33,7 @@ def look(address: str | None, temp_dir: str | None, session: str | None = None) 
     with explained():
         if session is not None:
             return past.PastObserver(past.find(session, temp_dir))
-        return observing.observe(address, temp_dir)
+        return observing.observe(address, temp_dir, answer_s)
 
 
 def members(observer: observing.Observer) -> list[observing.Member]:
