@@ -133,15 +133,45 @@ def events_command(**options: Any) -> None:
     events(**options)
 
 
+GROUPS = {name: name for name in ("owner", "status", "node_id", "call_site")}
+GROUPS |= {"NODE_ADDRESS": "node_id", "STACK_TRACE": "call_site"}
+ORDERS = {name: name for name in ("size", "owner", "status", "call_site")}
+ORDERS |= {"OBJECT_SIZE": "size", "PID": "owner", "REFERENCE_TYPE": "status"}
+"""What `skate memory` can add up and sort by: our words and Ray's, and what they mean."""
+
+
+class _OneOf(click.Choice[str]):
+    """A choice among words, each of which stands for another."""
+
+    def __init__(self, meanings: dict[str, str]) -> None:
+        super().__init__(tuple(dict.fromkeys(meanings.values())), case_sensitive=True)
+        self._meanings = meanings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """What the word stands for."""
+        return super().convert(self._meanings.get(str(value), value), param, ctx)
+
+
 @click.command("memory")
-@click.option("--group-by", type=click.Choice(("owner", "status", "node_id")), default=None, help="Sums of each.")
-@click.option("--sort-by", type=click.Choice(("size", "owner", "status")), default="size", help="In which order.")
+@click.option("--group-by", type=_OneOf(GROUPS), default=None, help="Sums of each; also NODE_ADDRESS, STACK_TRACE.")
+@click.option(
+    "--sort-by", type=_OneOf(ORDERS), default="size", help="In which order; also OBJECT_SIZE, PID, REFERENCE_TYPE."
+)
+@click.option("--units", type=click.Choice(("B", "KB", "MB", "GB")), default="B", show_default=True, help="Of sizes.")
 @click.option("--stats-only", is_flag=True, help="Only the sums.")
-@_limit
+@click.option(
+    "--limit",
+    "--num-entries",
+    "-n",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="At most so many.",
+)
 @_json
 @_where(past=False)
 def memory_command(**options: Any) -> None:
-    """Show objects, how large they are, who has made them and who holds them."""
+    """Show objects, how large they are, where and by whom they were made, and who holds them."""
     from .memory import memory
 
     memory(**options)

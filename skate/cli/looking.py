@@ -47,8 +47,10 @@ def note_others(address: str | None, temp_dir: str | None) -> None:
         note([f"{len(known)} clusters of yours run here: this is {known[0]}; --address {known[1]} is another"])
 
 
-def look(address: str | None, temp_dir: str | None, session: str | None = None) -> observing.Observer:
-    """What is to be looked at.
+def look(
+    address: str | None, temp_dir: str | None, session: str | None = None, answer_s: float = observing.ANSWER_S
+) -> observing.Observer:
+    """What is to be looked at, by asking nodes that may take so long to answer.
 
     Raises:
         click.ClickException: there is none, or it does not answer.
@@ -61,7 +63,7 @@ def look(address: str | None, temp_dir: str | None, session: str | None = None) 
 
             return past.PastObserver(past.find(session, temp_dir))
         try:
-            found = observing.observe(address, temp_dir)
+            found = observing.observe(address, temp_dir, answer_s)
         except ConnectionError as error:
             from ..client import past
 

@@ -259,12 +259,21 @@ def why_command(**options: Any) -> None:
 @click.argument("what", nargs=-1)
 @click.option("--node", default=None, help="Only of this node: its number, its name, or the beginning of its id.")
 @click.option("-v", "--verbose", is_flag=True, help="All threads, with what skate itself does in them.")
+@click.option(
+    "--native", is_flag=True, help="With the frames of C code, by py-spy: needs skate[profile] and the right to trace."
+)
+@click.option("--flame", type=click.Path(dir_okay=False, writable=True), metavar="FILE.svg", help="Draw a flame graph.")
+@click.option(
+    "--seconds", type=click.IntRange(1, 30), default=5, show_default=True, help="For --flame: how long to watch."
+)
 @looking
 def stack_command(**options: Any) -> None:
     """Show what workers and programs do at the moment: the Python stacks of their threads.
 
     WHAT is the process id of a worker or a program, of a node as NODE:PID, or an actor or a running task, by id or name. Without
     it, all of a node are shown, or all of the cluster.
+
+    A process that does not answer is looked at by py-spy, if that is installed.
     """
     from .stack import stack
 

@@ -1,8 +1,15 @@
-"""`skate stack`: what the threads of workers and programs do at the moment."""
+"""`skate stack`: what the threads of workers and programs do at the moment, or have done for some seconds.
+
+Processes are asked, or get a signal (`node/stacks.py`). py-spy, which needs rights and has to be installed, is taken for the
+frames of C code, and for a process that neither answers nor heeds its signal.
+"""
 
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,42 +22,98 @@ from .looking import explained, look, meant, members, node_of, note
 _OURS = "/skate/worker/"
 _INSIDE = "/skate/client/"
 """Where the frames are that call the user's code, and those that are called by it."""
-HOW = {"asked": "it looked itself", "signal": "by a signal"}
+HOW = {"asked": "it looked itself", "signal": "by a signal", "py-spy": "by py-spy"}
+SPY_S = 60.0
+"""How long a node may take to have py-spy look at its processes."""
+LOOKS_PER_S = 50
 
 Stack = dict[str, Any]
+Found = list[tuple[Member, Stack]]
+
+
+class Wanted:
+    """Whose stacks are wanted, and how to ask for them."""
+
+    def __init__(self, address: str | None, temp_dir: str | None, what: tuple[str, ...], node: str | None) -> None:
+        observer = look(address, temp_dir)
+        nodes = members(observer)
+        if node is not None:
+            nodes = [node_of(nodes, node)]
+        self._observers = {"stacks": observer}
+        self._where = address, temp_dir
+        self.places: list[tuple[list[Member], int | None]] = []
+        """Nodes, and a process of one of them; None: all processes."""
+        for each in what:
+            number, pid = _place(observer, each)
+            self.places.append(([member for member in nodes if number in (None, member.no)], pid))
+        if not what:
+            self.places.append((nodes, None))
+
+    def observer(self, question: str) -> Observer:
+        """Who asks: py-spy takes its time, but a node that hangs is not to be waited for so long when it is not needed."""
+        if question not in self._observers:
+            self._observers[question] = look(*self._where, answer_s=SPY_S)
+        return self._observers[question]
+
+    def ask(self, question: str, missing: list[str], **argument: Any) -> Found:
+        """What the nodes answer."""
+        observer = self.observer(question)
+        found: Found = []
+        for nodes, pid in self.places:
+            whole = argument if pid is None else {**argument, "pids": [pid]}
+            for member, stacks in ask_each(observer, question, whole, missing, nodes):
+                found += [(member, each) for each in stacks]
+        return found
 
 
 def stack(
-    what: tuple[str, ...], node: str | None, verbose: bool, address: str | None, temp_dir: str | None, as_json: bool
+    what: tuple[str, ...],
+    node: str | None,
+    verbose: bool,
+    native: bool,
+    flame: str | None,
+    seconds: int,
+    address: str | None,
+    temp_dir: str | None,
+    as_json: bool,
 ) -> None:
     """Show the stacks of these processes, or of all processes of a node, or of all nodes."""
-    observer = look(address, temp_dir)
-    nodes = members(observer)
-    if node is not None:
-        nodes = [node_of(nodes, node)]
+    wanted = Wanted(address, temp_dir, what, node)
     missing: list[str] = []
-    found = [(member, each) for member, stacks in _ask(observer, nodes, what, missing) for each in stacks]
+    if flame is not None:
+        _draw(wanted, flame, seconds, native, verbose, missing)
+        return
+    if native:
+        found = wanted.ask("spy", missing, native=True)
+    else:
+        found = [(member, _spied(wanted, member, each)) for member, each in wanted.ask("stacks", missing)]
     note(missing)
     if what and not found:
-        raise click.ClickException(f"{' '.join(what)}: no node has such a worker or program")
+        raise _nobody(what)
     if as_json:
         click.echo(json.dumps([{"node": member.no, **each} for member, each in found]))
-        return
-    for member, each in found:
-        _show(member, each, verbose)
+    else:
+        for member, each in found:
+            _show(member, each, verbose)
+    if native and found and all(each["error"] for _, each in found):
+        raise SystemExit(1)
 
 
-def _ask(
-    observer: Observer, nodes: list[Member], what: tuple[str, ...], missing: list[str]
-) -> list[tuple[Member, list[Stack]]]:
-    if not what:
-        return ask_each(observer, "stacks", None, missing, nodes)
-    found: list[tuple[Member, list[Stack]]] = []
-    for each in what:
-        number, pid = _place(observer, each)
-        wanted = nodes if number is None else [member for member in nodes if member.no == number]
-        found += ask_each(observer, "stacks", {"pids": [pid]}, missing, wanted)
-    return found
+def _nobody(what: tuple[str, ...]) -> click.ClickException:
+    return click.ClickException(f"{' '.join(what)}: no node has such a worker or program")
+
+
+def _spied(wanted: Wanted, member: Member, found: Stack) -> Stack:
+    """The same of a process that has said nothing, by py-spy if that can be had."""
+    if not found["error"]:
+        return found
+    trouble: list[str] = []
+    for _, stacks in ask_each(wanted.observer("spy"), "spy", {"pids": [found["pid"]]}, trouble, [member]):
+        for each in stacks:
+            if not each["error"]:
+                return dict(each)
+            trouble.append(each["error"])
+    return {**found, "error": "; ".join([found["error"], *trouble])}
 
 
 def _place(observer: Observer, what: str) -> tuple[int | None, int]:
@@ -73,6 +136,9 @@ def _place(observer: Observer, what: str) -> tuple[int | None, int]:
     return row.get("node_no"), found
 
 
+# ------------------------------------------------------------ as text
+
+
 def _show(member: Member, found: Stack, verbose: bool) -> None:
     where = f" on node {member.no}" if member.no else ""
     click.echo(f"{_who(found)}, process {found['pid']}{where} ({HOW[found['how']]}):")
@@ -86,7 +152,8 @@ def _show(member: Member, found: Stack, verbose: bool) -> None:
             continue
         click.echo(f"    {thread['thread']}")
         for file, line, name, code in frames:
-            click.echo(f"        {name}  {file}:{line}" + (f"    {code}" if code else ""))
+            place = f"{file}:{line}" if line else file
+            click.echo(f"        {name}  {place}" + (f"    {code}" if code else ""))
     click.echo()
 
 
@@ -100,8 +167,42 @@ def _who(found: Stack) -> str:
 
 
 def _of_user(frames: list[list[Any]]) -> list[list[Any]]:
-    """The frames inside of what a worker's loop has called; of a thread that is all our own, nothing."""
+    """The frames inside of what a worker's loop has called; of a thread that is all our own, nothing. C code has no lines."""
     end = next((at for at, (file, *_) in enumerate(frames) if _OURS in file), len(frames))
     start = next((at for at, (file, *_) in enumerate(frames) if _INSIDE not in file), len(frames))
-    user = any("/skate/" not in file and not file.endswith("/threading.py") for file, *_ in frames[:end])
+    user = any(line and "/skate/" not in file and not file.endswith("/threading.py") for file, line, *_ in frames[:end])
     return frames[start:end] if user else []
+
+
+# ------------------------------------------------------------ as a flame graph
+
+
+def _draw(wanted: Wanted, path: str, seconds: int, native: bool, verbose: bool, missing: list[str]) -> None:
+    """Watch for some seconds, and draw what was seen."""
+    from ..dashboard.flames import flame
+    from .flames import picture
+
+    stacks: Counter[tuple[str, ...]] = Counter()
+    if native:
+        for _, each in wanted.ask("spy", missing, native=True, seconds=seconds):
+            missing += [f"process {each['pid']}: {each['error']}"] if each["error"] else []
+            for frames, count in each["samples"]:
+                own = max((at for at, frame in enumerate(frames) if _OURS in frame), default=-1)
+                stacks[tuple(frames if verbose else frames[own + 1 :])] += count
+    else:
+        end = time.monotonic() + seconds
+        while (begun := time.monotonic()) < end:
+            for _, each in wanted.ask("stacks", missing):
+                missing += [f"process {each['pid']}: {each['error']}"] if each["error"] else []
+                for thread in each["threads"]:
+                    frames = thread["frames"] if verbose else _of_user(thread["frames"])
+                    if frames:
+                        stacks[tuple(f"{name} ({file}:{line})" for file, line, name, _ in reversed(frames))] += 1
+            time.sleep(max(0.0, begun + 1 / LOOKS_PER_S - time.monotonic()))
+    note(list(dict.fromkeys(missing)))
+    if not stacks:
+        raise click.ClickException(f"nothing was seen in {seconds} s: there is no such process, or it waits for work")
+    looks = sum(stacks.values())
+    root = flame(list(frames) for frames, count in stacks.items() for _ in range(count))
+    Path(path).write_text(picture(root, f"{looks} stacks in {seconds} s"))
+    click.echo(f"{looks} stacks are drawn in {path}")

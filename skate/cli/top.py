@@ -1,7 +1,8 @@
 """`skate top`: what a cluster does, live on a terminal, or once as text.
 
-The work is in five parts: where the figures come from (`top_source.py`), who asks for them (`top_poller.py`), how they are sorted
-and written (`top_views.py`), the screen (`top_app.py`), and what opens over it (`top_pane.py`). Only the last two need Textual.
+The work is in six parts: where the figures come from (`top_source.py`), who asks for them (`top_poller.py`), how they are sorted
+and written (`top_views.py`), the screen (`top_app.py`), its table (`top_table.py`), and what opens over it (`top_pane.py`). Only
+the last three need Textual.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 import click
 
 from .looking import explained
-from .top_source import Cluster, Source
+from .top_source import Cluster, Source, Wish
 from .top_views import VIEWS, headlines, lines, news
 
 IN_TEXT = ("nodes", "functions", "actors")
@@ -39,11 +40,11 @@ def top(view: str | None, interval: float, once: bool, address: str | None, temp
 
 def write(source: Source, views: tuple[str, ...], interval: float) -> None:
     """One moment as text. It is looked twice: how much was done per second is the difference."""
-    first = source.poll(views[0])
+    first = source.poll(Wish(views[0]))
     if not first.error:
         time.sleep(interval)
     for at, name in enumerate(views):
-        found = source.poll(name)
+        found = source.poll(Wish(name))
         if found.error:
             raise click.ClickException(found.error)
         if not at:
@@ -52,6 +53,9 @@ def write(source: Source, views: tuple[str, ...], interval: float) -> None:
         click.echo(f"\n{name}")
         for line in lines(found, VIEWS[name]):
             click.echo(line)
+        if found.total != len(found.rows):
+            many = f"{found.total:,}" if found.total >= 0 else "more"
+            click.echo(f"{len(found.rows):,} {name} of {many}: `skate list {name} --limit` shows others", err=True)
         if at == len(views) - 1:
             for line in news(found):
                 click.echo(line, err=True)

@@ -9,17 +9,17 @@ import asyncio
 import time
 from typing import Any
 
-from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.message import Message
-from textual.widgets import DataTable, Footer, Input, Static, Tab, Tabs
+from textual.widgets import Footer, Input, Static, Tab, Tabs
 
 from .top_pane import Output, Question, Words
 from .top_poller import Poller
-from .top_source import Row, Snapshot, Source
-from .top_views import VIEWS, Column, View, headlines, news
+from .top_source import ROWS_FIRST, ROWS_MAX, Row, Snapshot, Source, Wish
+from .top_table import Table
+from .top_views import VIEWS, View, headlines, news
 
 NEWS_MAX = 3
 """So many lines say what waits and what is not known."""
@@ -87,16 +87,20 @@ class Top(App[None]):
         self.order = {name: (each.sort, False) for name, each in VIEWS.items()}
         """By view: the column by which it is sorted, and whether the other way round."""
         self.shown: list[Row] = []
-        self._drawn: tuple[View, list[str], list[list[str]]] = (self.view, [], [])
-        """The view, the titles and the cells that the table has."""
+        self._drawn = self.view
+        """The view that the table has rows of."""
+        self.limits = dict.fromkeys(VIEWS, ROWS_FIRST)
+        """By view: how many rows are asked for."""
         self.head = Static("asking the cluster ...", id="head", markup=False)
         self.tabs = Tabs(*(Tab(f"{at} {name}", id=name) for at, name in enumerate(VIEWS, 1)), active=view)
-        self.table = DataTable[Text](id="rows", cursor_type="row", zebra_stripes=True)
+        self.table = Table(lambda text: COLOURS.get(text, ""), "rows")
         self.news = Static(id="news", markup=False)
-        self.words = Input(placeholder="words that rows have to contain", id="filter")
+        self.words = Input(
+            placeholder="words that rows have to contain, and conditions such as state=FAILED", id="filter"
+        )
         self._options = [] if source.address is None else ["--address", source.address]
         self._options += [] if temp_dir is None else ["--temp-dir", temp_dir]
-        self.poller = Poller(source, interval, lambda: self.post_message(Seen()))
+        self.poller = Poller(source, interval, lambda: self.post_message(Seen()), self._prepare)
 
     def compose(self) -> ComposeResult:
         """Its parts."""
@@ -107,19 +111,42 @@ class Top(App[None]):
         """Begin to ask."""
         self.tabs.can_focus = False
         self.table.focus()
-        self.poller.look(self.view.name)
+        self.look()
         self.poller.thread.start()
 
     def on_unmount(self) -> None:
         """Nobody looks any more."""
         self.poller.end()
 
+    # ------------------------------------------------------------ what is asked
+
+    def wish(self) -> Wish:
+        """What is wanted now."""
+        name = self.view.name
+        return Wish(name, self.limits[name], tuple(self.view.wish(self.wanted)[1]))
+
+    def look(self, whole: bool = False) -> None:
+        """Ask for it, at once; `whole`: for more rows than at first, from now on."""
+        if whole:
+            self.limits[self.view.name] = ROWS_MAX
+        self.poller.look(self.wish())
+
+    def _need_all(self) -> None:
+        """What is to be done is to be done with all rows."""
+        found = self.found
+        if found is not None and found.total != len(found.rows) and self.limits[self.view.name] < ROWS_MAX:
+            self.look(whole=True)
+
+    def on_table_ended(self) -> None:
+        """The last row is seen: there may be more."""
+        self._need_all()
+
     # ------------------------------------------------------------ what is shown
 
     def on_seen(self) -> None:
         """The cluster has answered, or has not."""
         found = self.poller.take()
-        if found is None or found.view != self.view.name:
+        if found is None or found.wish != self.wish():
             return
         if found.error and self.found is not None:
             old = time.time() - self.found.at
@@ -129,6 +156,11 @@ class Top(App[None]):
         elif not self.paused:
             self.found = found
             self._draw()
+
+    def _prepare(self, found: Snapshot) -> None:
+        """In the thread that asks: of 10,000 rows it takes a tenth of a second."""
+        if self.wanted or self.words.display:
+            found.texts = VIEWS[found.view].texts(found.rows)
 
     def _say(self, lines: list[str]) -> None:
         more = [f"and {len(lines) - NEWS_MAX + 1} more lines like these"] if len(lines) > NEWS_MAX else []
@@ -142,42 +174,38 @@ class Top(App[None]):
             return
         by, backwards = self.order[self.view.name]
         self.head.update("\n".join(headlines(found)))
-        rows = self.view.arranged(found.rows if found.view == self.view.name else [], by, backwards, self.wanted)
-        notes = [f"only rows with {self.wanted!r}: Esc shows all"] if self.wanted else []
+        if self.wanted and found.texts is None:
+            found.texts = self.view.texts(found.rows)
+        rows = self.view.arranged(found.rows, by, backwards, self.wanted, found.texts)
+        notes = [f"{len(rows):,} rows with {self.wanted!r}: Esc shows all"] if self.wanted else []
         if found.total != len(found.rows):
-            notes.append(f"{len(found.rows)} {self.view.name} of {found.total if found.total >= 0 else 'more'}")
+            notes.append(self._cut(found))
         self._say((["paused: p goes on"] if self.paused else []) + notes + news(found))
         with self.batch_update():
             self._fill(rows)
 
+    def _cut(self, found: Snapshot) -> str:
+        """That there are more, and how to see them."""
+        name = self.view.name
+        many = f"{len(found.rows):,} {name} of {f'{found.total:,}' if found.total >= 0 else 'more'}"
+        if found.wish.limit < ROWS_MAX:
+            return f"{many}: End shows the next"
+        return f"{many}: conditions in the filter, such as state=FAILED, look among all"
+
     def _fill(self, rows: list[Row]) -> None:
         """Put rows in the table; the cursor stays on the thing that it was on."""
-        view, columns = self.view, self.view.columns
+        view = self.view
         by, backwards = self.order[view.name]
         marks = {by: "▲" if backwards else "▼"}
-        titles = [f"{each.title} {marks.get(each.key, '')}".rstrip() for each in columns]
-        cells = [[column.cell(row) for column in columns] for row in rows]
-        before, titles_before, cells_before = self._drawn
-        chosen = self.chosen() if before is view else None
-        self._drawn, self.shown = (view, titles, cells), rows
-        if (before, titles_before) != (view, titles):
-            self.table.clear(columns=True)
-            for column, title in zip(columns, titles, strict=True):
-                self.table.add_column(self._text(title, column), key=column.key)
-        elif cells == cells_before:
-            return
-        at, place = self.table.cursor_row, self.table.scroll_offset
-        self.table.clear()
-        self.table.add_rows(map(self._text, line, columns) for line in cells)
-        if before is view:
-            keys = [view.key(row) for row in rows]
-            at = keys.index(view.key(chosen)) if chosen is not None and view.key(chosen) in keys else at
-            self.table.move_cursor(row=max(0, min(at, len(rows) - 1)), scroll=False)
-            self.table.scroll_to(*place, animate=False)
-
-    @staticmethod
-    def _text(value: str, column: Column) -> Text:
-        return Text(value, style=COLOURS.get(value, ""), justify="right" if column.numeric else "left")
+        titles = [f"{each.title} {marks.get(each.key, '')}".rstrip() for each in view.columns]
+        chosen = self.chosen() if self._drawn is view else None
+        at = self.table.cursor_row if self._drawn is view else 0
+        self._drawn, self.shown = view, rows
+        if chosen is not None:
+            key = view.key(chosen)
+            if at >= len(rows) or view.key(rows[at]) != key:
+                at = next((at for at, row in enumerate(rows) if view.key(row) == key), at)
+        self.table.show(view.columns, titles, rows, at)
 
     def chosen(self) -> Row | None:
         """The row under the cursor."""
@@ -196,27 +224,28 @@ class Top(App[None]):
         if name != self.view.name:
             self.view, self.found = VIEWS[name], None
             self._fill([])
-            self.poller.look(name)
+            self.look()
 
     def action_sort(self, step: int) -> None:
         """Sort by the column to the left or right."""
         keys = ["", *(column.key for column in self.view.columns)]
         by, _ = self.order[self.view.name]
-        self.order[self.view.name] = keys[(keys.index(by) + step) % len(keys)], False
-        self._draw()
+        self._sort(keys[(keys.index(by) + step) % len(keys)], False)
 
-    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
-        """Sort by the column that was clicked at; again, the other way round."""
-        key = str(event.column_key.value)
-        by, backwards = self.order[self.view.name]
-        self.order[self.view.name] = key, by == key and not backwards
+    def _sort(self, by: str, backwards: bool) -> None:
+        self.order[self.view.name] = by, backwards
         self._draw()
+        self._need_all()
+
+    def on_table_titled(self, event: Table.Titled) -> None:
+        """Sort by the column that was clicked at; again, the other way round."""
+        by, backwards = self.order[self.view.name]
+        self._sort(event.key, by == event.key and not backwards)
 
     def action_turn(self) -> None:
         """Sort the other way round."""
         by, backwards = self.order[self.view.name]
-        self.order[self.view.name] = by, not backwards
-        self._draw()
+        self._sort(by, not backwards)
 
     def action_pause(self) -> None:
         """Let what is shown stand still, or go on."""
@@ -228,10 +257,18 @@ class Top(App[None]):
         self.words.display = True
         self.words.value = self.wanted
         self.words.focus()
+        self.look()  # with texts that can be searched
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what it finds while it is typed."""
-        self.wanted = event.value.strip()
+        self._want(event.value.strip())
+
+    def _want(self, wanted: str) -> None:
+        before = self.wish()
+        self.wanted = wanted
+        if self.wish() != before:
+            self.look()
+        self._need_all()
         self._draw()
 
     def on_input_submitted(self) -> None:
@@ -242,13 +279,12 @@ class Top(App[None]):
     def action_unfilter(self) -> None:
         """Show all rows."""
         self.words.value = ""
-        self.wanted = ""
         self.on_input_submitted()
-        self._draw()
+        self._want("")
 
     # ------------------------------------------------------------ more about a row
 
-    def on_data_table_row_selected(self) -> None:
+    def on_table_selected(self) -> None:
         """Enter, or a second click: the table takes the key."""
         self.action_ask("get")
 
@@ -258,7 +294,8 @@ class Top(App[None]):
         if row is None:
             return
         if self.view.name == "functions" and action == "get":
-            self.wanted = str(row["name"])
+            name = str(row["name"])
+            self.wanted = name if " " in name else f"name={name}"
             self.action_view("tasks")
         elif self.view.name == "events" and action == "get":
             self.push_screen(Words(f"{row['severity']} {row['source']}", str(row["text"])))
@@ -278,4 +315,4 @@ class Top(App[None]):
         elif await self.push_screen_wait(Question(view.question(row))):
             said: Any = await asyncio.to_thread(self.source.kill, view.name, row)
             self.notify(said, markup=False)
-            self.poller.look(self.view.name)
+            self.look()

@@ -8,28 +8,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from .top_source import Snapshot, Source
+from .top_source import Snapshot, Source, Wish
 
 
 class Poller:
     """The thread that asks."""
 
-    def __init__(self, source: Source, interval: float, seen: Callable[[], object]) -> None:
+    def __init__(
+        self, source: Source, interval: float, seen: Callable[[], object], prepare: Callable[[Snapshot], None]
+    ) -> None:
+        """`prepare(snapshot)` does in this thread what would stop the screen; `seen()` says that there is one."""
         self.source = source
         self.interval = interval
-        self.view = ""
+        self.wish = Wish("nodes")
         self._newest: Snapshot | None = None
         """Not shown yet."""
         self._ended = False
         self._seen = seen
+        self._prepare = prepare
         self._lock = threading.Lock()
         """Of the two."""
         self._now = threading.Event()
         self.thread = threading.Thread(target=self._run, name="skate-top", daemon=True)  # it may wait for a node
 
-    def look(self, view: str) -> None:
-        """Ask for this view, at once."""
-        self.view = view
+    def look(self, wish: Wish) -> None:
+        """Ask for this, at once."""
+        self.wish = wish
         self._now.set()
 
     def take(self) -> Snapshot | None:
@@ -47,13 +51,14 @@ class Poller:
     def _run(self) -> None:
         while not self._ended:
             self._now.clear()
-            view = self.view
+            wish = self.wish
             try:
-                found = self.source.poll(view)
+                found = self.source.poll(wish)
+                self._prepare(found)
             except Exception as error:  # the answer of another version, say: it is shown, and the screen goes on
-                found = Snapshot(view, error=f"{type(error).__name__}: {error}")
+                found = Snapshot(wish, error=f"{type(error).__name__}: {error}")
             with self._lock:
-                if found.view == self.view and not self._ended:
+                if found.wish == self.wish and not self._ended:
                     told, self._newest = self._newest is not None, found
                     if not told:
                         self._seen()

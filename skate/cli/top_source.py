@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..client import state
+from ..client.filters import Filter
 from ..client.observing import Observer, address_of, ask_all, ask_each, members, observe
 from ..exceptions import RayError
 
@@ -19,8 +20,10 @@ ANSWER_S = 2.0
 """How long each node may take to answer."""
 LIVE_MAX = 1000
 """So many unfinished tasks of each process are counted by name: describing them takes its time."""
-ROWS_MAX = 500
-"""So many rows of a view are asked for."""
+ROWS_FIRST = 500
+"""So many rows of a view are asked for at first: nobody looks at more, as long as he does not scroll, sort or filter."""
+ROWS_MAX = 10_000
+"""And so many from then on."""
 EVENTS_MAX = 1000
 """So many events are remembered."""
 RUNNING, FINISHED, FAILED = "RUNNING", "FINISHED", "FAILED"
@@ -28,11 +31,22 @@ RUNNING, FINISHED, FAILED = "RUNNING", "FINISHED", "FAILED"
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of the cluster."""
+
+    view: str
+    limit: int = ROWS_FIRST
+    """So many rows at the most."""
+    filters: tuple[Filter, ...] = ()
+    """Conditions that rows have to meet; they are looked for among all that there are."""
+
+
 @dataclass
 class Snapshot:
     """One moment."""
 
-    view: str
+    wish: Wish
     at: float = field(default_factory=time.time)
     status: dict[str, Any] = field(default_factory=dict)
     nodes: list[Row] = field(default_factory=list)
@@ -45,6 +59,13 @@ class Snapshot:
     """Of whom nothing is known, and why."""
     error: str = ""
     """Why nothing is known at all."""
+    texts: list[str] | None = None
+    """Each row as one text, to be searched; it is made only when somebody does."""
+
+    @property
+    def view(self) -> str:
+        """Of which view it is."""
+        return self.wish.view
 
 
 class Source(Protocol):
@@ -53,7 +74,7 @@ class Source(Protocol):
     address: str | None
     """What to give other commands as `--address`."""
 
-    def poll(self, view: str) -> Snapshot:
+    def poll(self, wish: Wish) -> Snapshot:
         """What there is now. Does not fail, and takes some seconds at the most."""
         ...
 
@@ -86,18 +107,18 @@ class Cluster:
             "events": self._news,
         }
 
-    def poll(self, view: str) -> Snapshot:
+    def poll(self, wish: Wish) -> Snapshot:
         """See `Source`."""
-        found = Snapshot(view)
+        found = Snapshot(wish)
         try:
             observer = self._observer = self._observer or observe(self.address, self._temp_dir, ANSWER_S)
             found.status = observer.ask_head("cluster_status")
             self._machines(observer, found)
             self._count(observer, found)
-            self._fetch.get(view, self._listed)(observer, found)
+            self._fetch.get(wish.view, self._listed)(observer, found)
         except (ConnectionError, ValueError, RayError) as error:
             self._observer = None
-            return Snapshot(view, error=str(error))
+            return Snapshot(wish, error=str(error))
         found.missing = list(dict.fromkeys(found.missing))
         return found
 
@@ -172,7 +193,7 @@ class Cluster:
         found.rows, found.total = found.functions, len(found.functions)
 
     def _listed(self, observer: Observer, found: Snapshot) -> None:
-        listing = state.listing(observer, found.view, None, ROWS_MAX, detail=True)
+        listing = state.listing(observer, found.view, list(found.wish.filters), found.wish.limit, detail=True)
         found.rows, found.total = listing.rows, listing.total
         found.missing += listing.missing
         if found.view == "tasks":

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..client import filters as conditions, state
+from ..client.filters import Filter
 from .top_source import Row, Snapshot
 
 CELL_MAX = 100
@@ -96,17 +98,39 @@ class View:
         make = _COMMANDS.get((self.name, action))
         return [] if make is None else make(row)
 
-    def arranged(self, rows: Iterable[Row], by: str, backwards: bool, wanted: str) -> list[Row]:
-        """The rows in which a text is found, sorted."""
-        words = wanted.lower().split()
-        kept = []
-        for row in rows:
-            line = " ".join(column.cell(row) for column in self.columns).lower()
-            if all(word in line for word in words):
-                kept.append(row)
+    def wish(self, wanted: str) -> tuple[list[str], list[Filter]]:
+        """The words that rows have to contain, and the conditions, KEY=VALUE, that they have to meet."""
+        words: list[str] = []
+        filters: list[Filter] = []
+        known = (
+            {*state.COLUMNS.get(self.name, ()), *state.DETAILS.get(self.name, ())} if self.name != "nodes" else set()
+        )
+        for word in wanted.split():
+            key = word.partition("=")[0].removesuffix("!")
+            if key in known and "=" in word:
+                filters.append(conditions.parse(word))
+            else:
+                words.append(word.lower())
+        return words, filters
+
+    def texts(self, rows: Iterable[Row]) -> list[str]:
+        """What words are looked for in."""
+        return [" ".join([column.cell(row) for column in self.columns]).lower() for row in rows]
+
+    def arranged(
+        self, rows: list[Row], by: str, backwards: bool, wanted: str, texts: list[str] | None = None
+    ) -> list[Row]:
+        """The rows that have all words and meet all conditions of a text, sorted. `texts`: of them, if they are known."""
+        words, filters = self.wish(wanted)
+        kept = rows
+        if words:
+            lines = self.texts(rows) if texts is None else texts
+            kept = [row for row, line in zip(rows, lines, strict=True) if all(word in line for word in words)]
+        if filters:
+            kept = [row for row in kept if conditions.meets(row, filters)]
         column = next((each for each in self.columns if each.key == by), None)
         if column is None:
-            return kept[::-1] if backwards else kept
+            return kept[::-1] if backwards else list(kept)
         known = [row for row in kept if row.get(by) is not None]
         rest = [row for row in kept if row.get(by) is None]
         largest_first = column.numeric != backwards
@@ -232,6 +256,7 @@ VIEWS = {
                 Column("node_no", "node", str),
                 Column("owner", "made by"),
                 Column("held_by", "held by"),
+                Column("call_site", "where"),
                 Column("object_id", "id"),
             ),
             ("object_id", "node_no"),

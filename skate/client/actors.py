@@ -27,6 +27,7 @@ from .errors import unpack_error
 from .pipe import FarPipe, Pipe
 from .recording import GOOD, now
 from .refs import ERROR, VALUE, ObjectRef
+from .sites import note_call
 from .specs import MethodOptions
 from .submitter import TaskRecord
 
@@ -164,6 +165,8 @@ class Actors:
             else:
                 result = self._many(record, options.num_returns)
             record.worker = actor
+            if runtime.sites:
+                note_call(record)
             if not runtime.is_driver:
                 runtime.pump.start_thread()
             record.pins = ref  # the actor lives until the call is answered
@@ -220,6 +223,7 @@ class Actors:
     def _send(self, actor: ActorClient, channel: Pipe | FarPipe, tasks: list[TaskRecord]) -> None:
         out = []
         definitions: list[m.Definition] = []
+        sites = self.runtime.sites
         if channel.reader_end is None and actor.node != self.runtime.node_no:
             for task in tasks:
                 self.runtime.grants.lend_for(task, None)
@@ -242,7 +246,7 @@ class Actors:
                     )
                 )
             plain = task.dependencies is None and task.shared is None and task.refs is None
-            if plain and not task.attempt and task.trace is None:
+            if plain and not task.attempt and task.trace is None and not sites:
                 out.append(m.Task(task.seq, no, task.body))
             else:
                 out.append(wire_task(self.runtime, task, no))

@@ -15,6 +15,7 @@ from ..wire import messages as m
 from ..wire.channel import PACKET_BYTES
 from .refs import ObjectRef
 from .serialization import Arguments, Packed, is_plain, serialize
+from .sites import of_task
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -26,6 +27,8 @@ PART_BYTES = 24 * 1024
 """About this much of a long list of dependencies goes into one message."""
 DEFINED_MAX = 1000
 """So many functions or methods are known by number on one channel; a worker remembers at least the last that many."""
+ARGUMENTS = "the arguments of a task"
+"""What a block with them is, for whoever asks."""
 EMPTY_BODY = pickle.dumps(((), {}), 5)
 
 
@@ -43,6 +46,7 @@ class Code:
         self.block: Any = None
         if len(self.data) > ARGUMENT_BYTES_MAX:
             self.block = runtime.objects.write(Packed(self.data, [], []))
+            self.block.made = "the code of a function"
 
     def value(self, runtime: ClientRuntime) -> m.Value:
         """Where it is, for a message. Needs the lock."""
@@ -81,6 +85,7 @@ def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ..
             return
         task.body = b""
         task.shared = runtime.objects.write(Packed(body, [], []))
+        task.shared.made = ARGUMENTS
         return
     packed = serialize(Arguments((args, kwargs)))
     task.refs = packed.refs or None
@@ -91,6 +96,7 @@ def pack_arguments(runtime: ClientRuntime, task: TaskRecord, args: tuple[Any, ..
     else:
         task.body = b""
         task.shared = runtime.objects.write(packed)
+        task.shared.made = ARGUMENTS
 
 
 def _check_session(ref: ObjectRef[Any], runtime: ClientRuntime) -> None:
@@ -111,7 +117,8 @@ def wire_task(runtime: ClientRuntime, task: TaskRecord, no: int) -> m.Task:
     if task.shared is not None:
         block = task.shared
         shared = runtime.grants.value(block)
-    return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt, 0, task.trace)
+    site = of_task(task) if runtime.sites else ""
+    return m.Task(task.seq, no, task.body, dependencies, shared, refs, task.attempt, 0, task.trace, site)
 
 
 def define(defined: dict[int, None], no: int) -> None:

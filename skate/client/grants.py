@@ -11,6 +11,7 @@ from ..exceptions import ObjectStoreFullError, OutOfDiskError
 from ..wire import messages as m
 from .memory import CACHE_BYTES, GRANT_BYTES, Block
 from .refs import SHARED
+from .sites import of_block
 
 if TYPE_CHECKING:
     from .arguments import Code
@@ -80,7 +81,7 @@ class Grants:
     def lend(self, block: Block) -> None:
         """Let the node answer for a block of this process. Needs the lock."""
         if not block.held:
-            self.runtime.send(m.Register(block.id, self.value(block)))
+            self.runtime.send(m.Register(block.id, self.value(block), site=of_block(block.made)))
             self.memory.lend(block)
 
     def lend_for(self, task: TaskRecord, code: Code | None) -> None:

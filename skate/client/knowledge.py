@@ -5,6 +5,7 @@ It knows the tasks that it has submitted, and where each of them is; and, for ea
 
 from __future__ import annotations
 
+import heapq
 import sys
 import threading
 import traceback
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire.reasons import HOLDERS_MAX, Doing, Known, told
 from .reasons import WAITS_MAX, why_ref, why_task
 from .refs import REMOTE, VALUE, ObjectRef
+from .sites import of_block
 from .submitter import TaskRecord
 
 if TYPE_CHECKING:
@@ -37,7 +39,13 @@ class Knowledge:
 
     def __init__(self, runtime: ClientRuntime, telling: Telling) -> None:
         self.runtime = runtime
-        telling.questions |= {"why": self._why, "runs": self._runs, "doing": self._doing, "stack": self._stack}
+        telling.questions |= {
+            "why": self._why,
+            "runs": self._runs,
+            "doing": self._doing,
+            "stack": self._stack,
+            "blocks": self._blocks,
+        }
 
     # ------------------------------------------------------------ why
 
@@ -95,6 +103,17 @@ class Knowledge:
             if wait is not None:
                 _describe(wait, doing)
         return {"running": [told(doing) for doing in doings[:WAITS_MAX]], "count": len(doings)}
+
+    # ------------------------------------------------------------ memory
+
+    def _blocks(self, argument: dict[str, Any]) -> dict[str, Any]:
+        """`{"limit": n}`: what this process has in shared memory that its node does not know of: the largest."""
+        blocks = [block for block in self.runtime.memory.own.values() if block.mine and not block.held]
+        largest = heapq.nlargest(int(argument["limit"]), blocks, key=lambda block: block.size)
+        rows = [
+            {"object_id": each.id.hex(), "object_size": each.size, "call_site": of_block(each.made)} for each in largest
+        ]
+        return {"count": len(blocks), "objects": rows}
 
     # ------------------------------------------------------------ stacks
 

@@ -31,7 +31,8 @@ class Block:
     """A packed value in the arena. Ends by itself when nothing needs it."""
 
     __slots__ = (
-        "__weakref__", "_exporter", "held", "id", "keeps", "memory", "mine", "node", "offset", "recipe", "ref", "size", "used"
+        "__weakref__", "_exporter", "held", "id", "keeps", "made", "memory", "mine", "node", "offset", "recipe", "ref", "size",
+        "used",
     )  # fmt: skip
 
     def __init__(self, memory: Memory, ident: bytes, offset: int, size: int, mine: bool, held: bool) -> None:
@@ -50,6 +51,8 @@ class Block:
         """What has to live as long as this does."""
         self.recipe: Any = None
         """How it is made again if it is lost."""
+        self.made: Any = ""
+        """Where it was put, or what it is (see `sites.py`)."""
         self._exporter: Any = None
         if mine:
             memory.own[ident] = self

@@ -25,6 +25,7 @@ from .memory import Block
 from .pump import Waiter
 from .refs import ERROR, FAR, PENDING, PLAIN, REMOTE, SHARED, VALUE, ObjectRef, home_of
 from .serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
+from .sites import NOTED_BYTES_MIN, here, note_put, of_ref
 from .words import several
 
 if TYPE_CHECKING:
@@ -93,12 +94,19 @@ class Objects:
         """A reference to a copy of the value."""
         runtime = self._runtime
         if is_plain(value) and not (type(value) in (str, bytes) and len(value) > INLINE_BYTES_MAX // 4):
-            return ObjectRef(runtime, runtime.next_id(), PLAIN, value)
+            plain: ObjectRef[Any] = ObjectRef(runtime, runtime.next_id(), PLAIN, value)
+            if runtime.sites:
+                note_put(plain)
+            return plain
         packed = serialize(value)
         if packed.size <= INLINE_BYTES_MAX:
             ref: ObjectRef[Any] = ObjectRef(runtime, runtime.next_id(), VALUE, packed.to_bytes())
+            if runtime.sites:
+                note_put(ref)
         else:
             block = self.write(packed)
+            if packed.size >= NOTED_BYTES_MIN or runtime.sites:
+                block.made = here(3)
             ref = ObjectRef(runtime, block.id, SHARED, block)
             block.ref = weakref.ref(ref)
         if packed.refs:
@@ -315,10 +323,10 @@ class Objects:
         self.known[ident] = ref
         ref._hold = Held(runtime, ident)
         if ref._state in (PENDING, REMOTE):
-            runtime.send(m.Register(ident, None))
+            runtime.send(m.Register(ident, None, site=of_ref(ref)))
             return ident
         value = self.to_value(ref)
-        runtime.send(m.Register(ident, value))
+        runtime.send(m.Register(ident, value, site=of_ref(ref)))
         if value.kind == m.SHARED:
             runtime.rebuild.lineage.publish(ident, ref._value.recipe)
         if value.kind == m.SHARED and value.id == ident:
@@ -332,8 +340,11 @@ class Objects:
             ref._hold.announced = True
             self._runtime.tell(m.Hold(ref.binary(), 0))
 
-    def give_value(self, packed: Packed, to: bytes) -> m.Value:
-        """A value for another client, which holds what it needs from now on; for results. Needs no lock."""
+    def give_value(self, packed: Packed, to: bytes, site: str) -> m.Value:
+        """A value for another client, which holds what it needs from now on; for results. Needs no lock.
+
+        `site`: where it was made.
+        """
         runtime = self._runtime
         if packed.size <= INLINE_BYTES_MAX and not packed.refs:
             return m.Value(m.INLINE, packed.to_bytes())
@@ -345,7 +356,7 @@ class Objects:
             else:
                 value = m.Value(m.SHARED, b"", block.id, block.offset, block.size, refs, runtime.node_no)
                 runtime.memory.give(block)
-            runtime.send(m.Register(value.id, value, to))
+            runtime.send(m.Register(value.id, value, to, site=site))
         return value
 
     def adopt(self, ident: bytes) -> ObjectRef[Any]:

@@ -73,7 +73,9 @@ class ObjectRef(Generic[T_co]):
         [1, 2]
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_contained", "_hold", "_id", "_runtime", "_state", "_task", "_value")
+    __slots__ = (
+        "__weakref__", "_callbacks", "_contained", "_hold", "_id", "_runtime", "_site", "_state", "_task", "_value"
+    )  # fmt: skip
 
     _runtime: Runtime
     _id: bytes | int
@@ -83,6 +85,8 @@ class ObjectRef(Generic[T_co]):
     _callbacks: list[Callable[[ObjectRef[Any]], None]] | None
     _contained: Any
     _hold: Any
+    _site: str
+    """Where it was made; set only if that is recorded (see `sites.py`)."""
 
     def __init__(self, runtime: Runtime, ident: bytes | int, state: int = PENDING, value: Any = None) -> None:
         self._runtime = runtime

@@ -66,6 +66,8 @@ class ClientRuntime:
         self.worker_no = welcome.worker
         self.welcome = welcome
         self.node_no = welcome.node_no
+        self.sites = welcome.sites
+        """Whether it is recorded where references are made."""
         self.namespace = namespace
         self.is_driver = is_driver
         self.environment: tuple[list[str], str, bool, str] = ([], "", False, "")

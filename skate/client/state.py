@@ -20,6 +20,8 @@ from .filters import Filter
 from .observing import Member, Observer, ask_each, living, members, tell_all
 
 LIMIT = 100
+NOT_RECORDED = "not recorded"
+"""In place of a call site: of objects for which finding out would cost too much, unless that is wanted."""
 LIVE_MAX = 10_000
 """So many unfinished tasks of each process are looked at."""
 ENDED = ("FINISHED", "FAILED")
@@ -41,7 +43,7 @@ COLUMNS: dict[str, list[str]] = {
         "error_type",
     ],
     "actors": ["actor_id", "class_name", "state", "job_id", "name", "node_id", "pid", "ray_namespace"],
-    "objects": ["object_id", "object_size", "status", "node_id", "owner", "holders"],
+    "objects": ["object_id", "object_size", "status", "node_id", "owner", "holders", "call_site"],
     "nodes": ["node_id", "node_ip", "is_head_node", "state", "state_message", "node_name", "resources_total", "labels"],
     "workers": ["worker_id", "is_alive", "worker_type", "state", "node_id", "pid", "job_id"],
     "jobs": ["job_id", "submission_id", "entrypoint", "type", "status", "driver_pid"],
@@ -367,8 +369,23 @@ def _objects(observer: Observer, filters: list[Filter], limit: int, detail: bool
     for member, value in ask_each(observer, "list_objects", {"limit": 1 << 30 if filters else limit}, missing, nodes):
         count += value["count"]
         rows += [{**row, "node_no": member.no, "node_id": ids.get(member.no, "")} for row in value["objects"]]
+    seen = {row["object_id"] for row in rows}
+    said, silent = tell_all(observer, "blocks", {"limit": 1 << 30 if filters else limit}, nodes)
+    for member, told in said:
+        new = [each for each in told["value"]["objects"] if each["object_id"] not in seen]
+        count += told["value"]["count"] - (len(told["value"]["objects"]) - len(new))
+        who = f"{'worker' if told['worker'] else 'driver'} {told['pid']}"
+        about = {**_PRIVATE, "owner": who, "holders": {who: 1}, "node_no": member.no, "node_id": ids.get(member.no, "")}
+        rows += [{**about, **each} for each in new]
+    missing += silent
+    for row in rows:
+        row["call_site"] = row["call_site"] or NOT_RECORDED
     found = _cut(sorted(rows, key=lambda row: -row["object_size"]), filters, limit, missing)
     return found if filters else Listing(found.rows, count, missing)
+
+
+_PRIVATE = {"status": "IN_STORE", "contained_in": 0, "contains": 0}
+"""What is to be said of objects that only their maker knows of."""
 
 
 def _nodes(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:

@@ -27,6 +27,7 @@ _SETTINGS: dict[str, tuple[str, str, type, float, float]] = {
     "history_enabled": ("history", "enabled", bool, 0, 1),
     "history_max_bytes": ("history", "max_bytes", int, 1 << 16, 1 << 50),
     "history_sessions_max": ("history", "sessions_max", int, 1, 1 << 20),
+    "record_ref_creation_sites": ("sites", "enabled", bool, 0, 1),
     "task_oom_retries": ("memory", "task_oom_retries", int, -1, 1 << 31),
 }
 """Ray's name (or one of our own): which part it belongs to, its field there, its type, the least and the most."""

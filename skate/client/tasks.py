@@ -30,6 +30,7 @@ from .recording import GOOD, now
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .retries import Retries
 from .serialization import serialize
+from .sites import note_call
 from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
 from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
 
@@ -126,6 +127,8 @@ class Tasks:
                 task.ref = ref
             else:
                 result = self._many(task, num_returns)
+            if runtime.sites:
+                note_call(task)
             if task.refs is None:
                 self.enqueue(task)
             else:
@@ -265,6 +268,7 @@ class Tasks:
     def _send(self, worker: LeasedWorker, tasks: list[TaskRecord]) -> None:
         out = []
         definitions = None
+        sites = self.runtime.sites
         if worker.no >> FAR_BITS:
             for task in tasks:
                 self.runtime.grants.lend_for(task, task.function.code)
@@ -276,7 +280,7 @@ class Tasks:
                     definitions = []
                 definitions.append(self.definition(function))
             plain = task.dependencies is None and task.shared is None and task.refs is None
-            if plain and not task.attempt and task.trace is None:
+            if plain and not task.attempt and task.trace is None and not sites:
                 out.append(m.Task(task.seq, function.spec_id, task.body))
             else:
                 out.append(wire_task(self.runtime, task, function.spec_id))

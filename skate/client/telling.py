@@ -22,7 +22,7 @@ PENDING_ARGS = "PENDING_ARGS_AVAIL"
 PENDING_NODE = "PENDING_NODE_ASSIGNMENT"
 SUBMITTED = "SUBMITTED_TO_WORKER"
 RUNNING = "RUNNING"
-_RARE = ("why", "runs", "doing", "stack")
+_RARE = ("why", "runs", "doing", "stack", "blocks")
 """What is asked so rarely that `knowledge.py` is imported by the first such question."""
 
 

@@ -46,6 +46,8 @@ class Entry(Struct, eq=False):
     is_actor: bool = False
     abroad: bool = False
     """Clients of other nodes have known of it."""
+    site: str = ""
+    """Where it was made, in the user's program, if that is known."""
 
 
 class Effects(Struct, eq=False):

@@ -149,7 +149,7 @@ class Handover:
         directory = node.directory
         self.stage, self.given = Stage.GIVING, True
         left = [
-            h.Left(ident, _placeless(value), _holders(directory.entries[ident]))
+            h.Left(ident, _placeless(value), _holders(directory.entries[ident]), directory.entries[ident].site)
             for ident, value in self.objects().items()
         ]
         homes = [directory.number, *directory.homes]

@@ -185,6 +185,7 @@ class Heirs:
             for client in left.holders:
                 directory.gone.pop(client, None)  # it may have left this node, and lives
             directory.inherit(left.id, left.value, left.holders, h.HEIR, effects)
+            directory.entries[left.id].site = left.site
         brought = self._brought[channel.fd]
         for ident in brought:
             directory.hold(h.HEIR, ident, -1, b"")

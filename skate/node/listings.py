@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..head.actors import Actor
 from ..wire.groups import group_of, plain
 from ..wire.labels import without
-from ..wire.messages import ERROR, INLINE, SHARED
+from ..wire.messages import ERROR, INLINE, SHARED, Value
 from .directory import SENDER, STORE
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _jobs(node: Node, _: dict[str, Any]) -> list[dict[str, Any]]:
 def _objects(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
     """Objects that a process has let others know of, the largest first, or the one with this `id`.
 
-    What only its maker knows of does not count here.
+    Of what only its maker knows, that is asked (`client/knowledge.py`).
     """
     known = node.directory.entries
     if "id" in argument:
@@ -118,10 +118,17 @@ def _object(node: Node, ident: bytes, entry: Entry) -> dict[str, Any]:
         "object_size": 0 if value is None else value.size or len(value.data),
         "status": "PENDING" if value is None else "SPILLED" if spilled else kind.get(value.kind, "LOST"),
         "owner": _who(node, entry.owner),
+        "call_site": entry.site or _site_of(node, value),
         "holders": {_who(node, client): count for client, count in entry.holders.items()},
         "contained_in": entry.held - sum(entry.holders.values()),
         "contains": len(entry.children),
     }
+
+
+def _site_of(node: Node, value: Value | None) -> str:
+    """Where the bytes were made that another object stands for."""
+    made = None if value is None else node.directory.entries.get(value.id)
+    return "" if made is None else made.site
 
 
 def _who(node: Node, ident: bytes) -> str:

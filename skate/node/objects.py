@@ -7,6 +7,7 @@ that client's channel to the end.
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,11 @@ class ObjectShell:
         """The node answers for an object from now on."""
         effects = Effects()
         self.directory.register(client.id, message.id, message.value, message.holder, message.owner, effects)
+        entry = self.directory.entries[message.id]
         if message.holder and message.holder[:4] != client.id[:4]:
-            self.directory.entries[message.id].abroad = True
+            entry.abroad = True
+        if message.site and not entry.site:
+            entry.site = sys.intern(message.site)  # one for all objects that are made in a loop
         self.carry_out(effects)
 
     def on_deliver(self, client: Client, message: m.Deliver) -> None:

@@ -120,6 +120,7 @@ class Node:
         self.jobs_here = JobHost(self)
         self.environments = Environments(self)
         self.history = History(self, (system or SystemConfig()).history)
+        self.sites = (system or SystemConfig()).sites
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._deaf: list[Client] = []
         self.node_no = 0
@@ -348,6 +349,7 @@ class Node:
             self.heirs.all(),
             self.gate.tls if self.gate is not None else None,
             self.history.config.enabled,
+            self.sites.enabled,
         )
 
     def hello_of(self, job: str) -> m.Hello | None:

@@ -31,6 +31,7 @@ from . import reasons
 if TYPE_CHECKING:
     from .client import Client
     from .service import Node
+    from .spying import Spying
 
 PATIENCE_S = 3.0
 LOOK_S = 0.002
@@ -61,13 +62,22 @@ class Stacks:
         """`fd`: of the file that workers write into."""
         self.node = node
         self._fd = fd
+        self.spying: Spying | None = None
+        """py-spy, from the first time that somebody asks for it."""
         self._requests: deque[Request] = deque()
         self._writing = 0
         """The worker that has got the signal, if one has."""
         node.parts.append(self)
 
     def on_ask(self, client: Client, message: m.Ask) -> bool:
-        """`Ask("stacks", {"pids"?})` is answered later; False: it is another question."""
+        """`Ask("stacks", {"pids"?})` is answered later, and `Ask("spy")` by `spying.py`; False: it is another question."""
+        if message.what == "spy":
+            if self.spying is None:
+                from .spying import Spying
+
+                self.spying = Spying(self.node)
+            self.spying.on_ask(client, message)
+            return True
         if message.what != "stacks":
             return False
         pids = (message.argument or {}).get("pids")
@@ -148,6 +158,8 @@ class Stacks:
 
     def close(self) -> None:
         """Let go of the file."""
+        if self.spying is not None:
+            self.spying.close()
         os.close(self._fd)
 
 

@@ -110,7 +110,7 @@ list_tasks = _lists(
     "tasks", "Tasks and calls of actors: those that have not ended, then those that have, the last first.", _list
 )
 list_actors = _lists("actors", "Actors, also those that have died lately.", _list)
-list_objects = _lists("objects", "Objects that nodes answer for, the largest first, and who holds them.", _list)
+list_objects = _lists("objects", "Objects, the largest first, where they were created, and who holds them.", _list)
 list_nodes = _lists("nodes", "Nodes, also those that have ended.", _list)
 list_workers = _lists("workers", "Worker processes and drivers that live.", _list)
 list_jobs = _lists("jobs", "Programs that run, and those that have.", _list)

@@ -53,9 +53,16 @@ class HistoryConfig(Struct):
     """So many sessions of this user are kept on a machine, the newest."""
 
 
+class SitesConfig(Struct):
+    """What is noted of where references are made."""
+
+    enabled: bool = False
+
+
 class SystemConfig(Struct):
     """All of it."""
 
     spill: SpillConfig = field(default_factory=SpillConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
+    sites: SitesConfig = field(default_factory=SitesConfig)

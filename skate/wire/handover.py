@@ -26,6 +26,7 @@ class Left(Struct, array_like=True):
     id: bytes
     value: Value
     holders: dict[bytes, int]
+    site: str = ""
 
 
 class Inherit(Struct, array_like=True, tag=1):

@@ -172,6 +172,8 @@ class Register(Struct, array_like=True, tag=11):
     holder: bytes = b""
     owner: bytes = b""
     """The client whose memory the block is, if not the sender."""
+    site: str = ""
+    """Where it was made, in the user's program."""
 
 
 class Deliver(Struct, array_like=True, tag=12):
@@ -329,6 +331,8 @@ class Welcome(Struct, array_like=True, tag=0):
     """What it uses towards other machines."""
     history: bool = False
     """The node wants to hear of tasks that have ended."""
+    sites: bool = False
+    """It is to be recorded where tasks are called and values are put."""
 
 
 class Refused(Struct, array_like=True, tag=1):

@@ -74,6 +74,8 @@ class Task(Struct, array_like=True, gc=False):
     """How many `Part`s with further dependencies came before."""
     trace: dict[str, str] | None = None
     """Where its spans belong, in the words of OpenTelemetry, and what sets that up; None: it has none."""
+    site: str = ""
+    """Where it was called, if that is recorded."""
 
 
 class Batch(Struct, array_like=True, tag=0, gc=False):

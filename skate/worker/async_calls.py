@@ -258,7 +258,7 @@ class AsyncCalls:
                     item = next(items) if isinstance(items, Iterator) else await anext(items)
                 except (StopIteration, StopAsyncIteration):
                     break
-                value = worker.runtime.objects.give_value(serialize(item), caller.id)
+                value = worker.runtime.objects.give_value(serialize(item), caller.id, task.site or function.site)
                 worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
                 sent += 1
                 if limit:

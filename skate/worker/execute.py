@@ -19,6 +19,7 @@ from ..client.errors import pack_error
 from ..client.memory import Block
 from ..client.metering import PROCESS
 from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
+from ..client.sites import of_function
 from ..client.specs import STREAMING
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
@@ -61,6 +62,7 @@ class Function:
         "resources",
         "run",
         "short",
+        "site",
         "tally",
     )
 
@@ -79,7 +81,10 @@ class Function:
         self.capture = group if captures else ""
         """The placement group that what it starts belongs to."""
         self.at_most_once = definition.at_most_once
-        self.tally = PROCESS.tally(f"{owner}.{definition.name}" if owner else definition.name)
+        full = f"{owner}.{definition.name}" if owner else definition.name
+        self.site = of_function(full, run)
+        """Where its results are made."""
+        self.tally = PROCESS.tally(full)
         self.calls = 0
 
 
@@ -205,7 +210,7 @@ def success(worker: Worker, caller: Caller, task: m.Task, function: Function, re
             data = plain_dumps(result, 5)
             if len(data) <= INLINE_BYTES_MAX:
                 return m.Reply(task.seq, m.DONE, data)
-        value = worker.runtime.objects.give_value(serialize(result), caller.id)
+        value = worker.runtime.objects.give_value(serialize(result), caller.id, task.site or function.site)
         if value.kind == m.INLINE and value.refs is None:
             return m.Reply(task.seq, m.DONE, value.data)
         return m.Reply(task.seq, m.DONE_VALUES, b"", [value])
@@ -217,7 +222,8 @@ def success(worker: Worker, caller: Caller, task: m.Task, function: Function, re
     if len(values) != count:
         raise ValueError(f"{function.name} has num_returns={count}, but returned {len(values)} values")
     give = worker.runtime.objects.give_value
-    return m.Reply(task.seq, m.DONE_VALUES, b"", [give(serialize(value), caller.id) for value in values])
+    site = task.site or function.site
+    return m.Reply(task.seq, m.DONE_VALUES, b"", [give(serialize(value), caller.id, site) for value in values])
 
 
 def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, result: Any) -> m.Reply:
@@ -231,7 +237,7 @@ def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, res
     limit = function.backpressure
     sent = 0
     for item in items:
-        value = worker.runtime.objects.give_value(serialize(item), caller.id)
+        value = worker.runtime.objects.give_value(serialize(item), caller.id, task.site or function.site)
         worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
         sent += 1
         if limit and sent >= limit and caller.credits.get(task.seq, 0) <= sent - limit:
@@ -261,7 +267,8 @@ def failure(worker: Worker, caller: Caller, task: m.Task, function: Function, er
         )
         refs = []
     if refs:
-        return m.Reply(task.seq, m.FAILED, data, [runtime.objects.give_value(Packed(b"", [], refs), caller.id)])
+        value = runtime.objects.give_value(Packed(b"", [], refs), caller.id, task.site or function.site)
+        return m.Reply(task.seq, m.FAILED, data, [value])
     return m.Reply(task.seq, m.FAILED, data)
 
 

@@ -19,6 +19,7 @@ from skate.client import asking, sessions
 from skate.client.init_options import InitOptions
 from skate.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, TaskUnschedulableError
 from skate.testing import eventually
+from skate.util import state
 from skate.util.placement_group import placement_group
 from skate.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -260,6 +261,8 @@ def test_objects_of_a_drained_node_live_on_another_and_end_there(nodes: Nodes) -
         assert skate.get(total.remote(inner), timeout=20) == number * LARGE and skate.get(small, timeout=20) == number
     head = nodes.started[0]
     assert asking.ask(head, "store")["objects"] > 10
+    made = [row["call_site"] for row in state.list_objects() if row["object_size"] > LARGE]
+    assert made and all(site.startswith(("result of ", "put at ")) for site in made), made
     del results, packs, outer, inner, small
     eventually(lambda: asking.ask(head, "store")["objects"] == 0, 15, "objects end where they were inherited")
     assert asking.ask(head, "validate")

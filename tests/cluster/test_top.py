@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import skate
-from skate.cli.top_source import Cluster, Row
+from skate.cli.top_source import Cluster, Row, Wish
 from skate.exceptions import WorkerCrashedError
 from skate.testing import eventually
 
@@ -36,7 +36,7 @@ class Holds:
 
 
 def rows(source: Cluster, view: str) -> list[Row]:
-    found = source.poll(view)
+    found = source.poll(Wish(view))
     assert not found.error, found.error
     return found.rows
 
@@ -71,8 +71,8 @@ def test_a_node_that_does_not_answer_is_named_and_it_goes_on(nodes: Nodes) -> No
     assert len(rows(source, "nodes")) == 2
     os.kill(other.pid, signal.SIGSTOP)
     try:
-        found = source.poll("nodes")
+        found = source.poll(Wish("nodes"))
         assert not found.error and any(f"node {other.node_no} " in each for each in found.missing)
     finally:
         os.kill(other.pid, signal.SIGCONT)
-    eventually(lambda: not source.poll("nodes").missing, WAIT_S)
+    eventually(lambda: not source.poll(Wish("nodes")).missing, WAIT_S)

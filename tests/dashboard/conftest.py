@@ -52,7 +52,7 @@ def served() -> Iterator[Served]:
     found.close()
 
 
-@pytest.fixture(scope="package")  # while it lives, this thread has a running event loop, which others start themselves
+@pytest.fixture(scope="module")  # while it lives, this thread has a running event loop, which others start themselves
 def chromium() -> Iterator[Any]:
     """The browser."""
     if not CHROMIUM:

@@ -79,6 +79,9 @@ def test_a_program_and_its_dashboard(program: Any) -> None:
     eventually(ended, 10, "all tasks are known")
     row = fetch(url, "/api/ui/rows/actors")["rows"][0]
     assert (row["name"], row["pid"], row["state"]) == ("keeper", pid, "ALIVE")
+    kept = skate.put(b"x" * (1 << 20))
+    (held,) = [each for each in fetch(url, "/api/ui/rows/objects")["rows"] if each["object_id"] == kept.hex()]
+    assert held["call_site"].endswith(" in test_a_program_and_its_dashboard") and __file__ in held["call_site"]
     for kind in ("nodes", "workers", "objects", "jobs", "placement-groups", "events"):
         found = fetch(url, f"/api/ui/rows/{kind}")
         assert found["missing"] == [], kind

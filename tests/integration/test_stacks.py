@@ -12,12 +12,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 import skate
+from skate.node.spying import FORBIDDEN, which
 from skate.node.stacks import parsed
 from skate.testing import eventually
+
+PY_SPY = which()
+MAY_TRACE = (
+    PY_SPY is not None
+    and not subprocess.run([PY_SPY, "dump", "--pid", str(os.getpid())], capture_output=True, check=False).returncode
+)
+"""Whether the kernel lets a process look at one that has not started it."""
+traced = pytest.mark.skipif(not MAY_TRACE, reason="the kernel does not let py-spy look at other processes")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,9 +157,71 @@ def test_a_worker_whose_code_takes_the_signal_away(tmp_path: Path) -> None:
         return True
 
     ref = deaf.remote()
-    assert "it has no handler for signal" in command(started(path))
+    text = command(started(path))
+    if MAY_TRACE:
+        assert "(by py-spy)" in text and "turn_round_and_round  " in text and "process.py" not in text
+    else:
+        assert "it has no handler for signal" in text and FORBIDDEN in text
     Path(f"{path}.stop").touch()
     assert skate.get(ref)
+
+
+@traced
+def test_frames_of_c_code_are_seen_by_py_spy(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    ref = hog.remote(str(path))
+    pid = started(path)
+    eventually(lambda: "sre" in command(pid, "--native"), 10)
+    text = command(pid, "--native")
+    assert text.startswith("worker (leased), process ") and "(by py-spy):" in text
+    assert "hog  " in text and "process.py" not in text
+    (found,) = json.loads(command(pid, "--native", "--json"))
+    assert found["how"] == "py-spy" and any(not line for _, line, *_ in found["threads"][0]["frames"])
+    everything = command("--native")
+    assert f"program, process {os.getpid()} (by py-spy)" in everything and f"process {pid} " in everything
+    Path(f"{path}.stop").touch()
+    skate.get(ref)
+
+
+@traced
+def test_a_worker_that_stands_still_is_seen_by_py_spy(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    ref = spin.remote(str(path))
+    pid = started(path)
+    os.kill(int(pid), signal.SIGSTOP)
+    try:
+        text = command(pid)
+        assert "(by py-spy)" in text and "turn_round_and_round  " in text
+    finally:
+        os.kill(int(pid), signal.SIGCONT)
+        Path(f"{path}.stop").touch()
+    skate.get(ref)
+
+
+def drawn(file: Path) -> list[str]:
+    """What the boxes of a picture say."""
+    root = ElementTree.parse(file).getroot()
+    return [each.text or "" for each in root.iter("{http://www.w3.org/2000/svg}title")]
+
+
+def test_a_flame_graph_is_drawn(tmp_path: Path) -> None:
+    path, picture = tmp_path / "pid", tmp_path / "f.svg"
+    ref = spin.remote(str(path))
+    pid = started(path)
+    assert "stacks are drawn in" in command(pid, "--flame", str(picture), "--seconds", "1")
+    boxes = drawn(picture)
+    inner = [box for box in boxes if box.startswith("turn_round_and_round (")]  # one for each line of it
+    assert sum(float(box.rpartition(", ")[2].removesuffix(" %")) for box in inner) > 90
+    assert boxes[0].startswith("all: ") and not any("process.py" in box for box in boxes)
+    if MAY_TRACE:
+        assert "stacks are drawn in" in command(pid, "--native", "--flame", str(picture), "--seconds", "1")
+        boxes = drawn(picture)
+        assert any("libpython" in box or "python3" in box for box in boxes), boxes
+        assert any(box.startswith("turn_round_and_round (") for box in boxes)
+        assert not any("process.py" in box for box in boxes)
+    Path(f"{path}.stop").touch()
+    skate.get(ref)
+    assert "nothing was seen in 1 s" in command("1", "--flame", str(picture), "--seconds", "1", code=1)
 
 
 def test_what_the_handler_writes_is_read() -> None:

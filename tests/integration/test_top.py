@@ -18,7 +18,7 @@ from textual.widgets import Log
 
 import skate
 from skate.cli.top_app import Top
-from skate.cli.top_source import Cluster, Row
+from skate.cli.top_source import ROWS_FIRST, ROWS_MAX, Cluster, Row, Wish
 from skate.exceptions import ActorDiedError, TaskCancelledError, WorkerCrashedError
 from skate.testing import eventually
 
@@ -67,7 +67,7 @@ def source() -> Cluster:
 
 
 def rows(source: Cluster, view: str) -> list[Row]:
-    found = source.poll(view)
+    found = source.poll(Wish(view))
     assert not found.error and not found.missing
     return found.rows
 
@@ -98,6 +98,16 @@ def test_all_views_of_a_program(source: Cluster, tmp_path: Path) -> None:
     assert len(rows(source, "events")) == len({event["id"] for event in rows(source, "events")})
     (tmp_path / "go").touch()
     assert skate.get(ref) == str(tmp_path / "go")
+
+
+def test_conditions_and_more_rows_are_asked_of_the_cluster(source: Cluster) -> None:
+    skate.get([quick.options(name="early").remote() for _ in range(2)])
+    skate.get([quick.remote() for _ in range(ROWS_FIRST)])
+    first = source.poll(Wish("tasks"))
+    assert len(first.rows) == ROWS_FIRST < first.total and "early" not in {row["name"] for row in first.rows}
+    assert len(source.poll(Wish("tasks", ROWS_MAX)).rows) == first.total
+    found = source.poll(Wish("tasks", ROWS_FIRST, (("name", "=", "early"),)))
+    assert [row["name"] for row in found.rows] == ["early"] * 2 and found.total == 2
 
 
 def test_an_actor_is_killed_and_says_so(source: Cluster) -> None:
@@ -166,8 +176,8 @@ def test_a_program_that_has_ended_is_said() -> None:
         source = Cluster(str(other.pid), None)
         assert len(rows(source, "nodes")) == 1
         other.communicate(timeout=WAIT_S)
-    assert "does not answer" in source.poll("nodes").error
-    assert "is no skate program of yours that runs here" in source.poll("nodes").error
+    assert "does not answer" in source.poll(Wish("nodes")).error
+    assert "is no skate program of yours that runs here" in source.poll(Wish("nodes")).error
     assert source.kill("actors", {"actor_id": "00"}).startswith("nothing was killed")
 
 

@@ -15,8 +15,9 @@ from textual.widgets import Static
 from skate.cli import top_pane
 from skate.cli.top import write
 from skate.cli.top_app import Top
-from skate.cli.top_source import Row, Snapshot
-from skate.cli.top_views import VIEWS, headlines, lines
+from skate.cli.top_source import ROWS_FIRST, ROWS_MAX, Row, Snapshot, Wish
+from skate.cli.top_views import VIEWS, Column, headlines, lines
+from skate.client.filters import meets
 
 WAIT_S = 10.0
 NODE = {
@@ -65,6 +66,7 @@ class Fake:
         self.missing: list[str] = []
         self.kills: list[tuple[str, Row]] = []
         self.polls = 0
+        self.wishes: list[Wish] = []
         self.answers = threading.Event()
         self.answers.set()
         self.rows: dict[str, list[Row]] = {
@@ -73,15 +75,17 @@ class Fake:
             "actors": [actor(number) for number in range(5)],
         }
 
-    def poll(self, view: str) -> Snapshot:
+    def poll(self, wish: Wish) -> Snapshot:
         assert self.answers.wait(WAIT_S)
         self.polls += 1
+        self.wishes.append(wish)
         if self.error:
-            return Snapshot(view, error=self.error)
-        rows = self.rows.get(view, [])
+            return Snapshot(wish, error=self.error)
+        rows = [row for row in self.rows.get(wish.view, []) if meets(row, wish.filters)]
+        total = len(rows) if not wish.filters or len(rows) < wish.limit else -1
         status = {"head": "10.0.0.5:6379", "demand": [{"count": 2, "wants": "1 GPU", "reason": "no node has it"}]}
         nodes, functions = self.rows["nodes"], self.rows["functions"]
-        return Snapshot(view, 0.0, status, nodes, functions, rows, len(rows), self.missing)
+        return Snapshot(wish, 0.0, status, nodes, functions, rows[: wish.limit], total, self.missing)
 
     def kill(self, view: str, row: Row) -> str:
         self.kills.append((view, row))
@@ -117,7 +121,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
 
 def column(app: Top, key: str) -> list[str]:
     """What stands in a column of the table."""
-    return [str(cell) for cell in app.table.get_column(key)]
+    return app.table.column(key)
 
 
 def words(static: Static) -> str:
@@ -130,7 +134,7 @@ def screen(app: Top) -> list[str]:
 
 
 def test_the_same_as_text() -> None:
-    found = Fake().poll("functions")
+    found = Fake().poll(Wish("functions"))
     assert headlines(found) == [
         "cluster 10.0.0.5:6379 of 1 node   CPUs 3/4   memory 5.2 GB/24.0 GB   store 12.0 MB/300.0 MB",
         "tasks: 4 running, 6 waiting, 0 failed   947.3 per second",
@@ -153,6 +157,15 @@ def test_once_looks_twice_and_says_what_waits(capsys: pytest.CaptureFixture[str]
         "waiting: 2 x (1 GPU): no node has it",
         "not known: node 2 (two): it has not answered in 2 s",
     ]
+
+
+def test_once_says_how_many_more_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    source = Fake()
+    source.rows["tasks"] = [task(number) for number in range(ROWS_FIRST + 7)]
+    write(source, ("tasks",), 0.0)
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == ROWS_FIRST + 5
+    assert "500 tasks of 507: `skate list tasks --limit` shows others" in err
 
 
 def test_views_by_number_and_rows_that_stay_under_the_cursor() -> None:
@@ -198,7 +211,7 @@ def test_a_filter_is_applied_while_it_is_typed() -> None:
         await until(pilot, lambda: len(app.shown) == 5)
         await pilot.press("slash", *"c3")
         await until(pilot, lambda: column(app, "name") == ["c3"])
-        assert "only rows with 'c3'" in words(app.news)
+        assert "1 rows with 'c3'" in words(app.news)
         await pilot.press("enter", "r")  # goes to the table again, not into the text
         assert app.words.value == "c3" and app.table.has_focus
         await pilot.press("escape")
@@ -212,9 +225,10 @@ def test_enter_at_a_function_shows_its_tasks() -> None:
         await until(pilot, lambda: app.found)
         await pilot.press("enter")
         await until(pilot, lambda: app.view.name == "tasks" and app.found)
-        assert app.wanted == "solve"
+        assert app.wanted == "name=solve" and source.wishes[-1].filters == (("name", "=", "solve"),)
 
-    play(Fake(), steps, "functions")
+    source = Fake()
+    play(source, steps, "functions")
 
 
 def test_a_cluster_that_does_not_answer_is_said_and_it_goes_on() -> None:
@@ -339,3 +353,130 @@ def test_what_is_asked_about_a_row_are_commands() -> None:
     assert VIEWS["tasks"].command("stack", {**task, "worker_pid": 0}) == []
     assert VIEWS["workers"].command("logs", {"node_no": 0, "pid": 7}) == ["logs", "--follow", "--worker", "7"]
     assert VIEWS["events"].command("why", {}) == []
+
+
+TASKS = ROWS_MAX + 100
+
+
+def task(number: int) -> Row:
+    state = "FAILED" if number == TASKS - 1 else "RUNNING" if number < 3 else "FINISHED"
+    return {
+        "task_id": f"{number:032x}",
+        "attempt_number": 0,
+        "name": f"f{number % 7}",
+        "state": state,
+        "seconds": float(number),
+        "node_no": 1,
+        "worker_pid": 7,
+        "error_message": "",
+    }
+
+
+def test_all_rows_can_be_scrolled_to_and_only_those_on_the_screen_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 tasks that change all the time."""
+    written = 0
+    cell = Column.cell
+
+    def counted(self: Column, row: Row) -> str:
+        nonlocal written
+        written += 1
+        return cell(self, row)
+
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(app.shown) == ROWS_FIRST)
+        assert "500 tasks of 10,100: End shows the next" in words(app.news)
+        assert source.wishes[-1].limit == ROWS_FIRST  # no more are asked for while nobody looks at them
+        await pilot.press("end")
+        await until(pilot, lambda: len(app.shown) == ROWS_MAX)
+        assert "10,000 tasks of 10,100: conditions in the filter" in words(app.news)
+        await pilot.press("end")
+        await until(pilot, lambda: f"{ROWS_MAX - 1:032x}" in "\n".join(screen(app)))
+        chosen = app.chosen()
+        assert chosen is not None and chosen["seconds"] == ROWS_MAX - 1
+        await pilot.press("pageup", "up")
+        polls, before = source.polls, written
+        await until(pilot, lambda: source.polls >= polls + 3)
+        lines_seen = (source.polls - polls + 1) * 40  # on a screen of 40 lines
+        assert 0 < written - before <= lines_seen * len(VIEWS["tasks"].columns)
+        place = app.table.scroll_offset.y
+        assert place > ROWS_MAX - 100 and app.table.cursor_row >= place
+        await pilot.press("home", "pagedown", "down")
+        await until(
+            pilot, lambda: app.table.cursor_row > 30 and f"{app.table.cursor_row:032x}" in "\n".join(screen(app))
+        )
+
+    source = Fake()
+    source.rows["tasks"] = [task(number) for number in range(TASKS)]
+    poll = source.poll
+
+    def changed(wish: Wish) -> Snapshot:
+        found = poll(wish)
+        found.rows = [{**row} for row in found.rows]
+        found.total = TASKS
+        return found
+
+    monkeypatch.setattr(source, "poll", changed)
+    monkeypatch.setattr(Column, "cell", counted)
+    play(source, steps, "tasks")
+
+
+def test_conditions_find_what_is_not_among_the_rows() -> None:
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.found)
+        await pilot.press("slash")
+        app.words.value = "state=failed f"
+        await until(pilot, lambda: column(app, "task_id") == [f"{TASKS - 1:032x}"])
+        assert source.wishes[-1] == Wish("tasks", source.wishes[-1].limit, (("state", "=", "failed"),))
+        await pilot.press("escape")
+        await until(pilot, lambda: len(app.shown) > 1 and source.wishes[-1].filters == ())
+
+    source = Fake()
+    source.rows["tasks"] = [task(number) for number in range(TASKS)]
+    play(source, steps, "tasks")
+    assert VIEWS["tasks"].wish("name!=f a=b X") == (["a=b", "x"], [("name", "!=", "f")])
+    assert VIEWS["nodes"].wish("state=alive") == (["state=alive"], [])
+
+
+def test_sorting_is_among_all_rows() -> None:
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(app.shown) == ROWS_FIRST)
+        await pilot.press(">", ">", ">")  # by time, the longest first
+        await until(pilot, lambda: app.shown[0]["seconds"] == 1499)
+        assert app.order["tasks"] == ("seconds", False)
+
+    source = Fake()
+    source.rows["tasks"] = [task(number) for number in range(1500)]
+    play(source, steps, "tasks")
+
+
+def test_a_click_chooses_a_row_and_a_title_sorts() -> None:
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(app.shown) == 5)
+        await pilot.click("#rows", offset=(3, 3))
+        chosen = app.chosen()
+        assert chosen is not None and chosen["name"] == "c2"
+        await pilot.click("#rows", offset=(3, 3))
+        await until(pilot, lambda: isinstance(app.screen, top_pane.Output))
+        await pilot.press("escape")
+        title = screen(app)[app.table.region.y]
+        await pilot.click("#rows", offset=(title.index("restarts"), 0))
+        await until(pilot, lambda: column(app, "name") == ["c4", "c3", "c2", "c1", "c0"])
+        await pilot.click("#rows", offset=(title.index("restarts"), 0))
+        await until(pilot, lambda: column(app, "name")[0] == "c0")
+        await pilot.click("#rows", offset=(3, 20))  # below the rows
+        assert app.chosen() is not None
+
+    play(Fake(), steps, "actors")
+
+
+def test_wide_rows_scroll_to_the_side() -> None:
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(app.shown) == 5)
+        assert "died" not in screen(app)[app.table.region.y]
+        await pilot.press("right")
+        await until(pilot, lambda: app.table.scroll_offset.x > 0)
+        app.table.scroll_to(x=app.table.max_scroll_x, animate=False)
+        await until(pilot, lambda: "died because" in screen(app)[app.table.region.y])
+        assert max(map(len, screen(app))) <= 80
+
+    play(Fake(), steps, "actors", (80, 24))

@@ -194,9 +194,10 @@ const objects = listed("objects", [
   { key: "status", title: "Status", width: "8rem", tone: true },
   { key: "node_no", title: "Node", width: "4.5rem", num: true },
   { key: "owner", title: "Made by", width: "10rem" },
-  { key: "holders", title: "Held by", width: "18rem" },
-], "Objects and memory", "Objects that more than one process knows of, the largest first: who has made them, and who holds them.",
-() => empty("No object is shared", "An object that only its maker knows of is not here. ", code("skate.put(value)"), " and passing the reference shares one."));
+  { key: "holders", title: "Held by", width: "14rem" },
+  { key: "call_site", title: "Where", width: "18rem" },
+], "Objects and memory", "Objects in shared memory, and those that more than one process knows of, the largest first: where and by whom they were made, and who holds them.",
+() => empty("No object is shared", "A small object that only its maker knows of is not here. ", code("skate.put(value)"), " of a large one is, or passing the reference on."));
 
 const workers = listed("workers", [
   { key: "worker_id", title: "Worker", width: "10rem", id: true },
