@@ -61,7 +61,6 @@ FUNCTIONS = {
     **dict.fromkeys(("read_delta_sharing_tables", "read_unity_catalog"), READ),
     **dict.fromkeys(("read_audio", "read_videos"), "Use read_binary_files, and decode the bytes in map."),
     **dict.fromkeys(("from_dask", "from_spark", "from_modin", "from_mars", "from_daft"), FRAMES),
-    "read_orc": "Use read_binary_files, and pyarrow.orc in flat_map.",
     "from_tf": "Go through from_items or from_numpy.",
     "Preprocessor": "Use the transformers of scikit-learn in map_batches.",
     "preprocessors": "Use the transformers of scikit-learn in map_batches.",
@@ -76,7 +75,6 @@ METHODS = {
         ("to_tf", "iter_tf_batches", "iter_jax_batches"), "Go through iter_batches(), which gives arrays of numpy."
     ),
     "write_iceberg": "Use write_parquet, and add_files of the table of pyiceberg.",
-    "write_orc": "Use write_parquet, or write_datasink with pyarrow.orc.",
     "to_torch": "Use iter_torch_batches().",
     "to_random_access_dataset": "Sort by the key, and keep the blocks in actors.",
     "mix": "Use union() and random_shuffle() or iter_batches(local_shuffle_buffer_size=...).",

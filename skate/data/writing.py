@@ -116,6 +116,27 @@ class Writing(Base):
         common, rest = _parted(options)
         self._write(JSONSink(path, rest, pandas_json_args_fn, max_rows=max_rows_per_file, **_of_files(common)), common)
 
+    def write_orc(
+        self,
+        path: Path,
+        *,
+        arrow_orc_args_fn: Callable[[], Mapping[str, Any]] | None = None,
+        max_rows_per_file: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Write ORC files.
+
+        Args:
+            path: a folder.
+            arrow_orc_args_fn: gives options of `pyarrow.orc.write_table`, in each task.
+            max_rows_per_file: rows in a file, at the most.
+            options: see `WriteOptions`; others go to `pyarrow.orc.write_table`, such as `compression`.
+        """
+        from .sinks.formats import ORCSink
+
+        common, rest = _parted(options)
+        self._write(ORCSink(path, rest, arrow_orc_args_fn, max_rows=max_rows_per_file, **_of_files(common)), common)
+
     def write_numpy(self, path: Path, *, column: str, **options: Unpack[WriteOptions]) -> None:
         """Write one column as arrays in .npy files.
 
