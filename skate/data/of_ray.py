@@ -74,7 +74,6 @@ METHODS = {
     **dict.fromkeys(
         ("to_tf", "iter_tf_batches", "iter_jax_batches"), "Go through iter_batches(), which gives arrays of numpy."
     ),
-    "write_iceberg": "Use write_parquet, and add_files of the table of pyiceberg.",
     "to_torch": "Use iter_torch_batches().",
     "to_random_access_dataset": "Sort by the key, and keep the blocks in actors.",
     "mix": "Use union() and random_shuffle() or iter_batches(local_shuffle_buffer_size=...).",

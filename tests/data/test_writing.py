@@ -420,21 +420,6 @@ def test_delta_columns_and_an_overwrite_by_nothing(tmp_path: Path) -> None:
     assert data.read_delta(tmp_path).count() == 0 and data.read_delta(tmp_path).columns() == ["id"]
 
 
-def test_iceberg(tmp_path: Path) -> None:
-    catalogs = pytest.importorskip("pyiceberg.catalog.sql")
-    where = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": f"file://{tmp_path}"}
-    catalog = catalogs.SqlCatalog("local", uri=where["uri"], warehouse=where["warehouse"])
-    catalog.create_namespace("space")
-    table = catalog.create_table("space.numbers", pa.schema([("id", pa.int64()), ("s", pa.string())]))
-    table.append(pa.table({"id": [1, 2], "s": ["a", "b"]}))
-    table.append(pa.table({"id": [3], "s": ["c"]}))
-    read = partial(data.read_iceberg, table_identifier="space.numbers", catalog_kwargs={"name": "local", **where})
-    assert sorted(row["id"] for row in read().take_all()) == [1, 2, 3]
-    assert read(row_filter="id > 2", selected_fields=("s",)).take_all() == [{"s": "c"}]
-    assert read(row_filter="id > 20").take_all() == []
-    catalog.close()
-
-
 # ---------------------------------------------------------------- what users write
 
 

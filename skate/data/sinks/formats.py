@@ -148,7 +148,9 @@ class ORCSink(LibrarySink):
             orc.write_table(block, file, **self.all_options())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             wrong = [f"{each.name} ({each.type})" for each in block.schema if not _fits_orc(each)]
-            raise TypeError(f"ORC cannot hold the columns {', '.join(wrong)}: {error}" if wrong else str(error)) from None
+            raise TypeError(
+                f"ORC cannot hold the columns {', '.join(wrong)}: {error}" if wrong else str(error)
+            ) from None
 
 
 def _fits_orc(field: pa.Field) -> bool:
