@@ -34,7 +34,7 @@ from .creation import (
     range,
     range_tensor,
 )
-from .dataset import Dataset, MaterializedDataset
+from .dataset import Dataset, MaterializedDataset, MixStoppingCondition
 from .errors import ColumnNotFoundError
 from .expressions import col, lit, udf
 from .grouped import GroupedData
@@ -89,6 +89,7 @@ __all__ = [
     "FilenameProvider",
     "GroupedData",
     "MaterializedDataset",
+    "MixStoppingCondition",
     "PartitionStyle",
     "Partitioning",
     "PathPartitionFilter",

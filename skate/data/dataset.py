@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from . import plan
@@ -17,6 +18,15 @@ from .splits import Splitting
 from .strategies import spread
 from .totals import Totals
 from .writing import Writing
+
+
+class MixStoppingCondition(StrEnum):
+    """When `Dataset.mix` ends."""
+
+    STOP_ON_SHORTEST = "stop_on_shortest"
+    """As soon as one dataset has no more rows."""
+    STOP_ON_LONGEST_DROP = "stop_on_longest_drop"
+    """When all have been given; those that have no more rows are left out."""
 
 
 class Dataset(Writing, Splitting, Totals):
@@ -402,6 +412,36 @@ class Dataset(Writing, Splitting, Totals):
     def union(self, *other: Dataset) -> Dataset:
         """The rows of this and then of the others."""
         return self._on_top(plan.Union((self._node, *(_dataset("union", each)._node for each in other))))
+
+    def mix(
+        self,
+        *other: Dataset,
+        weights: Sequence[float] | None = None,
+        stopping_condition: MixStoppingCondition = MixStoppingCondition.STOP_ON_LONGEST_DROP,
+    ) -> Dataset:
+        """The rows of this and of the others in turns, each row in its place, however they lie in blocks.
+
+        Args:
+            weights: how many rows of each go on, in proportion; None: as many of each.
+            stopping_condition: when it ends.
+
+        Raises:
+            ValueError: there are not as many weights as datasets, or one is not above 0.
+
+        Example:
+            >>> import skate.data
+            >>> tens = skate.data.from_items([{"id": 10}, {"id": 20}])
+            >>> [row["id"] for row in skate.data.range(5).mix(tens, weights=[2, 1]).take_all()]
+            [0, 1, 10, 2, 3, 20, 4]
+        """
+        parts = (self._node, *(_dataset("mix", each)._node for each in other))
+        shares = (1.0,) * len(parts) if weights is None else tuple(float(each) for each in weights)
+        if len(shares) != len(parts):
+            raise ValueError(f"mix: {len(shares)} weights for {len(parts)} datasets")
+        if not all(0 < each < float("inf") for each in shares):
+            raise ValueError(f"mix: weights={list(shares)}: each must be above 0")
+        shortest = MixStoppingCondition(stopping_condition) is MixStoppingCondition.STOP_ON_SHORTEST
+        return self._on_top(plan.Mix(parts, shares, shortest))
 
     def zip(self, *other: Dataset) -> Dataset:
         """The columns of this and of the others side by side. All must have the same number of rows.

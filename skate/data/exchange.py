@@ -17,10 +17,12 @@ from . import block as blocks
 from .block import Block
 from .compute import pc
 from .functions import Transform
-from .hashing import hash_rows
+from .hashing import hash_rows, mix
 from .keys import check_columns, normal_keys
 
 SAMPLES_PER_BLOCK = 200
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2 ** 64 by the golden ratio: what numbers in a row are multiplied by so that they are far apart."""
 
 
 def cut(extra: tuple[int, int], block: Block) -> list[Block]:
@@ -35,7 +37,33 @@ def gather(ranges: Sequence[tuple[int, int]], *inputs: Block) -> Iterator[Block]
     yield blocks.concat(pieces)
 
 
+def in_turns(extra: tuple[list[float], list[tuple[int, int, int, int]]], *inputs: Block) -> Iterator[Block]:
+    """Pieces of the blocks of several inputs, row by row in the order of their times; see `mixing.py`."""
+    weights, pieces = extra
+    times = [(first + 1 + np.arange(stop - start)) / weights[port] for port, first, start, stop in pieces]
+    ports = [np.full(stop - start, port) for port, _, start, stop in pieces]
+    together = blocks.concat(
+        [block.slice(start, stop - start) for (_, _, start, stop), block in zip(pieces, inputs, strict=True)]
+    )
+    yield together.take(np.lexsort((np.concatenate(ports), np.concatenate(times))))
+
+
 # ---------------------------------------------------------------- random order
+
+
+def draw(share: float, seed: int, drawn: bool) -> Callable[..., Iterator[Block]]:
+    """The rows that chance gives to a share of all, or the others. The extra argument is the number of the first row: so they are
+    the same, however they lie in blocks."""
+
+    def run(first: int, *inputs: Block) -> Iterator[Block]:
+        for block in inputs:
+            values = np.arange(first, first + block.num_rows, dtype=np.uint64)
+            first += block.num_rows
+            chances = np.random.default_rng(seed).integers(1 << 63, dtype=np.uint64) + values * GOLDEN
+            mix(chances)
+            yield block.filter((chances < np.uint64(int(share * 2**64))) == drawn)
+
+    return run
 
 
 def split_random(seed: int) -> Callable[..., list[Block]]:

@@ -20,6 +20,7 @@ import numpy as np
 from . import block as blocks, exchange, plan
 from .block import Block, BlockMeta
 from .context import DataContext
+from .execution.mixing import CountOperator, MixOperator
 from .execution.operators import (
     Bundle,
     ExchangeOperator,
@@ -181,6 +182,14 @@ class Lowering:
 
     def _union(self, node: plan.Union) -> Operator:
         return UnionOperator([self.lower(part) for part in node.parts])
+
+    def _mix(self, node: plan.Mix) -> Operator:
+        work = self._work("Mix", exchange.in_turns)
+        return MixOperator([self.lower(part) for part in node.parts], node.weights, node.until_shortest, work)
+
+    def _draw(self, node: plan.Draw) -> Operator:
+        work = self._work(node.label, exchange.draw(node.share, node.seed, node.drawn))
+        return CountOperator(node.label, self.lower(node.input), work)
 
     def _repartition(self, node: plan.Repartition) -> Operator:
         if node.keys:

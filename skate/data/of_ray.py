@@ -76,8 +76,6 @@ METHODS = {
     ),
     "to_torch": "Use iter_torch_batches().",
     "to_random_access_dataset": "Sort by the key, and keep the blocks in actors.",
-    "mix": "Use union() and random_shuffle() or iter_batches(local_shuffle_buffer_size=...).",
-    "streaming_train_test_split": "Use filter() with an expression over a column, twice; or train_test_split().",
     "get_stats_summary": "Use stats().",
     **dict.fromkeys(
         ("serialize_lineage", "deserialize_lineage", "has_serializable_lineage"), "Datasets can be pickled."

@@ -237,7 +237,7 @@ def _evolved(metadata: Any, io: Any, schema: pa.Schema) -> Any:
 
 
 def _fitted(block: Block, metadata: Any) -> Block:
-    """The columns with types that the table can have: one of nothing but nulls has that of the table, or is left out; times are in
+    """The columns with types that the table can have: one of only nulls has that of the table, or is left out; times are in
     microseconds before version 3 of the format.
 
     Raises:
