@@ -59,12 +59,13 @@ from .reading import (
 )
 from .schema import Schema
 from .sinks.datasink import Datasink, WriteResult
+from .sinks.file_datasink import BlockBasedFileDatasink, RowBasedFileDatasink
 from .sinks.sink import FilenameProvider, SaveMode
 from .sources.datasource import BlockMetadata, Datasource, ReadTask
 from .sources.files import FileShuffleConfig
 from .sources.partitioning import Partitioning, PartitionStyle, PathPartitionFilter, PathPartitionParser
 from .strategies import ActorPoolStrategy, TaskPoolStrategy
-from .totals import DatasetSummary
+from .summary import DatasetSummary
 
 DatasetContext = DataContext
 """Its older name."""
@@ -73,6 +74,7 @@ DatasetIterator = DataIterator
 
 __all__ = [
     "ActorPoolStrategy",
+    "BlockBasedFileDatasink",
     "BlockMetadata",
     "ColumnNotFoundError",
     "DataContext",
@@ -95,6 +97,7 @@ __all__ = [
     "PathPartitionFilter",
     "PathPartitionParser",
     "ReadTask",
+    "RowBasedFileDatasink",
     "SaveMode",
     "Schema",
     "TaskPoolStrategy",

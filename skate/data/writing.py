@@ -287,11 +287,15 @@ class Writing(Base):
         """Write to a target that a user has written.
 
         Args:
-            datasink: a `Datasink`.
+            datasink: a `Datasink`; one of files is a `BlockBasedFileDatasink` or a `RowBasedFileDatasink`.
             ray_remote_args, concurrency: of the tasks.
         """
         from .sinks.datasink import UserSink
+        from .sinks.file_datasink import FileDatasink
 
+        if isinstance(datasink, FileDatasink):
+            self._write(datasink.files(), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
+            return
         if not getattr(datasink, "supports_distributed_writes", True):
             concurrency = 1
         self._write(UserSink(datasink), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})

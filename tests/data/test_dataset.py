@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ from skate.data import (
     col,
     plan,
 )
-from skate.data.aggregate import Count, Max, Mean, Min, Sum
+from skate.data.aggregate import Count, CountDistinct, Max, Mean, Min, Sum
+from skate.data.datatype import DataType
 from skate.data.functions import HERE
 from skate.exceptions import UnsupportedError
 
@@ -194,9 +197,40 @@ def test_splits(frame: data.Dataset) -> None:
 
 
 def test_summary(frame: data.Dataset) -> None:
-    line = frame.summary().get_column_stats("x")
-    assert line["count"] == 100 and line["missing_pct"] == 0 and line["max"] == 49.5
-    assert line["mean"] == pytest.approx(24.75)
+    found = frame.summary().get_column_stats("x")
+    line = dict(zip(found["statistic"], found["value"], strict=True))
+    assert line["count"] == 100 and line["missing_pct"] == 0 and line["max"] == 49.5 and line["zero_pct"] == 1
+    assert line["mean"] == pytest.approx(24.75) and line["approx_quantile[0]"] == pytest.approx(24.75, abs=0.5)
+    with pytest.raises(ValueError, match="no column 'nope'"):
+        frame.summary().get_column_stats("nope")
+
+
+def test_a_summary_chooses_by_type() -> None:
+    kinds = {
+        "b": pa.array([True, False, None]),
+        "d": pa.array([Decimal("1.5"), None, Decimal("0.0")]),
+        "t": pa.array([1, 2, 3], pa.timestamp("s")),
+        "e": pa.array([1, 2, 3], pa.duration("s")),
+        "l": pa.array([[1], None, [2]]),
+        "s": pa.array(["a", "b", "a"]),
+        "y": pa.array([b"a", None, b"a"]),
+        "n": pa.nulls(3),
+    }
+    found = data.from_arrow(pa.table(kinds)).summary()
+    assert found.columns == list(kinds) and found.dataset_schema.names == list(kinds)
+    table = found.to_pandas().set_index(found.STATISTIC_COLUMN)
+    assert table.loc["count"].tolist() == [3] * 8
+    assert table.loc["zero_pct", "b"] == 50 and table.loc["zero_pct", "d"] == 50 and "std" in repr(found)
+    assert table.loc["min", "t"] == datetime(1970, 1, 1, 0, 0, 1) and table.loc["approx_topk[0]", "s"] == {
+        "s": "a",
+        "count": 2,
+    }
+    mapped = {DataType.string(): lambda name: [CountDistinct(name)]}
+    assert data.from_arrow(pa.table(kinds)).summary(["s"], mapped).to_pandas().to_dict("list") == {
+        "statistic": ["count_distinct"],
+        "s": [2],
+    }
+    assert data.from_items([]).summary().columns == []
 
 
 # ---------------------------------------------------------------- here
