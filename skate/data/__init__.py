@@ -40,6 +40,7 @@ from .expressions import col, lit, udf
 from .grouped import GroupedData
 from .iterator import DataIterator
 from .of_ray import FUNCTIONS, instead
+from .preprocessor import Preprocessor
 from .reading import (
     read_avro,
     read_binary_files,
@@ -96,6 +97,7 @@ __all__ = [
     "Partitioning",
     "PathPartitionFilter",
     "PathPartitionParser",
+    "Preprocessor",
     "ReadTask",
     "RowBasedFileDatasink",
     "SaveMode",
@@ -136,6 +138,14 @@ __all__ = [
 ]
 
 
+MODULES = ("collate_fn", "datasource", "datatype", "preprocessors")
+"""Modules that are loaded when somebody asks for them."""
+
+
 def __getattr__(name: str) -> Any:
-    """Raise an error for what is not there; for Ray's functions, it says what to do instead."""
+    """Load a module, or raise an error for what is not there; for Ray's functions, it says what to do instead."""
+    if name in MODULES:
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
     raise instead(f"module {__name__!r}", name, FUNCTIONS)

@@ -154,8 +154,6 @@ FUNCTIONS = {
     **dict.fromkeys(("read_audio", "read_videos"), "Use read_binary_files, and decode the bytes in map."),
     **dict.fromkeys(("from_dask", "from_spark", "from_modin", "from_mars", "from_daft"), FRAMES),
     "from_tf": "Go through from_items or from_numpy.",
-    "Preprocessor": "Use the transformers of scikit-learn in map_batches.",
-    "preprocessors": "Use the transformers of scikit-learn in map_batches.",
 }
 """Of the module."""
 
@@ -178,6 +176,10 @@ METHODS = {
     ),
 }
 """Of datasets and their iterators."""
+
+
+PREPROCESSORS = {"TorchVisionPreprocessor": "Use map_batches with the transform of torchvision."}
+"""Of the module of that name."""
 
 
 class NotInSkateError(UnsupportedError, AttributeError):

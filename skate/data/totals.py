@@ -86,8 +86,8 @@ class Totals(Consumption):
     def summary(
         self, columns: Sequence[str] | None = None, override_dtype_agg_mapping: Mapped | None = None
     ) -> DatasetSummary:
-        """Some numbers about each column: how many rows, how much is missing, and, by its type, mean, standard deviation (`ddof=0`),
-        extremes, median and the most frequent values.
+        """Some numbers about each column: how many rows, how much is missing, and, by its type, mean, standard deviation (with
+        `ddof=0`), extremes, median and the most frequent values.
 
         Args:
             columns: only these.

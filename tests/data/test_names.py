@@ -150,3 +150,7 @@ def test_values_of_users_own() -> None:
     finally:
         context.remove_config("mine")
     assert context.get_config("mine", "none") == "none"
+
+
+def test_modules_that_are_loaded_late() -> None:
+    assert data.preprocessors.Chain and data.datasource.Partitioning is data.Partitioning
