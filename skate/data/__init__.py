@@ -6,7 +6,7 @@
 
 Layers, from what users call to what runs (an import goes downwards only):
     creation, dataset, splits, totals, consumption   what users hold
-    iterator, streaming, grouped                     what it gives them
+    iterator, streaming, grouped_data                     what it gives them
     plan, optimize, lower, run                       from a plan to operators
     execution                                        operators, the executor, and what runs tasks
     exchange, aggregate, join, expressions           what tasks do with blocks
@@ -37,7 +37,7 @@ from .creation import (
 from .dataset import Dataset, MaterializedDataset, MixStoppingCondition
 from .errors import ColumnNotFoundError
 from .expressions import col, lit, udf
-from .grouped import GroupedData
+from .grouped_data import GroupedData
 from .iterator import DataIterator
 from .of_ray import FUNCTIONS, instead
 from .preprocessor import Preprocessor

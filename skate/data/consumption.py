@@ -25,7 +25,7 @@ from .schemas import schema as known_columns
 if TYPE_CHECKING:
     from ..client.refs import ObjectRef
     from .dataset import Dataset, MaterializedDataset
-    from .random_access import RandomAccessDataset
+    from .random_access_dataset import RandomAccessDataset
 
 
 class Consumption(Base):
@@ -167,7 +167,7 @@ class Consumption(Base):
             key: the column. If several rows have the same value, one of them is found.
             num_workers: so many actors; None: 4.
         """
-        from .random_access import RandomAccessDataset
+        from .random_access_dataset import RandomAccessDataset
 
         if num_workers is not None:
             whole("num_workers", num_workers, 1)

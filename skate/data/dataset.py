@@ -11,7 +11,7 @@ from .base import names_of, whole
 from .batches import check_format
 from .expressions import Column, Expr, check_expr
 from .functions import UserFunction
-from .grouped import GroupedData
+from .grouped_data import GroupedData
 from .join import HOW
 from .parse import parse
 from .splits import Splitting
@@ -320,19 +320,28 @@ class Dataset(Writing, Splitting, Totals):
         return self._on_top(plan.Sample(self._node, fraction, _seed(seed)))
 
     def sort(
-        self, key: str | Sequence[str], descending: bool | Sequence[bool] = False, boundaries: Any = None
+        self,
+        key: str | Sequence[str],
+        descending: bool | Sequence[bool] = False,
+        boundaries: Sequence[Any] | None = None,
     ) -> Dataset:
         """The rows in the order of one or more columns; nulls come last, equal rows stay as they were.
 
         Args:
             key: one column, or several: rows that are equal in the first are in the order of the second, and so on.
             descending: for all, or for each.
+            boundaries: values of the first column, in order, with which the blocks but for the first one begin; None: they follow
+                from a sample of the data.
 
         Raises:
-            UnsupportedError: `boundaries` is given; they follow from a sample of the data here.
+            UnsupportedError: `boundaries` with a first column that is descending.
+
+        Example:
+            >>> import skate.data
+            >>> blocks = skate.data.range(10).sort("id", boundaries=[3, 8]).materialize().to_arrow_refs()
+            >>> [skate.get(block).num_rows for block in blocks]
+            [3, 5, 2]
         """
-        if boundaries is not None:
-            _unsupported("sort(boundaries=...): the boundaries of blocks follow from a sample of the data")
         keys = names_of("sort", key)
         if not keys:
             raise ValueError("sort: name at least one column")
@@ -340,7 +349,14 @@ class Dataset(Writing, Splitting, Totals):
         down = (descending,) * len(keys) if isinstance(descending, bool) else tuple(descending)
         if len(down) != len(keys):
             raise ValueError(f"sort: {len(down)} values of descending for {len(keys)} columns")
-        return self._on_top(plan.Sort(self._node, keys, down))
+        limits = tuple(boundaries or ())
+        if list(limits) != sorted(limits):
+            raise ValueError(f"sort: boundaries={list(limits)!r} must be in order")
+        if limits and down[0]:
+            _unsupported(
+                "sort(boundaries=..., descending=True): sort ascending, and read the blocks from the last to the first"
+            )
+        return self._on_top(plan.Sort(self._node, keys, down, limits))
 
     def groupby(self, key: str | Sequence[str] | None, num_partitions: int | None = None) -> GroupedData:
         """Take rows with the same values in some columns together.

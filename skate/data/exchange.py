@@ -7,7 +7,8 @@ makes the same blocks.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,15 @@ def boundaries(samples: Block, keys: Sequence[str], descending: Sequence[bool], 
     ordered = sort_block(samples, keys, descending)
     places = [ordered.num_rows * part // parts for part in range(1, parts)]
     return ordered.take(places)
+
+
+def given_boundaries(key: str, values: Sequence[Any], kinds: Collection[pa.DataType]) -> Block:
+    """Boundaries that a user has given, with the type of the key if they fit into it."""
+    found = pa.array(values)
+    if len(kinds) == 1:
+        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # those between whole numbers stay as they are
+            found = found.cast(next(iter(kinds)))
+    return pa.table({key: found})
 
 
 def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..., list[Block]]:

@@ -242,21 +242,26 @@ class Lowering:
 
     def _sort(self, node: plan.Sort) -> Operator:
         keys, descending = node.keys, node.descending
+        split_by = 1 if node.boundaries else len(keys)
 
         def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
+            if node.boundaries:
+                kinds = {meta.schema.field(keys[0]).type for _, meta in bundles[0] if keys[0] in meta.schema.names}
+                return len(node.boundaries) + 1, [exchange.given_boundaries(keys[0], node.boundaries, kinds)]
             parts = self._parts(bundles, len(bundles[0]))
             if parts == 1 or not samples:
                 return 1, [None]
             found = blocks.concat(_here([bundle.block for bundle in samples]))
             return parts, [exchange.boundaries(found, keys, descending, parts)]
 
+        merge = self._work("Sort(merge)", exchange.merge_sorted(keys, descending))
         return ExchangeOperator(
             node.label,
             [self.lower(node.input)],
             prepare,
-            [self._work("Sort(split)", _joined(exchange.split_sorted(keys, descending)))],
-            self._work("Sort(merge)", exchange.merge_sorted(keys, descending)),
-            self._work("Sort(sample)", exchange.sample(keys)),
+            [self._work("Sort(split)", _joined(exchange.split_sorted(keys[:split_by], descending[:split_by])))],
+            merge._replace(target_bytes=1 << 62) if node.boundaries else merge,
+            None if node.boundaries else self._work("Sort(sample)", exchange.sample(keys)),
             self.part_bytes,
         )
 

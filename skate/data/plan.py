@@ -197,6 +197,8 @@ class Sort(Node):
     input: Node
     keys: tuple[str, ...]
     descending: tuple[bool, ...]
+    boundaries: tuple[Any, ...] = ()
+    """The blocks but for the first one begin with these values of the first key."""
 
     @property
     def label(self) -> str:

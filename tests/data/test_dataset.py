@@ -196,6 +196,20 @@ def test_splits(frame: data.Dataset) -> None:
     assert train.count() == 70 and train.columns() == ["k", "x", "id"]
 
 
+def test_a_sort_with_given_boundaries() -> None:
+    items = [{"x": x, "y": 0} for x in (12, 5, None, 20, 3, 10, 11)]
+    rows = data.from_items(items).sort(["x", "y"], boundaries=[5, 11.5, 30])
+    parts = [skate.get(ref).column("x").to_pylist() for ref in rows.materialize().to_arrow_refs()]
+    assert parts == [[3], [5, 10, 11], [12, 20], [None]]
+    assert [row["x"] for row in rows.take(3)] == [3, 5, 10] and rows.columns() == ["x", "y"]
+    words = data.from_items(["b", "c", "a"]).sort("item", boundaries=["b"])
+    assert [skate.get(ref).column(0).to_pylist() for ref in words.to_arrow_refs()] == [["a"], ["b", "c"]]
+    with pytest.raises(ValueError, match="in order"):
+        data.range(3).sort("id", boundaries=[2, 1])
+    with pytest.raises(UnsupportedError):
+        data.range(3).sort("id", True, boundaries=[1])
+
+
 def test_summary(frame: data.Dataset) -> None:
     found = frame.summary().get_column_stats("x")
     line = dict(zip(found["statistic"], found["value"], strict=True))
@@ -341,7 +355,7 @@ WRONG: list[tuple[Callable[[data.Dataset], Any], type[Exception], str]] = [
     (lambda ds: ds.repartition(), ValueError, "num_blocks"),
     (lambda ds: ds.repartition(2, sort=True), ValueError, "keys"),
     (lambda ds: ds.random_sample(2), ValueError, "fraction"),
-    (lambda ds: ds.sort("id", boundaries=[1]), UnsupportedError, "boundaries"),
+    (lambda ds: ds.sort("id", True, boundaries=[1]), UnsupportedError, "boundaries"),
     (lambda ds: ds.join(ds, "outer"), ValueError, "full_outer"),
     (lambda ds: ds.zip(3), TypeError, "no Dataset"),
     (lambda ds: ds.split(0), ValueError, "n=0"),
