@@ -5,8 +5,9 @@
     [{'id': 997}, {'id': 998}, {'id': 999}]
 
 Layers, from what users call to what runs (an import goes downwards only):
+    preprocessors                                    what learns from datasets, on top of all that follows
     creation, dataset, splits, totals, consumption   what users hold
-    iterator, streaming, grouped_data                     what it gives them
+    iterator, streaming, grouped_data                what it gives them
     plan, optimize, lower, run                       from a plan to operators
     execution                                        operators, the executor, and what runs tasks
     exchange, aggregate, join, expressions           what tasks do with blocks
@@ -39,7 +40,7 @@ from .errors import ColumnNotFoundError
 from .expressions import col, lit, udf
 from .grouped_data import GroupedData
 from .iterator import DataIterator
-from .of_ray import FUNCTIONS, instead
+from .of_ray import FUNCTIONS, NotInSkateError, instead
 from .preprocessor import Preprocessor
 from .reading import (
     read_avro,
@@ -93,6 +94,7 @@ __all__ = [
     "GroupedData",
     "MaterializedDataset",
     "MixStoppingCondition",
+    "NotInSkateError",
     "PartitionStyle",
     "Partitioning",
     "PathPartitionFilter",

@@ -56,6 +56,8 @@ class Preprocessor:
 
     _is_fittable = True
     """Whether there is something to learn."""
+    _looks_at_names = False
+    """Whether what it makes depends on which columns there are. To know that, a part of a dataset may have to be computed."""
 
     class FitStatus(StrEnum):
         """Whether it has learnt what it needs."""
@@ -123,7 +125,7 @@ class Preprocessor:
         self._check_fitted()
         options = {"num_cpus": num_cpus, "memory": memory, "concurrency": concurrency, "batch_size": batch_size}
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        names = ds.columns() or () if self._is_expressions() else ()
+        names = ds.columns() or () if self._looks_at_names else ()
         made = self._made(names)
         if made is None or given:
             batch_format = "pyarrow" if made is not None else self.preferred_batch_format()

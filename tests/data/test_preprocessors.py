@@ -213,3 +213,12 @@ def test_what_is_wrong() -> None:
         OrdinalEncoder(["a"], encode_lists=False)
     with pytest.raises(NotInSkateError, match="map_batches"):
         data.preprocessors.TorchVisionPreprocessor  # noqa: B018
+
+
+def test_nothing_is_computed_before_somebody_asks() -> None:
+    def never(batch: Any) -> Any:
+        raise AssertionError
+
+    scaler = MinMaxScaler(["a"]).fit(data.from_arrow(pa.table(NUMBERS)))
+    made = scaler.transform(data.range(3).map_batches(never))
+    assert "Project" in repr(made)

@@ -34,6 +34,7 @@ class Concatenator(Preprocessor):
     """
 
     _is_fittable = False
+    _looks_at_names = True
 
     def __init__(
         self,
