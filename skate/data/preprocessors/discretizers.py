@@ -57,9 +57,9 @@ class Discretizer(Columns):
 def _cut(edges: Any, dtype: Any, how: Mapping[str, Any], values: pa.Array) -> pa.Array:
     import pandas
 
-    labels = dtype.categories if isinstance(dtype, pandas.CategoricalDtype) else False
-    found: Any = pandas.cut(values.to_pandas(), edges, labels=labels, **how)
-    if labels is not False:
+    labels = getattr(dtype, "categories", None)  # of a CategoricalDtype
+    found: Any = pandas.cut(values.to_pandas(), edges, labels=False if labels is None else labels, **how)
+    if labels is not None:
         return pa.array(found, from_pandas=True)
     codes = found.cat.codes if hasattr(found, "cat") else found
     codes = np.asarray(codes, dtype=np.float64)
