@@ -29,6 +29,7 @@ PURE = (
     "node/sums.py",
     "node/exposition.py",
     "data/execution/executor.py",
+    "data/execution/mixing.py",
     "data/execution/operators.py",
     "data/execution/stats.py",
     "head/actors.py",

@@ -5,8 +5,9 @@
     [{'id': 997}, {'id': 998}, {'id': 999}]
 
 Layers, from what users call to what runs (an import goes downwards only):
+    preprocessors                                    what learns from datasets, on top of all that follows
     creation, dataset, splits, totals, consumption   what users hold
-    iterator, streaming, grouped                     what it gives them
+    iterator, streaming, grouped_data                what it gives them
     plan, optimize, lower, run                       from a plan to operators
     execution                                        operators, the executor, and what runs tasks
     exchange, aggregate, join, expressions           what tasks do with blocks
@@ -34,12 +35,13 @@ from .creation import (
     range,
     range_tensor,
 )
-from .dataset import Dataset, MaterializedDataset
+from .dataset import Dataset, MaterializedDataset, MixStoppingCondition
 from .errors import ColumnNotFoundError
 from .expressions import col, lit, udf
-from .grouped import GroupedData
+from .grouped_data import GroupedData
 from .iterator import DataIterator
-from .of_ray import FUNCTIONS, instead
+from .of_ray import FUNCTIONS, NotInSkateError, instead
+from .preprocessor import Preprocessor
 from .reading import (
     read_avro,
     read_binary_files,
@@ -50,6 +52,7 @@ from .reading import (
     read_images,
     read_json,
     read_numpy,
+    read_orc,
     read_parquet,
     read_sql,
     read_text,
@@ -58,12 +61,13 @@ from .reading import (
 )
 from .schema import Schema
 from .sinks.datasink import Datasink, WriteResult
+from .sinks.file_datasink import BlockBasedFileDatasink, RowBasedFileDatasink
 from .sinks.sink import FilenameProvider, SaveMode
 from .sources.datasource import BlockMetadata, Datasource, ReadTask
 from .sources.files import FileShuffleConfig
 from .sources.partitioning import Partitioning, PartitionStyle, PathPartitionFilter, PathPartitionParser
 from .strategies import ActorPoolStrategy, TaskPoolStrategy
-from .totals import DatasetSummary
+from .summary import DatasetSummary
 
 DatasetContext = DataContext
 """Its older name."""
@@ -72,6 +76,7 @@ DatasetIterator = DataIterator
 
 __all__ = [
     "ActorPoolStrategy",
+    "BlockBasedFileDatasink",
     "BlockMetadata",
     "ColumnNotFoundError",
     "DataContext",
@@ -88,11 +93,15 @@ __all__ = [
     "FilenameProvider",
     "GroupedData",
     "MaterializedDataset",
+    "MixStoppingCondition",
+    "NotInSkateError",
     "PartitionStyle",
     "Partitioning",
     "PathPartitionFilter",
     "PathPartitionParser",
+    "Preprocessor",
     "ReadTask",
+    "RowBasedFileDatasink",
     "SaveMode",
     "Schema",
     "TaskPoolStrategy",
@@ -121,6 +130,7 @@ __all__ = [
     "read_images",
     "read_json",
     "read_numpy",
+    "read_orc",
     "read_parquet",
     "read_sql",
     "read_text",
@@ -130,6 +140,14 @@ __all__ = [
 ]
 
 
+MODULES = ("collate_fn", "datasource", "datatype", "preprocessors")
+"""Modules that are loaded when somebody asks for them."""
+
+
 def __getattr__(name: str) -> Any:
-    """Raise an error for what is not there; for Ray's functions, it says what to do instead."""
+    """Load a module, or raise an error for what is not there; for Ray's functions, it says what to do instead."""
+    if name in MODULES:
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
     raise instead(f"module {__name__!r}", name, FUNCTIONS)

@@ -412,3 +412,16 @@ def copied(block: Block) -> Block:
 def meta_of(block: Block, files: Sequence[str] = ()) -> BlockMeta:
     """What there is to know of a block."""
     return BlockMeta(block.num_rows, block.nbytes, block.schema, tuple(files))
+
+
+def __getattr__(name: str) -> Any:
+    """What has the same name in Ray's module, and is elsewhere here."""
+    if name == "BlockAccessor":
+        from .accessor import BlockAccessor
+
+        return BlockAccessor
+    if name == "BlockMetadata":
+        from .sources.datasource import BlockMetadata
+
+        return BlockMetadata
+    raise AttributeError(f"module {__name__!r} has no {name!r}")

@@ -25,6 +25,7 @@ from .schemas import schema as known_columns
 if TYPE_CHECKING:
     from ..client.refs import ObjectRef
     from .dataset import Dataset, MaterializedDataset
+    from .random_access_dataset import RandomAccessDataset
 
 
 class Consumption(Base):
@@ -158,6 +159,19 @@ class Consumption(Base):
             local_shuffle_buffer_size=local_shuffle_buffer_size,
             local_shuffle_seed=local_shuffle_seed,
         )
+
+    def to_random_access_dataset(self, key: str, num_workers: int | None = None) -> RandomAccessDataset:
+        """Put the rows in order, and give them to actors that find them by the value of a column.
+
+        Args:
+            key: the column. If several rows have the same value, one of them is found.
+            num_workers: so many actors; None: 4.
+        """
+        from .random_access_dataset import RandomAccessDataset
+
+        if num_workers is not None:
+            whole("num_workers", num_workers, 1)
+        return RandomAccessDataset(self._on_top(self._node), key, num_workers)
 
     def iter_torch_batches(self, **options: Any) -> Iterable[Any]:
         """The rows in batches of tensors of torch. See `DataIterator.iter_torch_batches` for the arguments."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..api.arity import closest
 from ..exceptions import UnsupportedError
-from .of_ray import SETTINGS
+from .of_ray import SETTINGS, NotInSkateError
 
 MIB = 1 << 20
 
@@ -19,11 +19,18 @@ class Settings:
     def __setattr__(self, name: str, value: Any) -> None:
         names = [each.name for each in fields(self)]  # type: ignore[arg-type]  # its subclasses are dataclasses
         if name not in names:
-            close = closest(name, names)
-            hint = f"Did you mean {close!r}?" if close else f"There are {', '.join(names)}."
-            why = SETTINGS.get(name, hint)
-            raise AttributeError(f"{type(self).__name__} has no setting {name!r}. {why}")
+            raise self._unknown(name, names)
         super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._unknown(name, [each.name for each in fields(self)])  # type: ignore[arg-type]
+
+    def _unknown(self, name: str, names: list[str]) -> AttributeError:
+        what = f"{type(self).__name__} has no setting {name!r}."
+        if name in SETTINGS:
+            return NotInSkateError(f"{what} {SETTINGS[name]}")
+        close = closest(name, names)
+        return AttributeError(f"{what} " + (f"Did you mean {close!r}?" if close else f"There are {', '.join(names)}."))
 
 
 @dataclass
@@ -95,6 +102,7 @@ class DataContext(Settings):
             this False at first.
         seed: of random operations that were given none; None: another each time.
         execution_options: further limits.
+        configs: values of users' own, for `get_config`.
 
     Raises:
         AttributeError: a setting is set that does not exist.
@@ -117,6 +125,7 @@ class DataContext(Settings):
     enable_progress_bars: bool = field(default_factory=_shows_progress)
     seed: int | None = None
     execution_options: ExecutionOptions = field(default_factory=ExecutionOptions)
+    configs: dict[str, Any] = field(default_factory=dict)
 
     _current: ClassVar[DataContext | None] = None
 
@@ -130,4 +139,16 @@ class DataContext(Settings):
     def copy(self) -> DataContext:
         """As they are now."""
         options = replace(self.execution_options, resource_limits=replace(self.execution_options.resource_limits))
-        return replace(self, execution_options=options)
+        return replace(self, execution_options=options, configs=dict(self.configs))
+
+    def set_config(self, key: str, value: Any) -> None:
+        """Keep a value under a name of one's own, which datasets that are made from now on have, too."""
+        self.configs[key] = value
+
+    def get_config(self, key: str, default: Any = None) -> Any:
+        """The value of `set_config`."""
+        return self.configs.get(key, default)
+
+    def remove_config(self, key: str) -> None:
+        """Forget it, if it is there."""
+        self.configs.pop(key, None)

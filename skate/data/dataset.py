@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from . import plan
@@ -10,13 +11,22 @@ from .base import names_of, whole
 from .batches import check_format
 from .expressions import Column, Expr, check_expr
 from .functions import UserFunction
-from .grouped import GroupedData
+from .grouped_data import GroupedData
 from .join import HOW
 from .parse import parse
 from .splits import Splitting
 from .strategies import spread
 from .totals import Totals
 from .writing import Writing
+
+
+class MixStoppingCondition(StrEnum):
+    """When `Dataset.mix` ends."""
+
+    STOP_ON_SHORTEST = "stop_on_shortest"
+    """As soon as one dataset has no more rows."""
+    STOP_ON_LONGEST_DROP = "stop_on_longest_drop"
+    """When all have been given; those that have no more rows are left out."""
 
 
 class Dataset(Writing, Splitting, Totals):
@@ -310,19 +320,28 @@ class Dataset(Writing, Splitting, Totals):
         return self._on_top(plan.Sample(self._node, fraction, _seed(seed)))
 
     def sort(
-        self, key: str | Sequence[str], descending: bool | Sequence[bool] = False, boundaries: Any = None
+        self,
+        key: str | Sequence[str],
+        descending: bool | Sequence[bool] = False,
+        boundaries: Sequence[Any] | None = None,
     ) -> Dataset:
         """The rows in the order of one or more columns; nulls come last, equal rows stay as they were.
 
         Args:
             key: one column, or several: rows that are equal in the first are in the order of the second, and so on.
             descending: for all, or for each.
+            boundaries: values of the first column, in order, with which the blocks but for the first one begin; None: they follow
+                from a sample of the data.
 
         Raises:
-            UnsupportedError: `boundaries` is given; they follow from a sample of the data here.
+            UnsupportedError: `boundaries` with a first column that is descending.
+
+        Example:
+            >>> import skate.data
+            >>> blocks = skate.data.range(10).sort("id", boundaries=[3, 8]).materialize().to_arrow_refs()
+            >>> [skate.get(block).num_rows for block in blocks]
+            [3, 5, 2]
         """
-        if boundaries is not None:
-            _unsupported("sort(boundaries=...): the boundaries of blocks follow from a sample of the data")
         keys = names_of("sort", key)
         if not keys:
             raise ValueError("sort: name at least one column")
@@ -330,7 +349,14 @@ class Dataset(Writing, Splitting, Totals):
         down = (descending,) * len(keys) if isinstance(descending, bool) else tuple(descending)
         if len(down) != len(keys):
             raise ValueError(f"sort: {len(down)} values of descending for {len(keys)} columns")
-        return self._on_top(plan.Sort(self._node, keys, down))
+        limits = tuple(boundaries or ())
+        if list(limits) != sorted(limits):
+            raise ValueError(f"sort: boundaries={list(limits)!r} must be in order")
+        if limits and down[0]:
+            _unsupported(
+                "sort(boundaries=..., descending=True): sort ascending, and read the blocks from the last to the first"
+            )
+        return self._on_top(plan.Sort(self._node, keys, down, limits))
 
     def groupby(self, key: str | Sequence[str] | None, num_partitions: int | None = None) -> GroupedData:
         """Take rows with the same values in some columns together.
@@ -402,6 +428,36 @@ class Dataset(Writing, Splitting, Totals):
     def union(self, *other: Dataset) -> Dataset:
         """The rows of this and then of the others."""
         return self._on_top(plan.Union((self._node, *(_dataset("union", each)._node for each in other))))
+
+    def mix(
+        self,
+        *other: Dataset,
+        weights: Sequence[float] | None = None,
+        stopping_condition: MixStoppingCondition = MixStoppingCondition.STOP_ON_LONGEST_DROP,
+    ) -> Dataset:
+        """The rows of this and of the others in turns, each row in its place, however they lie in blocks.
+
+        Args:
+            weights: how many rows of each go on, in proportion; None: as many of each.
+            stopping_condition: when it ends.
+
+        Raises:
+            ValueError: there are not as many weights as datasets, or one is not above 0.
+
+        Example:
+            >>> import skate.data
+            >>> tens = skate.data.from_items([{"id": 10}, {"id": 20}])
+            >>> [row["id"] for row in skate.data.range(5).mix(tens, weights=[2, 1]).take_all()]
+            [0, 1, 10, 2, 3, 20, 4]
+        """
+        parts = (self._node, *(_dataset("mix", each)._node for each in other))
+        shares = (1.0,) * len(parts) if weights is None else tuple(float(each) for each in weights)
+        if len(shares) != len(parts):
+            raise ValueError(f"mix: {len(shares)} weights for {len(parts)} datasets")
+        if not all(0 < each < float("inf") for each in shares):
+            raise ValueError(f"mix: weights={list(shares)}: each must be above 0")
+        shortest = MixStoppingCondition(stopping_condition) is MixStoppingCondition.STOP_ON_SHORTEST
+        return self._on_top(plan.Mix(parts, shares, shortest))
 
     def zip(self, *other: Dataset) -> Dataset:
         """The columns of this and of the others side by side. All must have the same number of rows.

@@ -7,7 +7,8 @@ makes the same blocks.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from . import block as blocks
 from .block import Block
 from .compute import pc
 from .functions import Transform
-from .hashing import hash_rows
+from .hashing import hash_rows, mix
 from .keys import check_columns, normal_keys
 
 SAMPLES_PER_BLOCK = 200
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2 ** 64 by the golden ratio: what numbers in a row are multiplied by so that they are far apart."""
 
 
 def cut(extra: tuple[int, int], block: Block) -> list[Block]:
@@ -35,7 +38,33 @@ def gather(ranges: Sequence[tuple[int, int]], *inputs: Block) -> Iterator[Block]
     yield blocks.concat(pieces)
 
 
+def in_turns(extra: tuple[list[float], list[tuple[int, int, int, int]]], *inputs: Block) -> Iterator[Block]:
+    """Pieces of the blocks of several inputs, row by row in the order of their times; see `mixing.py`."""
+    weights, pieces = extra
+    times = [(first + 1 + np.arange(stop - start)) / weights[port] for port, first, start, stop in pieces]
+    ports = [np.full(stop - start, port) for port, _, start, stop in pieces]
+    together = blocks.concat(
+        [block.slice(start, stop - start) for (_, _, start, stop), block in zip(pieces, inputs, strict=True)]
+    )
+    yield together.take(np.lexsort((np.concatenate(ports), np.concatenate(times))))
+
+
 # ---------------------------------------------------------------- random order
+
+
+def draw(share: float, seed: int, drawn: bool) -> Callable[..., Iterator[Block]]:
+    """The rows that chance gives to a share of all, or the others. The extra argument is the number of the first row: so they are
+    the same, however they lie in blocks."""
+
+    def run(first: int, *inputs: Block) -> Iterator[Block]:
+        for block in inputs:
+            values = np.arange(first, first + block.num_rows, dtype=np.uint64)
+            first += block.num_rows
+            chances = np.random.default_rng(seed).integers(1 << 63, dtype=np.uint64) + values * GOLDEN
+            mix(chances)
+            yield block.filter((chances < np.uint64(int(share * 2**64))) == drawn)
+
+    return run
 
 
 def split_random(seed: int) -> Callable[..., list[Block]]:
@@ -110,6 +139,15 @@ def boundaries(samples: Block, keys: Sequence[str], descending: Sequence[bool], 
     ordered = sort_block(samples, keys, descending)
     places = [ordered.num_rows * part // parts for part in range(1, parts)]
     return ordered.take(places)
+
+
+def given_boundaries(key: str, values: Sequence[Any], kinds: Collection[pa.DataType]) -> Block:
+    """Boundaries that a user has given, with the type of the key if they fit into it."""
+    found = pa.array(values)
+    if len(kinds) == 1:
+        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # those between whole numbers stay as they are
+            found = found.cast(next(iter(kinds)))
+    return pa.table({key: found})
 
 
 def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..., list[Block]]:

@@ -16,6 +16,7 @@ from .base import whole
 from .batches import check_format, rebatch, to_batch
 from .block import Block
 from .functions import ROWS_AT_ONCE
+from .of_ray import METHODS, instead
 from .prefetch import ahead
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class DataIterator:
     def get_context(self) -> DataContext:
         """The settings of the dataset."""
         raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise an error for what is not there; for Ray's methods, it says what to do instead."""
+        raise instead(type(self).__name__, name, METHODS)
 
     # ------------------------------------------------------------ rows and batches
 
@@ -117,7 +122,7 @@ class DataIterator:
         batch_size: int | None = 256,
         dtypes: Any = None,
         device: Any = "auto",
-        collate_fn: Callable[[dict[str, Any]], Any] | None = None,
+        collate_fn: Callable[[Any], Any] | None = None,
         drop_last: bool = False,
         local_shuffle_buffer_size: int | None = None,
         local_shuffle_seed: int | None = None,
@@ -128,7 +133,8 @@ class DataIterator:
         Args:
             dtypes: torch's type for all columns, or a dict from column to type; None: as the columns have it.
             device: where the tensors go; "auto": the GPU that was assigned to this task or actor, or else the CPU.
-            collate_fn: makes a batch of a dict of numpy arrays, in place of what is done otherwise.
+            collate_fn: makes a batch of a dict of numpy arrays, in place of what is done otherwise; one of the classes of
+                `skate.data.collate_fn` may be given a table or a frame.
             pin_memory: put them into page-locked memory first.
 
         The other arguments are those of `iter_batches`.

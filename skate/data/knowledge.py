@@ -27,7 +27,7 @@ def known_count(node: plan.Node) -> int | None:
     if isinstance(node, plan.Limit):
         below = known_count(node.input)
         return None if below is None else min(below, node.rows)
-    if isinstance(node, plan.Union):
+    if isinstance(node, plan.Union) or (isinstance(node, plan.Mix) and not node.until_shortest):
         found = [known_count(part) for part in node.parts]
         return None if None in found else sum(count for count in found if count is not None)
     return None

@@ -20,6 +20,7 @@ import numpy as np
 from . import block as blocks, exchange, plan
 from .block import Block, BlockMeta
 from .context import DataContext
+from .execution.mixing import CountOperator, MixOperator
 from .execution.operators import (
     Bundle,
     ExchangeOperator,
@@ -182,6 +183,14 @@ class Lowering:
     def _union(self, node: plan.Union) -> Operator:
         return UnionOperator([self.lower(part) for part in node.parts])
 
+    def _mix(self, node: plan.Mix) -> Operator:
+        work = self._work("Mix", exchange.in_turns)
+        return MixOperator([self.lower(part) for part in node.parts], node.weights, node.until_shortest, work)
+
+    def _draw(self, node: plan.Draw) -> Operator:
+        work = self._work(node.label, exchange.draw(node.share, node.seed, node.drawn))
+        return CountOperator(node.label, self.lower(node.input), work)
+
     def _repartition(self, node: plan.Repartition) -> Operator:
         if node.keys:
             merge = exchange.merge_sorted(node.keys, [False] * len(node.keys)) if node.sort else exchange.merge_whole
@@ -233,21 +242,26 @@ class Lowering:
 
     def _sort(self, node: plan.Sort) -> Operator:
         keys, descending = node.keys, node.descending
+        split_by = 1 if node.boundaries else len(keys)
 
         def prepare(bundles: list[list[Bundle]], samples: list[Bundle]) -> tuple[int, list[Any]]:
+            if node.boundaries:
+                kinds = {meta.schema.field(keys[0]).type for _, meta in bundles[0] if keys[0] in meta.schema.names}
+                return len(node.boundaries) + 1, [exchange.given_boundaries(keys[0], node.boundaries, kinds)]
             parts = self._parts(bundles, len(bundles[0]))
             if parts == 1 or not samples:
                 return 1, [None]
             found = blocks.concat(_here([bundle.block for bundle in samples]))
             return parts, [exchange.boundaries(found, keys, descending, parts)]
 
+        merge = self._work("Sort(merge)", exchange.merge_sorted(keys, descending))
         return ExchangeOperator(
             node.label,
             [self.lower(node.input)],
             prepare,
-            [self._work("Sort(split)", _joined(exchange.split_sorted(keys, descending)))],
-            self._work("Sort(merge)", exchange.merge_sorted(keys, descending)),
-            self._work("Sort(sample)", exchange.sample(keys)),
+            [self._work("Sort(split)", _joined(exchange.split_sorted(keys[:split_by], descending[:split_by])))],
+            merge._replace(target_bytes=1 << 62) if node.boundaries else merge,
+            None if node.boundaries else self._work("Sort(sample)", exchange.sample(keys)),
             self.part_bytes,
         )
 

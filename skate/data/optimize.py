@@ -133,7 +133,9 @@ def limit_of_sort(node: plan.Node) -> plan.Node | None:
 
 def merge_filters(node: plan.Node) -> plan.Node | None:
     """Two in a row are one, if the second may see the rows that the first would have left out."""
-    if isinstance(node, plan.FilterExpr) and isinstance(node.input, plan.FilterExpr) and cannot_fail(node.predicate):
+    if not isinstance(node, plan.FilterExpr) or not isinstance(node.input, plan.FilterExpr):
+        return None
+    if node.input.predicate.pure and cannot_fail(node.predicate):
         return plan.FilterExpr(node.input.input, node.input.predicate & node.predicate)
     return None
 

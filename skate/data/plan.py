@@ -197,6 +197,8 @@ class Sort(Node):
     input: Node
     keys: tuple[str, ...]
     descending: tuple[bool, ...]
+    boundaries: tuple[Any, ...] = ()
+    """The blocks but for the first one begin with these values of the first key."""
 
     @property
     def label(self) -> str:
@@ -269,6 +271,25 @@ class Union(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Mix(Node):
+    """The rows of several in turns, so many of each as their weights say, until one ends or all have."""
+
+    parts: tuple[Node, ...]
+    weights: tuple[float, ...]
+    until_shortest: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Draw(Node):
+    """Rows that are drawn by chance and their numbers among all rows, or all the others."""
+
+    input: Node
+    share: float
+    seed: int
+    drawn: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Zip(Node):
     """The columns of two side by side."""
 
@@ -315,7 +336,9 @@ def size_bytes(node: Node) -> int | None:
         return node.source.size_bytes()
     if isinstance(node, Blocks):
         return sum(meta.size_bytes for _, meta in node.blocks)
-    if isinstance(node, (FilterExpr, Limit, Sample, Sort, TopRows, Shuffle, ShuffleBlocks, Repartition, Aggregate)):
+    if isinstance(
+        node, (FilterExpr, Limit, Sample, Draw, Sort, TopRows, Shuffle, ShuffleBlocks, Repartition, Aggregate)
+    ):
         return size_bytes(node.input)
     if isinstance(node, Project):
         below = size_bytes(node.input)

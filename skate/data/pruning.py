@@ -27,7 +27,7 @@ def needed(node: plan.Node, columns: Columns) -> plan.Node:
         return node.with_inputs([needed(node.input, wanted)])
     if isinstance(node, plan.Join):
         return _join(node, columns)
-    if isinstance(node, (*SAME, plan.Union)):
+    if isinstance(node, (*SAME, plan.Union, plan.Mix)):
         return node.with_inputs([needed(below, _with_own(node, columns)) for below in node.inputs])
     return node.with_inputs([needed(below, None) for below in node.inputs])
 

@@ -257,6 +257,21 @@ def read_avro(paths: Paths, **options: Unpack[FileOptions]) -> Dataset:
     return _dataset(Avro(_files("read_avro", paths, options)), options)
 
 
+def read_orc(paths: Paths, **options: Unpack[FileOptions]) -> Dataset:
+    """ORC files. Only the columns that are needed are read.
+
+    Args:
+        paths: a path, folder, pattern or URL, or a list of them.
+        options: see `FileOptions`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    from .sources.orc import ORC
+
+    return _dataset(ORC(_files("read_orc", paths, options, ["orc"], compression=None)), options)
+
+
 def read_tfrecords(paths: Paths, *, tf_schema: Any = None, **options: Unpack[FileOptions]) -> Dataset:
     """TFRecord files with `tf.train.Example` messages. Needs google-crc32c, not TensorFlow.
 

@@ -42,7 +42,17 @@ READ_AHEAD_BYTES = 64 << 20
 FREE_TIMES = 6
 """So many times the data must be free in memory."""
 ALL_TO_ALL = (plan.Sort, plan.Shuffle, plan.Aggregate, plan.Join)
-KNOWN_WORK = (plan.Sort, plan.TopRows, plan.Limit, plan.Join, plan.Union, plan.Shuffle, plan.Sample)
+KNOWN_WORK = (
+    plan.Sort,
+    plan.TopRows,
+    plan.Limit,
+    plan.Join,
+    plan.Union,
+    plan.Mix,
+    plan.Draw,
+    plan.Shuffle,
+    plan.Sample,
+)
 MAX_WINDOW = 8
 """How many blocks a task makes ahead, if memory allows it."""
 

@@ -19,6 +19,7 @@ from .projection import project_block
 SAME = (
     plan.FilterExpr,
     plan.Sample,
+    plan.Draw,
     plan.Limit,
     plan.Repartition,
     plan.Shuffle,
@@ -80,7 +81,7 @@ def _made(node: plan.Node, inputs: list[Block]) -> Block | None:
     if isinstance(node, plan.Join):
         suffixes = node.left_suffix, node.right_suffix
         return join(node.how, node.left_keys, node.right_keys, suffixes, *inputs)
-    if isinstance(node, plan.Union):
+    if isinstance(node, (plan.Union, plan.Mix)):
         return unify([block.schema for block in inputs]).empty_table()
     return None
 

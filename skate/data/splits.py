@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from . import plan
 from .base import Base, whole
 from .block import Block, BlockMeta, compact, meta_of
 from .exchange import cut
+from .expr import Column, Expr, as_column
+from .hashing import hash_rows
 
 if TYPE_CHECKING:
     from .dataset import Dataset, MaterializedDataset
@@ -108,6 +111,61 @@ class Splitting(Base):
         train, held_out = dataset._divided(pieces, [rows - test])
         return train, held_out
 
+    def streaming_train_test_split(
+        self,
+        test_size: float,
+        *,
+        split_type: str = "random",
+        hash_column: str | None = None,
+        seed: int | None = None,
+        **ray_remote_args: Any,
+    ) -> tuple[Dataset, Dataset]:
+        """Divide the rows into some for training and some for testing, without carrying the plan out: both carry it out for
+        themselves, and leave out the rows of the other.
+
+        Args:
+            test_size: about this part of all is for testing, between 0 and 1.
+            split_type: "random": by chance and the number of a row, so the plan must give its rows in the same order each time;
+                "hash": by the value of a column, so that rows with the same value stay together.
+            hash_column: the column.
+            seed: of chance.
+
+        Raises:
+            ValueError: an argument is wrong, or the plan mixes rows, so that they do not keep their numbers.
+
+        Example:
+            >>> import skate.data
+            >>> train, test = skate.data.range(1000).streaming_train_test_split(0.25, split_type="hash", hash_column="id")
+            >>> train.count() + test.count(), 200 < test.count() < 300
+            (1000, True)
+        """
+        if not 0 < test_size < 1:
+            raise ValueError(f"test_size={test_size!r}: it must lie between 0 and 1")
+        if ray_remote_args:
+            raise UnsupportedError(
+                f"streaming_train_test_split({', '.join(ray_remote_args)}): it has no tasks of its own"
+            )
+        if split_type == "hash":
+            if hash_column is None:
+                raise ValueError('streaming_train_test_split: split_type="hash" needs hash_column')
+            self._check_columns([hash_column])
+            predicate = HashedBelow(Column(hash_column), test_size)
+            train, test = ~predicate, predicate
+            return self._on_top(plan.FilterExpr(self._node, train)), self._on_top(plan.FilterExpr(self._node, test))
+        if split_type != "random":
+            raise ValueError(f'split_type={split_type!r}: it must be "random" or "hash"')
+        if hash_column is not None:
+            raise ValueError('streaming_train_test_split: hash_column is for split_type="hash"')
+        mixing = next((each.label for each in plan.walk(self._node) if _mixes(each)), None)
+        if mixing is not None:
+            raise ValueError(
+                f"streaming_train_test_split: {mixing} may give other rows each time, so that one could be in both: "
+                'materialize() the dataset before, or use split_type="hash"'
+            )
+        seed = int.from_bytes(os.urandom(6), "little") if seed is None else whole("seed", seed)
+        parts = [self._on_top(plan.Draw(self._node, test_size, seed, drawn)) for drawn in (False, True)]
+        return parts[0], parts[1]
+
     def streaming_split(
         self, n: int, *, equal: bool = False, locality_hints: Sequence[Any] | None = None
     ) -> list[DataIterator]:
@@ -152,6 +210,39 @@ class Splitting(Base):
             if not part and pieces:
                 part.append(_empty(pieces[0][1]))
         return [MaterializedDataset(plan.Blocks(part), self._context) for part in parts]
+
+
+class HashedBelow(Expr):
+    """Whether the hash of a value is among the lowest ones.
+
+    Args:
+        expr: the value.
+        share: this part of all hashes is.
+    """
+
+    def __init__(self, expr: Expr, share: float) -> None:
+        self.expr = expr
+        self.share = share
+
+    def children(self) -> Sequence[Expr]:
+        return (self.expr,)
+
+    def with_children(self, children: Sequence[Expr]) -> Expr:
+        return HashedBelow(children[0], self.share)
+
+    def evaluate(self, block: Block) -> Any:
+        values = pa.table({"value": as_column(self.expr.evaluate(block), block.num_rows)})
+        return pa.chunked_array([pa.array(hash_rows(values, ["value"]) < np.uint64(int(self.share * 2**64)))])
+
+    def __str__(self) -> str:
+        return f"hashed_below({self.expr}, {self.share})"
+
+
+def _mixes(node: plan.Node) -> bool:
+    """Whether it may give its rows in another order each time, or other ones."""
+    if isinstance(node, plan.Read):
+        return getattr(getattr(node.source, "where", None), "shuffle", None) is not None
+    return isinstance(node, (plan.Shuffle, plan.ShuffleBlocks, plan.Sample))
 
 
 def _empty(meta: BlockMeta) -> Piece:

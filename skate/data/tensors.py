@@ -9,15 +9,14 @@ import numpy as np
 
 from .batches import to_batch
 from .block import Block
+from .collate_fn import CollateFn
 from .keys import check_columns
 
 
 class Collate:
     """Makes a batch of a block. See `DataIterator.iter_torch_batches`."""
 
-    def __init__(
-        self, dtypes: Any, device: Any, collate_fn: Callable[[dict[str, Any]], Any] | None, pin_memory: bool
-    ) -> None:
+    def __init__(self, dtypes: Any, device: Any, collate_fn: Callable[[Any], Any] | None, pin_memory: bool) -> None:
         if collate_fn is not None and dtypes is not None:
             raise ValueError("dtypes has no effect with collate_fn: give one of them")
         self.dtypes = dtypes
@@ -30,7 +29,7 @@ class Collate:
 
         if isinstance(self.dtypes, dict):
             check_columns(block, self.dtypes)
-        batch = to_batch(block, "numpy")
+        batch = to_batch(block, self.collate_fn.batch_format if isinstance(self.collate_fn, CollateFn) else "numpy")
         made = self.collate_fn(batch) if self.collate_fn is not None else self._tensors(batch, torch)
         device = _device(torch) if self.device == "auto" else self.device
         return _each(made, torch, lambda tensor: self._placed(tensor, device))

@@ -10,6 +10,8 @@ import pyarrow as pa
 from . import aggregate as functions, plan
 from .base import names_of
 from .consumption import Consumption
+from .schema import Schema
+from .summary import DatasetSummary, Mapped, measures
 
 if TYPE_CHECKING:
     from .aggregate import AggregateFn
@@ -81,17 +83,31 @@ class Totals(Consumption):
         found = [value for block in self._tables(distinct) for value in block.column(column).to_pylist()]
         return [value for value in found if value is not None] if ignore_nulls else found
 
-    def summary(self, columns: Sequence[str] | None = None) -> DatasetSummary:
-        """Counts, means, extremes and how much is missing, for each column."""
-        schema = self.schema()
-        if schema is None:
-            return DatasetSummary([])
+    def summary(
+        self, columns: Sequence[str] | None = None, override_dtype_agg_mapping: Mapped | None = None
+    ) -> DatasetSummary:
+        """Some numbers about each column: how many rows, how much is missing, and, by its type, mean, standard deviation (with
+        `ddof=0`), extremes, median and the most frequent values.
+
+        Args:
+            columns: only these.
+            override_dtype_agg_mapping: from types to functions that, given the name of a column, return aggregations for it.
+
+        Example:
+            >>> import skate.data
+            >>> skate.data.range(3).summary().get_column_stats("id").to_dict("records")[:2]
+            [{'statistic': 'approx_quantile[0]', 'value': 1.0}, {'statistic': 'count', 'value': 3.0}]
+        """
+        schema = self.schema() or Schema(pa.schema([]))
         wanted = list(names_of("summary", columns)) if columns is not None else schema.names
         self._check_columns(wanted)
         kinds = dict(zip(schema.names, schema.types, strict=True))
-        chosen = {name: _measures(name, kinds[name]) for name in wanted}
-        found = self.aggregate(*(each for measures in chosen.values() for each in measures))
-        return DatasetSummary([_line(name, kinds[name], found) for name in wanted])
+        chosen = {name: measures(name, kinds[name], override_dtype_agg_mapping) for name in wanted}
+        found = self.aggregate(*(each for made in chosen.values() for each in made)) if wanted else {}
+        return DatasetSummary(
+            schema,
+            {name: {each.name.removesuffix(f"({name})"): found[each.name] for each in chosen[name]} for name in wanted},
+        )
 
     def _total(self, on: On, make: Callable[[str], AggregateFn]) -> Any:
         names = names_of("on", on) if on is not None else tuple(self.columns() or ())
@@ -118,51 +134,3 @@ def check_aggregates(aggs: Sequence[Any]) -> None:
 def _rows(block: pa.Table) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = block.to_pylist()
     return rows
-
-
-def _measures(name: str, kind: pa.DataType) -> list[AggregateFn]:
-    every: list[AggregateFn] = [
-        functions.Count(name, ignore_nulls=True, alias_name=f"{name}\0count"),
-        functions.Count(alias_name=f"{name}\0rows"),
-    ]
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if numeric or pa.types.is_temporal(kind):
-        every += [functions.Min(name, alias_name=f"{name}\0min"), functions.Max(name, alias_name=f"{name}\0max")]
-    if numeric:
-        every += [functions.Mean(name, alias_name=f"{name}\0mean"), functions.Std(name, alias_name=f"{name}\0std")]
-    return every
-
-
-def _line(name: str, kind: pa.DataType, found: dict[str, Any]) -> dict[str, Any]:
-    rows = found[f"{name}\0rows"] or 0
-    count = found[f"{name}\0count"] or 0
-    line = {"column": name, "type": str(kind), "count": count}
-    line["missing_pct"] = 100.0 * (rows - count) / rows if rows else None
-    return {**line, **{each: found.get(f"{name}\0{each}") for each in ("mean", "std", "min", "max")}}
-
-
-class DatasetSummary:
-    """What `summary()` has found: a line for each column."""
-
-    def __init__(self, lines: list[dict[str, Any]]) -> None:
-        self.lines = lines
-
-    def to_pandas(self) -> Any:
-        """As a frame with a row for each column."""
-        import pandas
-
-        return pandas.DataFrame(self.lines)
-
-    def get_column_stats(self, column: str) -> dict[str, Any]:
-        """The line of one column.
-
-        Raises:
-            KeyError: it is not in the summary.
-        """
-        for line in self.lines:
-            if line["column"] == column:
-                return line
-        raise KeyError(column)
-
-    def __repr__(self) -> str:
-        return self.to_pandas().to_string(index=False) if self.lines else "DatasetSummary(no rows)"

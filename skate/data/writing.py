@@ -116,6 +116,27 @@ class Writing(Base):
         common, rest = _parted(options)
         self._write(JSONSink(path, rest, pandas_json_args_fn, max_rows=max_rows_per_file, **_of_files(common)), common)
 
+    def write_orc(
+        self,
+        path: Path,
+        *,
+        arrow_orc_args_fn: Callable[[], Mapping[str, Any]] | None = None,
+        max_rows_per_file: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Write ORC files.
+
+        Args:
+            path: a folder.
+            arrow_orc_args_fn: gives options of `pyarrow.orc.write_table`, in each task.
+            max_rows_per_file: rows in a file, at the most.
+            options: see `WriteOptions`; others go to `pyarrow.orc.write_table`, such as `compression`.
+        """
+        from .sinks.formats import ORCSink
+
+        common, rest = _parted(options)
+        self._write(ORCSink(path, rest, arrow_orc_args_fn, max_rows=max_rows_per_file, **_of_files(common)), common)
+
     def write_numpy(self, path: Path, *, column: str, **options: Unpack[WriteOptions]) -> None:
         """Write one column as arrays in .npy files.
 
@@ -217,17 +238,64 @@ class Writing(Base):
         sink = DeltaSink(path, mode, partition_by or (), storage_options, schema_mode, filesystem, name, description)
         self._write(sink, {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
 
+    def write_iceberg(
+        self,
+        table_identifier: str,
+        catalog_kwargs: Mapping[str, Any] | None = None,
+        *,
+        snapshot_properties: Mapping[str, str] | None = None,
+        mode: SaveMode | str = SaveMode.APPEND,
+        overwrite_filter: Any = None,
+        upsert_kwargs: Mapping[str, Any] | None = None,
+        overwrite_kwargs: Mapping[str, Any] | None = None,
+        ray_remote_args: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Write to an Apache Iceberg table that is there, in one commit. Columns that are new are added to it. Needs pyiceberg.
+
+        Args:
+            table_identifier: its name in the catalog.
+            catalog_kwargs: of `pyiceberg.catalog.load_catalog`; the catalog's name is "name".
+            snapshot_properties: what is to be said in the table's history.
+            mode: APPEND; OVERWRITE: in place of what is there; UPSERT: in place of rows with the same keys, which this process
+                gathers; ERROR or IGNORE, if the table has had rows.
+            overwrite_filter: with OVERWRITE, only rows for which it is true are replaced: an expression.
+            upsert_kwargs: with UPSERT, `join_cols`, the keys (without it, those that the table has), `branch`, `case_sensitive`.
+            overwrite_kwargs: with OVERWRITE, `branch` and `case_sensitive`.
+            ray_remote_args, concurrency: of the tasks.
+
+        Raises:
+            TypeError: a column does not fit that of the table.
+            UnsupportedError: Iceberg has no filter for `overwrite_filter`.
+        """
+        from .sinks.iceberg import IcebergSink
+
+        more = dict(upsert_kwargs or overwrite_kwargs or {})
+        if upsert_kwargs and SaveMode(mode) is not SaveMode.UPSERT:
+            raise ValueError(f"write_iceberg: upsert_kwargs go with mode=UPSERT, not with {mode}")
+        if overwrite_kwargs and SaveMode(mode) is not SaveMode.OVERWRITE:
+            raise ValueError(f"write_iceberg: overwrite_kwargs go with mode=OVERWRITE, not with {mode}")
+        keys = more.pop("join_cols", None)
+        sink = IcebergSink(
+            table_identifier, catalog_kwargs or {}, mode, snapshot_properties, overwrite_filter, keys, more
+        )
+        self._write(sink, {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
+
     def write_datasink(
         self, datasink: Any, *, ray_remote_args: Mapping[str, Any] | None = None, concurrency: int | None = None
     ) -> None:
         """Write to a target that a user has written.
 
         Args:
-            datasink: a `Datasink`.
+            datasink: a `Datasink`; one of files is a `BlockBasedFileDatasink` or a `RowBasedFileDatasink`.
             ray_remote_args, concurrency: of the tasks.
         """
         from .sinks.datasink import UserSink
+        from .sinks.file_datasink import FileDatasink
 
+        if isinstance(datasink, FileDatasink):
+            self._write(datasink.files(), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
+            return
         if not getattr(datasink, "supports_distributed_writes", True):
             concurrency = 1
         self._write(UserSink(datasink), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})

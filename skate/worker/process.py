@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import threading
 import time
 import weakref
 from collections import deque
+from types import FrameType
 from typing import Any
 
 from ..client.arguments import DEFINED_MAX
@@ -26,12 +26,11 @@ from ..client.serialization import deserialize
 from ..client.waist import TaskContext
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer, wait_readable, wait_writable
-from . import execute
+from . import execute, interrupts
 from .actor import ActorHost
 from .execute import Caller, ExitActor, Function, Received, Unloadable, forget_frames
 from .serving import serve
 
-INTERRUPT_AGAIN_S = 0.001
 REPLY_AFTER_S = 0.001
 """Answers wait for others of the same packet at most this long."""
 SPIN_S = 100e-6
@@ -485,7 +484,7 @@ class Worker:
                 self.runtime.tasks.cancel_children((message.caller, message.seq))
             running = self.running
             if running is not None and self.was_cancelled(running[0], running[1]):
-                self._interrupt_soon()
+                interrupts.again()
         elif kind is m.BeActor:
             self.set_gpus(message.gpus or [])
             self.becoming = message
@@ -524,28 +523,24 @@ class Worker:
         """As `was_cancelled`, by number."""
         return (caller.id, seq) in self.cancelled
 
-    def on_interrupt(self, *_: Any) -> None:
+    def on_interrupt(self, _signal: int, frame: FrameType | None) -> None:
         """SIGINT: interrupt the running task if it is the one to be cancelled.
 
-        In the middle of the runtime's own work the interrupt is put off; the runtime's state must stay whole.
+        In the middle of the runtime's own work the interrupt is put off, and while a module is loaded: both must stay whole.
         """
         running = self.running
         if running is None:
             return
         lock: Any = self.runtime.lock
         if lock._is_owned() or self.out_lock.locked():
-            self._interrupt_soon()  # also when the message that says which task is not read yet: it cannot be read now
+            interrupts.again()  # also when the message that says which task is not read yet: it cannot be read now
             return
         if not self.was_cancelled(running[0], running[1]):
             self.runtime.pump.try_turn()  # the message that says which task is perhaps not read yet; its reader calls again
         if self.was_cancelled(running[0], running[1]):
-            raise KeyboardInterrupt
-
-    @staticmethod
-    def _interrupt_soon() -> None:
-        timer = threading.Timer(INTERRUPT_AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
-        timer.daemon = True
-        timer.start()
+            if not interrupts.is_loading(frame):
+                raise KeyboardInterrupt
+            interrupts.again(interrupts.LOADING_AGAIN_S)
 
     def _running_task(self) -> tuple[bytes, int] | None:
         running = getattr(self.local, "running", None) or (self.actor.running_call() if self.actor else None)

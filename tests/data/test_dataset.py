@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ from skate.data import (
     col,
     plan,
 )
-from skate.data.aggregate import Count, Max, Mean, Min, Sum
+from skate.data.aggregate import Count, CountDistinct, Max, Mean, Min, Sum
+from skate.data.datatype import DataType
 from skate.data.functions import HERE
 from skate.exceptions import UnsupportedError
 
@@ -193,10 +196,55 @@ def test_splits(frame: data.Dataset) -> None:
     assert train.count() == 70 and train.columns() == ["k", "x", "id"]
 
 
+def test_a_sort_with_given_boundaries() -> None:
+    items = [{"x": x, "y": 0} for x in (12, 5, None, 20, 3, 10, 11)]
+    rows = data.from_items(items).sort(["x", "y"], boundaries=[5, 11.5, 30])
+    parts = [skate.get(ref).column("x").to_pylist() for ref in rows.materialize().to_arrow_refs()]
+    assert parts == [[3], [5, 10, 11], [12, 20], [None]]
+    assert [row["x"] for row in rows.take(3)] == [3, 5, 10] and rows.columns() == ["x", "y"]
+    words = data.from_items(["b", "c", "a"]).sort("item", boundaries=["b"])
+    assert [skate.get(ref).column(0).to_pylist() for ref in words.to_arrow_refs()] == [["a"], ["b", "c"]]
+    with pytest.raises(ValueError, match="in order"):
+        data.range(3).sort("id", boundaries=[2, 1])
+    with pytest.raises(UnsupportedError):
+        data.range(3).sort("id", True, boundaries=[1])
+
+
 def test_summary(frame: data.Dataset) -> None:
-    line = frame.summary().get_column_stats("x")
-    assert line["count"] == 100 and line["missing_pct"] == 0 and line["max"] == 49.5
-    assert line["mean"] == pytest.approx(24.75)
+    found = frame.summary().get_column_stats("x")
+    line = dict(zip(found["statistic"], found["value"], strict=True))
+    assert line["count"] == 100 and line["missing_pct"] == 0 and line["max"] == 49.5 and line["zero_pct"] == 1
+    assert line["mean"] == pytest.approx(24.75) and line["approx_quantile[0]"] == pytest.approx(24.75, abs=0.5)
+    with pytest.raises(ValueError, match="no column 'nope'"):
+        frame.summary().get_column_stats("nope")
+
+
+def test_a_summary_chooses_by_type() -> None:
+    kinds = {
+        "b": pa.array([True, False, None]),
+        "d": pa.array([Decimal("1.5"), None, Decimal("0.0")]),
+        "t": pa.array([1, 2, 3], pa.timestamp("s")),
+        "e": pa.array([1, 2, 3], pa.duration("s")),
+        "l": pa.array([[1], None, [2]]),
+        "s": pa.array(["a", "b", "a"]),
+        "y": pa.array([b"a", None, b"a"]),
+        "n": pa.nulls(3),
+    }
+    found = data.from_arrow(pa.table(kinds)).summary()
+    assert found.columns == list(kinds) and found.dataset_schema.names == list(kinds)
+    table = found.to_pandas().set_index(found.STATISTIC_COLUMN)
+    assert table.loc["count"].tolist() == [3] * 8
+    assert table.loc["zero_pct", "b"] == 50 and table.loc["zero_pct", "d"] == 50 and "std" in repr(found)
+    assert table.loc["min", "t"] == datetime(1970, 1, 1, 0, 0, 1) and table.loc["approx_topk[0]", "s"] == {
+        "s": "a",
+        "count": 2,
+    }
+    mapped = {DataType.string(): lambda name: [CountDistinct(name)]}
+    assert data.from_arrow(pa.table(kinds)).summary(["s"], mapped).to_pandas().to_dict("list") == {
+        "statistic": ["count_distinct"],
+        "s": [2],
+    }
+    assert data.from_items([]).summary().columns == []
 
 
 # ---------------------------------------------------------------- here
@@ -307,7 +355,7 @@ WRONG: list[tuple[Callable[[data.Dataset], Any], type[Exception], str]] = [
     (lambda ds: ds.repartition(), ValueError, "num_blocks"),
     (lambda ds: ds.repartition(2, sort=True), ValueError, "keys"),
     (lambda ds: ds.random_sample(2), ValueError, "fraction"),
-    (lambda ds: ds.sort("id", boundaries=[1]), UnsupportedError, "boundaries"),
+    (lambda ds: ds.sort("id", True, boundaries=[1]), UnsupportedError, "boundaries"),
     (lambda ds: ds.join(ds, "outer"), ValueError, "full_outer"),
     (lambda ds: ds.zip(3), TypeError, "no Dataset"),
     (lambda ds: ds.split(0), ValueError, "n=0"),

@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from skate.data.block import BlockMeta
 from skate.data.execution.executor import Accepts, Event, Execution
+from skate.data.execution.mixing import CountOperator, MixOperator
 from skate.data.execution.operators import (
     Bundle,
     ExchangeOperator,
@@ -206,9 +207,57 @@ def test_what_sees_all_of_its_input_may_give_it_on_in_any_order(sizes: list[int]
     assert firsts == sorted(firsts, reverse=True) or any(len(block) == 2 for block in found)
 
 
+def in_turns(extra: Any, *blocks: tuple[int, ...]) -> list[tuple[int, ...]]:
+    weights, pieces = extra
+    found = [
+        ((first + 1 + at) / weights[port], port, value)
+        for (port, first, start, stop), block in zip(pieces, blocks, strict=True)
+        for at, value in enumerate(block[start:stop])
+    ]
+    return [tuple(value for _, _, value in sorted(found, key=lambda entry: entry[:2]))]
+
+
+def mixed(parts: list[list[int]], weights: list[float], shortest: bool) -> list[int]:
+    """What a mix has to make, by the definition."""
+    last = min(len(part) / weight for part, weight in zip(parts, weights, strict=True)) if shortest else 1 << 30
+    turns = [
+        ((at + 1) / weight, port, value)
+        for port, (part, weight) in enumerate(zip(parts, weights, strict=True))
+        for at, value in enumerate(part)
+    ]
+    return [value for time, _, value in sorted(turns, key=lambda entry: entry[:2]) if time <= last]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SIZES, st.floats(0.1, 10)), min_size=1, max_size=3), RUNS, st.booleans())
+def test_a_mix_takes_rows_in_turns_however_they_lie_in_blocks(
+    parts: list[tuple[list[int], float]], run: tuple[int, int, int], shortest: bool
+) -> None:
+    seed, slots, budget = run
+    weights = [weight for _, weight in parts]
+    inputs = [MapOperator("map", source(sizes, 1000 * at), each_plus(0)) for at, (sizes, _) in enumerate(parts)]
+    mix = MixOperator(inputs, weights, shortest, work(in_turns))
+    wanted = mixed(
+        [list(range(1000 * at, 1000 * at + sum(sizes))) for at, (sizes, _) in enumerate(parts)], weights, shortest
+    )
+    runner = Shuffled(seed, slots)
+    assert numbers(Execution(mix, runner, budget)) == wanted
+    assert not runner.running and mix.held_bytes == 0
+
+
+@given(SIZES, RUNS)
+def test_tasks_are_told_the_numbers_of_their_rows(sizes: list[int], run: tuple[int, int, int]) -> None:
+    seed, slots, budget = run
+    count = CountOperator(
+        "count", MapOperator("map", source(sizes), each_plus(0)), work(lambda first, block: [(first,) * len(block)])
+    )
+    found = [each.block for each in Execution(count, Shuffled(seed, slots), budget) if each.block]
+    assert [first for first, *_ in found] == [sum(map(len, found[:at])) for at in range(len(found))]
+
+
 def tree(choose: random.Random, depth: int, first: list[int]) -> tuple[Operator, list[int]]:
     """A random tree of operators, and what it has to make."""
-    kind = choose.choice(["source", "map", "map", "union", "limit", "sort"]) if depth else "source"
+    kind = choose.choice(["source", "map", "map", "union", "limit", "sort", "mix"]) if depth else "source"
     if kind == "source":
         sizes = [choose.randint(0, 6) for _ in range(choose.randint(1, 8))]
         start, first[0] = first[0], first[0] + sum(sizes)
@@ -216,6 +265,12 @@ def tree(choose: random.Random, depth: int, first: list[int]) -> tuple[Operator,
     if kind == "union":
         parts = [tree(choose, depth - 1, first) for _ in range(choose.randint(2, 3))]
         return UnionOperator([part for part, _ in parts]), [value for _, values in parts for value in values]
+    if kind == "mix":
+        parts = [tree(choose, depth - 1, first) for _ in range(choose.randint(2, 3))]
+        weights = [choose.randint(1, 3) for _ in parts]
+        shortest = choose.random() < 0.5
+        mix = MixOperator([part for part, _ in parts], weights, shortest, work(in_turns))
+        return mix, mixed([values for _, values in parts], weights, shortest)
     below, values = tree(choose, depth - 1, first)
     if kind == "map":
         return MapOperator("map", below, each_plus(1), choose.randint(0, 7)), [value + 1 for value in values]

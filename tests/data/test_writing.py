@@ -420,21 +420,6 @@ def test_delta_columns_and_an_overwrite_by_nothing(tmp_path: Path) -> None:
     assert data.read_delta(tmp_path).count() == 0 and data.read_delta(tmp_path).columns() == ["id"]
 
 
-def test_iceberg(tmp_path: Path) -> None:
-    catalogs = pytest.importorskip("pyiceberg.catalog.sql")
-    where = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": f"file://{tmp_path}"}
-    catalog = catalogs.SqlCatalog("local", uri=where["uri"], warehouse=where["warehouse"])
-    catalog.create_namespace("space")
-    table = catalog.create_table("space.numbers", pa.schema([("id", pa.int64()), ("s", pa.string())]))
-    table.append(pa.table({"id": [1, 2], "s": ["a", "b"]}))
-    table.append(pa.table({"id": [3], "s": ["c"]}))
-    read = partial(data.read_iceberg, table_identifier="space.numbers", catalog_kwargs={"name": "local", **where})
-    assert sorted(row["id"] for row in read().take_all()) == [1, 2, 3]
-    assert read(row_filter="id > 2", selected_fields=("s",)).take_all() == [{"s": "c"}]
-    assert read(row_filter="id > 20").take_all() == []
-    catalog.close()
-
-
 # ---------------------------------------------------------------- what users write
 
 
@@ -472,3 +457,50 @@ def test_sinks_of_users() -> None:
     assert failing.told == [["id"], "too much"]
     with pytest.raises(TypeError, match="no Datasink"):
         data.range(5).write_datasink(3)
+
+
+class Lines(data.BlockBasedFileDatasink):
+    """A file of text for each block."""
+
+    def write_block_to_file(self, block: Any, file: Any) -> None:
+        file.write("\n".join(str(row["id"]) for row in block.iter_rows(public_row_format=True)).encode())
+
+
+class Each(data.RowBasedFileDatasink):
+    """A file for each row."""
+
+    def write_row_to_file(self, row: dict[str, Any], file: Any) -> None:
+        if row["id"] == 7:
+            raise ValueError("not seven")
+        file.write(str(row["id"]).encode())
+
+
+def test_files_of_users(tmp_path: Path) -> None:
+    data.range(6).write_datasink(Lines(tmp_path / "lines", file_format="txt", min_rows_per_file=6))
+    assert [row["text"] for row in data.read_text(tmp_path / "lines").take_all()] == list("012345")
+    data.range(3).write_datasink(Each(tmp_path / "rows", file_format="txt", mode="error"))
+    assert sorted(path.read_text() for path in (tmp_path / "rows").iterdir()) == ["0", "1", "2"]
+    with pytest.raises(FileExistsError):
+        data.range(3).write_datasink(Each(tmp_path / "rows", mode=data.SaveMode.ERROR))
+    with pytest.raises(ValueError, match="not seven"):
+        data.range(9).write_datasink(Each(tmp_path / "none"))
+    assert names(tmp_path / "none") == []
+    packed = Lines(str(tmp_path / "packed"), file_format="txt.gz", open_stream_args={"compression": "gzip"})
+    data.range(2).write_datasink(packed)
+    assert data.read_text(tmp_path / "packed").count() == 2
+    with pytest.raises(UnsupportedError):
+        Lines(tmp_path, open_stream_args={"buffer_size": 3})
+
+
+def test_blocks_for_those_who_write_sinks() -> None:
+    from skate.data.block import BlockAccessor, BlockMetadata
+    from skate.data.datasource import ReadTask
+
+    block = BlockAccessor.for_block({"a": np.arange(4), "b": np.arange(4) * 0.5})
+    assert block.num_rows() == 4 and block.column_names() == ["a", "b"] and block.size_bytes() == 64
+    assert block.to_pandas()["b"].sum() == 3 and block.to_numpy("a").tolist() == [0, 1, 2, 3]
+    assert list(block.to_numpy(["b"])) == ["b"] and block.slice(1, 3, copy=True).num_rows == 2
+    assert block.select(["a"]).schema == pa.schema([("a", pa.int64())]) and block.to_block() is block.to_arrow()
+    assert block.schema().names == ["a", "b"] and block.to_batch_format("numpy")["a"].tolist() == [0, 1, 2, 3]
+    assert BlockMetadata is data.BlockMetadata and ReadTask is data.ReadTask
+    assert BlockAccessor.batch_to_block({"x": [1]}).num_rows == 1

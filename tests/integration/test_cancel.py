@@ -213,3 +213,41 @@ def test_many(tmp_path: Path) -> None:
 def test_something_else() -> None:
     with pytest.raises(TypeError, match="ObjectRef"):
         skate.cancel(1)  # type: ignore[arg-type]
+
+
+SLOW = """
+import time
+from pathlib import Path
+
+import skate
+
+Path("{folder}/begun").touch()
+context = skate.get_runtime_context()
+while not context.is_canceled():
+    time.sleep(0.01)
+for _ in range(50):  # in which an interrupt that is not put off comes
+    time.sleep(0.01)
+Path("{folder}/whole").touch()
+"""
+
+
+def test_a_module_is_loaded_to_its_end(tmp_path: Path) -> None:
+    """Or it could not be used in this process any more."""
+    (tmp_path / "slow_module.py").write_text(SLOW.format(folder=tmp_path))
+
+    @skate.remote
+    def load() -> None:
+        import sys
+
+        sys.path.insert(0, str(tmp_path))
+        import slow_module  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
+
+        while slow_module:
+            time.sleep(0.01)
+
+    ref = load.remote()
+    eventually((tmp_path / "begun").exists, what="the module is being loaded")
+    skate.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        skate.get(ref, timeout=10)
+    eventually((tmp_path / "whole").exists, what="the end of the module")

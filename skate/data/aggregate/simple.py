@@ -194,4 +194,4 @@ class ZeroPercentage(Share):
         super().__init__(on, ignore_nulls, alias_name, "zero_pct")
 
     def hit(self, values: Any) -> Any:
-        return pc.equal(values, 0)
+        return pc.invert(values) if pa.types.is_boolean(values.type) else pc.equal(values, 0)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from . import stats
-from .operators import Bundle, InputOperator, LimitOperator, Operator, Task
+from .operators import Bundle, InputOperator, Operator, Task
 
 EXPECTED_BYTES = 8 << 20
 """What a task is expected to make before one of its kind has ended."""
@@ -210,23 +210,33 @@ class Execution:
 
     def _move(self) -> None:
         for operator in self.operators:
-            for port, source in enumerate(operator.inputs):
-                if (id(operator), port) in self._told:
-                    continue
-                while not operator.stopped and operator.wants(port) and (bundle := source.take()) is not None:
-                    operator.add(port, bundle)
-                    if isinstance(operator, LimitOperator) and operator.enough:
-                        self._stop(source)
-                        break
-                if operator.stopped or (source.finished and operator.wants(port)):
-                    self._told[id(operator), port] = True
-                    operator.input_ended(port)
+            while self._feed(operator):
+                continue  # those that take from their inputs in turns may want more of the first now
             if operator.finished and id(operator) not in self._ended:
                 self._ended.add(id(operator))
                 self.runner.operator_ended(operator)
         while (bundle := self.sink.take()) is not None:
             self.ready.append(bundle)
             self.ready_bytes += bundle.meta.size_bytes
+
+    def _feed(self, operator: Operator) -> bool:
+        """Give an operator what it wants of its inputs; whether there was something."""
+        fed = False
+        for port, source in enumerate(operator.inputs):
+            if (id(operator), port) in self._told:
+                continue
+            while not operator.stopped and operator.wants(port) and (bundle := source.take()) is not None:
+                fed = True
+                operator.add(port, bundle)
+                if operator.enough:
+                    break
+            if operator.enough and not source.stopped:
+                self._stop(source)
+            if operator.stopped or (source.finished and operator.wants(port)):
+                fed = True
+                self._told[id(operator), port] = True
+                operator.input_ended(port)
+        return fed
 
     def _stop(self, operator: Operator) -> None:
         """Nobody needs more of an operator, so nobody needs more of those before it."""

@@ -190,6 +190,11 @@ class Operator:
         """Whether nothing will come any more, and all was taken."""
         return (self.stopped or (not self.open and not self.has_work)) and not self.running and self.out.empty
 
+    @property
+    def enough(self) -> bool:
+        """Whether it needs no more of its inputs, though they have not ended."""
+        return False
+
     def stop(self) -> None:
         """Nobody wants more."""
         self.stopped = True

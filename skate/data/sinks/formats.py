@@ -130,6 +130,40 @@ def _is_special(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.BaseExtensionType)
 
 
+class ORCSink(LibrarySink):
+    """ORC files.
+
+    Args:
+        options: of `pyarrow.orc.write_table`.
+        options_fn: gives more of these.
+    """
+
+    name = "ORC"
+    ending = "orc"
+
+    def write_file(self, file: Any, block: Block) -> None:
+        import pyarrow.orc as orc
+
+        try:
+            orc.write_table(block, file, **self.all_options())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            wrong = [f"{each.name} ({each.type})" for each in block.schema if not _fits_orc(each)]
+            raise TypeError(
+                f"ORC cannot hold the columns {', '.join(wrong)}: {error}" if wrong else str(error)
+            ) from None
+
+
+def _fits_orc(field: pa.Field) -> bool:
+    """Whether ORC has a type for a column."""
+    import pyarrow.orc as orc
+
+    try:
+        orc.write_table(pa.schema([field]).empty_table(), io.BytesIO())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
+
+
 class JSONSink(LibrarySink):
     """JSON files with an object on each line.
 

@@ -40,7 +40,7 @@ class SaveMode(StrEnum):
     ERROR = "error"
     """The write fails if there is something."""
     UPSERT = "upsert"
-    """Rows with the same keys are replaced: no sink of skate's does this."""
+    """Rows with the same keys are replaced: `write_iceberg` does this."""
 
 
 class Sink(Protocol):

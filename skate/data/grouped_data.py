@@ -14,6 +14,7 @@ from .totals import check_aggregates
 if TYPE_CHECKING:
     from .aggregate import AggregateFn
     from .dataset import Dataset
+    from .expressions import Expr
 
 On = str | Sequence[str] | None
 
@@ -69,6 +70,21 @@ class GroupedData:
         else:
             names = [on] if isinstance(on, str) else list(on)
         return self.aggregate(*map(make, names))
+
+    def with_column(self, column_name: str, expr: Expr, **ray_remote_args: Any) -> Dataset:
+        """All rows, in the order of the keys, with a column of the values of an expression.
+
+        Example:
+            >>> import skate.data
+            >>> from skate.data.expressions import col
+            >>> rows = [{"kind": "b", "x": 1}, {"kind": "a", "x": 2}]
+            >>> skate.data.from_items(rows).groupby("kind").with_column("twice", col("x") * 2).take_all()
+            [{'kind': 'a', 'x': 2, 'twice': 4}, {'kind': 'b', 'x': 1, 'twice': 2}]
+        """
+        dataset = self._dataset
+        if self._keys:
+            dataset = dataset._on_top(plan.Repartition(dataset._node, self._partitions, None, self._keys, sort=True))
+        return dataset.with_column(column_name, expr, **ray_remote_args)
 
     def map_groups(
         self,
