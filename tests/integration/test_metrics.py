@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ports import free_port
 
 import skate
 from skate.client import current, observing
@@ -26,7 +27,7 @@ def session_dir() -> str:
     return current.runtime.context().session_dir
 
 
-PORT = scrape.free_port()
+PORT = free_port()
 
 
 @pytest.fixture(scope="module", autouse=True)
