@@ -233,6 +233,14 @@ class WorkerPool:
             death, worker=client.worker, job=client.job, actor=actor, class_name=class_name, name=name, task=task
         )
 
+    def job_gone(self, job: str) -> None:
+        """Nobody of a job is here any more: its workers end, but for actors."""
+        for crew in [crew for crew in self.failures if job_of(crew) == job]:
+            del self.failures[crew]
+        for worker, other in list(self.jobs.items()):
+            if job == other and not self.node.actors.is_actor(worker):
+                self.kill(worker, signal.SIGKILL)
+
     def kill(self, worker: int, signo: int) -> None:
         """Send a signal to a worker; SIGKILL is also the end of its leases to come."""
         client = self.node.workers.get(worker)

@@ -398,9 +398,7 @@ class Node:
         """Nobody of a job is here any more: its workers end, but for actors."""
         self.scheduler.job_gone(job)
         self.environments.job_gone(job)
-        for worker, other in list(self.pool.jobs.items()):
-            if job == other and not self.actors.is_actor(worker):
-                self.pool.kill(worker, signal.SIGKILL)
+        self.pool.job_gone(job)
 
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""
