@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from ..wire import forks, messages as m
-from ..wire.channel import Channel, ChannelClosed, pair
+from ..wire.channel import BACKLOG_BYTES_MAX, Channel, ChannelClosed, pair
 from ..wire.cluster import WorkerLost
 from ..wire.environments import job_of
 from .deaths import describe
@@ -84,9 +84,9 @@ class WorkerPool:
             if not zygote.send_fds(m.encode(message), fds):
                 self.node.epoll.modify(zygote.fd, select.EPOLLIN | select.EPOLLOUT)
         except ChannelClosed:
-            if zygote is self.zygote:
+            if zygote.backlog_bytes > BACKLOG_BYTES_MAX:
                 raise
-            # its end is on the way, and with it that of its workers
+            # otherwise its end is on the way, and with it that of its workers
 
     def on_zygote(self, zygote: Channel) -> bool:
         """A zygote has something to say, or room to be told.
