@@ -15,6 +15,7 @@ import pytest
 from skate import __version__
 from skate.node import memory
 from skate.node.directory import Directory, Effects
+from skate.node.exporter import REQUEST_S, Exporter
 from skate.node.reports import Reports
 from skate.node.service import Node
 from skate.node.spilling import File
@@ -169,6 +170,23 @@ def test_a_value_that_comes_after_its_objects_end_is_freed() -> None:
     directory.sweep(effects, m.Value(m.ERROR))
     assert effects.freed == {b"a": [ident]}
     assert not directory.entries
+
+
+def test_whoever_does_not_ask_for_metrics_is_not_waited_for(node: Node) -> None:
+    exporter = Exporter(node)
+    address = "127.0.0.1", exporter.listen("127.0.0.1", 0)
+    with socket.create_connection(address) as silent, socket.create_connection(address) as slow:
+        slow.sendall(b"GET /metrics HT")
+        while len(exporter._open) < 2 or not any(request.have for request in exporter._open.values()):
+            node.round()
+        now = time.monotonic()
+        exporter.on_time(now + REQUEST_S - 1)
+        assert len(exporter._open) == 2 and 0 < (exporter.next_due(now) or 0) <= REQUEST_S
+        exporter.on_time(now + REQUEST_S)
+        assert not exporter._open and exporter.next_due(now) is None
+        assert silent.recv(1) == slow.recv(1) == b""
+    assert exporter._listening is not None
+    exporter._listening.close()
 
 
 # ---------------------------------------------------------------- faults of the node's own code
