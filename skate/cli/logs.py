@@ -8,11 +8,15 @@ from typing import Any
 
 import click
 
+from ..client import observing
 from ..client.observing import Member, Observer, Word, ask_all
+from ..exceptions import RayError
 from .looking import look, meant, members, node_of
 
 LOOK_S = 0.2
 """How often it is looked for more."""
+LOOK_NODES_S = 2.0
+"""How often it is looked for other nodes."""
 
 
 def logs(
@@ -38,12 +42,16 @@ def logs(
         nodes = [node_of(nodes, node or number)]
     task, actor = _ident(observer, task, "tasks"), _ident(observer, actor, "actors")
     wish = {"task": task, "actor": actor, "job": job, "pid": int(pid or 0), "errors": err, "tail": tail}
-    reader = _Reader(observer, nodes, wish, as_json)
+    reader = Reader(observer, nodes, wish, as_json)
     reader.read()
     if not reader.files and not follow:
         raise click.ClickException("no worker of the cluster is so, or it has printed nothing, or long ago")
+    looked = time.monotonic()
     while follow:
         time.sleep(LOOK_S)
+        if not (node or number) and time.monotonic() - looked > LOOK_NODES_S:
+            reader.look()
+            looked = time.monotonic()
         reader.wish = {**wish, "tail": None}
         reader.read()
 
@@ -53,7 +61,7 @@ def _ident(observer: Observer, text: str, kind: str) -> str:
     return text if set(text.lower()) <= set("0123456789abcdef") else meant(observer, text, (kind,)).ident
 
 
-class _Reader:
+class Reader:
     """Asks nodes for what is new."""
 
     def __init__(self, observer: Observer, nodes: list[Member], wish: dict[str, Any], as_json: bool) -> None:
@@ -63,7 +71,19 @@ class _Reader:
         self.as_json = as_json
         self.files = 0
         self._since: dict[int, dict[str, Any]] = {}
-        """By node: up to where each file was read."""
+        """By node: up to where each file was read, of those that the node has still."""
+        self._noted: set[int] = set()
+        """Nodes that have not answered."""
+
+    def look(self) -> None:
+        """Ask which nodes there are now. Those that were known stay as long as nobody says."""
+        try:
+            self.nodes = observing.members(self.observer)
+        except (ConnectionError, ValueError, RayError):
+            return  # if no node answers, reading says so
+        known = {member.no for member in self.nodes}
+        self._since = {number: since for number, since in self._since.items() if number in known}
+        self._noted &= known
 
     def read(self) -> None:
         """Print what has come since the last time."""
@@ -71,19 +91,25 @@ class _Reader:
             since = self._since.setdefault(member.no, {})
             (word,) = ask_all(self.observer, "printed", {**self.wish, "since": since}, [member])
             if word.error:
-                click.echo(f"note: {member}: {word.error}", err=True)
+                if member.no not in self._noted:
+                    click.echo(f"note: {member}: {word.error}", err=True)
+                self._noted.add(member.no)
                 self.nodes.remove(member)
                 continue
-            self._show(word, since)
+            self._noted.discard(member.no)
+            self._since[member.no] = self._show(word, since)
         if not self.nodes:
             raise click.ClickException("no node answers")
 
-    def _show(self, word: Word, since: dict[str, Any]) -> None:
+    def _show(self, word: Word, since: dict[str, Any]) -> dict[str, Any]:
+        """Print it; up to where it goes."""
+        reached: dict[str, Any] = {}
         if word.value["cut"]:
             click.echo(f"note: node {word.member.no}: there is more than is shown", err=True)
+            reached.update(since)  # not all files are in the answer
         for file in word.value["files"]:
             self.files += bool(file["lines"]) or (not self.wish["task"] and file["name"] not in since)
-            since[file["name"]] = file["place"]
+            reached[file["name"]] = file["place"]
             for whose, task, text in file["lines"]:
                 if self.as_json:
                     keys = {key: file[key] for key in ("pid", "job", "actor", "is_error")}
@@ -91,3 +117,4 @@ class _Reader:
                 else:
                     where = f", node {word.member.no}" if word.member.no else ""
                     click.echo(f"({whose or 'worker'} pid={file['pid']}{where}) {text}")
+        return reached

@@ -166,9 +166,11 @@ def _start_dashboard(
 
     try:
         return start_beside(session, host, port, token_file, temp_dir)
-    except (RayError, OSError) as error:
+    except BaseException as error:  # also Ctrl-C, while it is waited for
         sessions.stop([session])
-        raise click.ClickException(str(error)) from None
+        if isinstance(error, (RayError, OSError)):
+            raise click.ClickException(str(error)) from None
+        raise
 
 
 def _refuse_second_head(wish: sessions.Wish, temp_dir: str | None) -> None:

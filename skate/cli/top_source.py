@@ -126,7 +126,7 @@ class Cluster:
 
     def _machines(self, observer: Observer, found: Snapshot) -> None:
         """Nodes, with what their machines say."""
-        said = ask_each(observer, "machine", {"workers": found.view == "workers"}, found.missing)
+        said = ask_each(observer, "vitals", {"workers": found.view == "workers"}, found.missing)
         machines = {member.id: value for member, value in said}
         for node in found.status["nodes"]:
             machine = machines.get(node["NodeID"], {})
@@ -147,7 +147,7 @@ class Cluster:
                     "store": store.get("total"),
                     "spilled": store.get("spilled"),
                     "address": node["NodeManagerAddress"] + (f":{port}" if (port := node["NodeManagerPort"]) else ""),
-                    "workers": machine.get("workers", []),
+                    "workers": machine.get("memory_of", []),
                 }
             )
 
@@ -155,7 +155,7 @@ class Cluster:
         """Which part of the machine's CPUs was busy since the last time."""
         if not machine:
             return None
-        now = (float(machine["cpu_busy_s"]), float(machine["cpu_idle_s"]))
+        now = (float(machine["cpu_busy_s"]), float(machine["cpu_s"] - machine["cpu_busy_s"]))
         before = self._cpu.get(ident)
         self._cpu[ident] = now
         if before is None or sum(now) <= sum(before):

@@ -16,6 +16,7 @@ import msgspec
 
 from ..exceptions import RaySystemError, UnsupportedError
 from ..wire.channel import wait_readable
+from .machine import began
 
 PORT = 8265
 PORTS_TRIED = 10
@@ -49,6 +50,8 @@ class Found(msgspec.Struct):
 
     url: str
     pid: int
+    began: str
+    """When its process began: a pid alone may be another's by now."""
 
 
 def check_installed() -> None:
@@ -108,7 +111,7 @@ def launch(
         process.kill()
         process.wait()
         raise RaySystemError(f"the dashboard did not start: {said or f'see {log}'}")
-    return Found(said, process.pid), process
+    return Found(said, process.pid, began(process.pid)), process
 
 
 def _hear(fd: int) -> str:
@@ -142,4 +145,4 @@ def noted(folder: str) -> str:
         found = msgspec.json.decode(Path(folder, FILE).read_bytes(), type=Found)
     except (OSError, msgspec.DecodeError):
         return ""
-    return found.url if os.path.exists(f"/proc/{found.pid}") else ""
+    return found.url if found.began and began(found.pid) == found.began else ""

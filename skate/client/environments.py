@@ -3,11 +3,18 @@
 An environment comes as the text that `api/environments.py` has checked. What its tasks run in is that of this process, with what
 the text asks for itself. Folders are packed when an environment is used for the first time, and left in the folder of packages of
 this machine (`package_files.py`); the text names them by their hashes, and by the node that has them.
+
+A program may use ever new environments. What it has not asked for for longest is forgotten, and the locks of its packages too:
+they stay while the folder of packages has room, and a folder that is asked for again is packed again.
+
+INV-1: a package has a lock here while a text that is remembered, or the own one, names it.
+INV-2: at most `PACKAGES_MAX` packages have a lock, but for those of the own text and of the one that was asked for last.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ..wire.environments import (
@@ -23,7 +30,11 @@ if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
 TEXTS_MAX = 1000
-"""How many environments are remembered with their packages."""
+"""How many environments are remembered."""
+PACKAGES_MAX = 128
+"""How many packages these have: each costs a descriptor."""
+Key = tuple[str, tuple[str, ...], bool]
+"""A folder or file, what is left out of it, and whether it is a module."""
 
 
 class Environments:
@@ -33,10 +44,11 @@ class Environments:
         self.runtime = runtime
         self.own = ""
         """What this process runs in, or, of a driver, what its tasks do; "" is none."""
+        self._lock = threading.Lock()
         self._packed: dict[str, str] = {}
-        self._uploaded: dict[tuple[str, tuple[str, ...], bool], str] = {}
-        self._kept: list[int] = []
-        """Descriptors of locks: as long as this process lives its packages stay."""
+        """Texts by what was asked for; what was asked for last is the last."""
+        self._packages: dict[Key, tuple[str, int]] = {}
+        """URIs, and descriptors of the locks that keep them."""
 
     def of(self, asked: str) -> str:
         """What tasks run in that ask for an environment.
@@ -46,13 +58,31 @@ class Environments:
         """
         if not asked:
             return self.own
-        found = self._packed.get(asked)
-        if found is None:
-            found = encode(merge(given_in(self.own), self._with_packages(given_in(asked))))
-            if len(self._packed) >= TEXTS_MAX:
-                del self._packed[next(iter(self._packed))]
+        with self._lock:
+            found = self._packed.pop(asked, None)
+            if found is None:
+                try:
+                    found = encode(merge(given_in(self.own), self._with_packages(given_in(asked))))
+                except BaseException:
+                    self._let_go()  # one folder may have been packed, another not
+                    raise
             self._packed[asked] = found
+            self._forget_oldest()
         return found
+
+    def _forget_oldest(self) -> None:
+        while len(self._packed) > 1 and (len(self._packed) > TEXTS_MAX or len(self._packages) > PACKAGES_MAX):
+            forgotten = self._packed.pop(next(iter(self._packed)))
+            if PACKAGE in forgotten:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Of packages that no text names any more."""
+        texts = [self.own, *self._packed.values()]
+        for key, (uri, fd) in list(self._packages.items()):
+            if not any(uri in text for text in texts):
+                del self._packages[key]
+                os.close(fd)
 
     def _with_packages(self, given: dict[str, Any]) -> dict[str, Any]:
         excludes = tuple(given.pop("excludes", ()))
@@ -67,7 +97,7 @@ class Environments:
         if "://" in location:
             return location
         key = location, excludes, as_module
-        if key not in self._uploaded:
+        if key not in self._packages:
             from .package_files import Cache
             from .packages import from_zip, pack
 
@@ -77,14 +107,14 @@ class Environments:
                 inside = os.path.basename(location) if as_module and os.path.isdir(location) else ""
                 package = pack(location, excludes, inside)
             cache = Cache.of_session(self.runtime.welcome.session_dir)
-            self._kept.append(cache.keep(package))
+            self._packages[key] = f"{PACKAGE}{package.hash}@{self.runtime.node_no}", cache.keep(package)
             if self.runtime.node_no:
                 self.runtime.ask("keep_package", package.hash)
-            self._uploaded[key] = f"{PACKAGE}{package.hash}@{self.runtime.node_no}"
-        return self._uploaded[key]
+        return self._packages[key][0]
 
     def close(self) -> None:
         """The packages may go when nobody else needs them."""
-        for fd in self._kept:
-            os.close(fd)
-        self._kept.clear()
+        with self._lock:
+            for _, fd in self._packages.values():
+                os.close(fd)
+            self._packages.clear()

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
-from ..wire.metrics import COUNTER, GAUGE, HISTOGRAM, Counted, Metric, Series
+from ..wire.metrics import COUNTER, GAUGE, HISTOGRAM, RESERVED, Counted, Metric, Series, exposed
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -65,6 +65,8 @@ class Metering:
         self._lock = threading.RLock()
         self._meters: dict[tuple[str, tuple[str, ...]], Meter] = {}
         self._kinds: dict[str, tuple[str, tuple[float, ...]]] = {}
+        self._exposed: dict[str, str] = {}
+        """Which metric Prometheus sees under a name."""
         self._tallies: dict[str, list[int]] = {}
         """How tasks have ended, by name, since this process began: one number for each kind of `Reply`."""
         self._told: dict[str, list[int]] = {}
@@ -95,10 +97,11 @@ class Metering:
         """The metric of that name with these tags; it is made if there is none.
 
         Raises:
-            ValueError: there is one of another kind, or with other buckets; or there are too many.
+            ValueError: there is one of another kind, or with other buckets, or that Prometheus would see under the same name; or
+                there are too many.
         """
         with self._lock:
-            known = self._kinds.setdefault(name, (kind, bounds))
+            known = self._kinds.get(name, (kind, bounds))
             if known != (kind, bounds):
                 words = f" with the boundaries {list(known[1])}" if known[1] else ""
                 raise ValueError(f"this process has another metric {name!r}: a {known[0]}{words}")
@@ -106,8 +109,21 @@ class Metering:
             if meter is None:
                 if len(self._meters) >= METRICS_MAX:
                     raise ValueError(f"this process has {METRICS_MAX} metrics already: use tags for what varies")
+                self._name(kind, name)
+                self._kinds[name] = known
                 meter = self._meters[name, keys] = Meter(kind, name, description, keys, bounds)
             return meter
+
+    def _name(self, kind: str, name: str) -> None:
+        names = exposed(kind, name)
+        for each in names:
+            other = self._exposed.get(each, name)
+            if other != name:
+                raise ValueError(
+                    f"Prometheus could not tell the metrics {name!r} and {other!r} of this process apart: it would see both as "
+                    f"{each!r}. Give one of them another name"
+                )
+        self._exposed.update(dict.fromkeys(names, name))
 
     def add(self, meter: Meter, values: tuple[str, ...], amount: float) -> None:
         """Count more."""
@@ -260,4 +276,4 @@ class Reporting:
         PROCESS.wake = _nobody
 
 
-__all__ = ["COUNTER", "GAUGE", "HISTOGRAM", "PROCESS", "Meter", "Metering", "Reporting"]
+__all__ = ["COUNTER", "GAUGE", "HISTOGRAM", "PROCESS", "RESERVED", "Meter", "Metering", "Reporting"]

@@ -273,6 +273,9 @@ class Rebuild:
             self.runtime.tasks.fail(task, error)
             return
         actor = actors.client(task.pins)
+        for before in (*actor.inflight.values(), *actor.queue):
+            if before.stream is not None:  # whoever should take its items may wait for this call
+                self.runtime.streams.hurry(before.stream)
         task.worker = actor
         (actor.queue.appendleft if first else actor.queue.append)(task)
         actors.creation.when_ready(task, lambda: actors.flush(actor))

@@ -38,6 +38,8 @@ from .machine import (
 
 STOP_AFTER_S = 5.0
 """How long a node may take to end when it is asked to."""
+KILLED_S = 10.0
+"""How long the kernel may take to end a node that is killed: it may wait for a disk."""
 
 
 class Session(msgspec.Struct):
@@ -234,7 +236,8 @@ def stop(sessions: list[Session], force: bool = False, grace_s: float = STOP_AFT
         if began(session.pid) == session.began:
             _signal(session, signal.SIGKILL)
             killed.append(session)
-            while began(session.pid) == session.began:
+            until_ended = time.monotonic() + KILLED_S
+            while began(session.pid) == session.began and time.monotonic() < until_ended:
                 time.sleep(0.01)
         _collect(session.pid)
         _remove(session.folder)

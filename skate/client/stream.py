@@ -27,6 +27,7 @@ class Stream:
     __slots__ = (
         "__weakref__",
         "abandoned",
+        "ahead",
         "anchor",
         "callbacks",
         "completed",
@@ -56,6 +57,8 @@ class Stream:
         self.items: deque[ObjectRef[Any]] = deque()
         self.made = 0
         self.taken = 0
+        self.ahead = 0
+        """How far it may go ahead of its consumer in spite of its back-pressure."""
         self.total: int | None = None
         self.callbacks: list[Callable[[], None]] = []
         self.public: bytes | None = None

@@ -28,6 +28,9 @@ from .stream import ITEMS_MAX, RemoteStream, Replay, Stream
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
+AHEAD_MAX = 1000
+"""So many items a stream makes in advance when its consumer may be waiting for what comes after it; some have no end."""
+
 
 class Streams:
     """The streams of one client."""
@@ -54,9 +57,7 @@ class Streams:
             for value in values:
                 if value.id:
                     self.runtime.tell(m.Hold(value.id, -1))
-            record = stream.record
-            if record is not None and record.worker is not None and record.function.options.backpressure:
-                self.runtime.send_credit(record, stream.taken)  # a new attempt begins without credit
+            self._credit(stream)  # a new attempt begins without
             return
         ref: ObjectRef[Any] = ObjectRef(self.runtime, stream.first + stream.made)
         self.runtime.objects.set_value(ref, values[0], given=True)
@@ -68,9 +69,24 @@ class Streams:
         stream.made += 1
         if stream.public is not None:
             self.publisher.item(stream, stream.made - 1, ref)
+        if stream.ahead:
+            self._credit(stream)
         if not stream.unread:
             stream.items.append(ref)
             stream.notify()
+
+    def _credit(self, stream: Stream) -> None:
+        """Tell the producer how far the consumer is, if it waits for him."""
+        record = stream.record
+        if record is not None and record.worker is not None and record.function.options.backpressure:
+            passed = stream.public is not None  # how far its readers are is not known here
+            self.runtime.send_credit(record, stream.made if passed else min(stream.made, stream.taken + stream.ahead))
+
+    def hurry(self, stream: Stream) -> None:
+        """The consumer may be waiting for what its producer can do only afterwards, so that it goes on. Needs the lock."""
+        if not isinstance(stream, Replay):
+            stream.ahead = AHEAD_MAX
+            self._credit(stream)
 
     def end(self, stream: Stream, total: int) -> None:
         """The producer has made its last item."""
@@ -174,9 +190,7 @@ class Streams:
             return None
         ref = stream.items.popleft()
         stream.taken += 1
-        record = stream.record
-        if record is not None and record.function.options.backpressure and record.worker is not None:
-            self.runtime.send_credit(record, stream.taken)
+        self._credit(stream)
         return ref
 
     def on_item(self, stream: Stream, callback: Callable[[], None]) -> Callable[[], None]:

@@ -310,7 +310,10 @@ class Writing(Base):
             written = blocks.concat(list(self._tables(node)))
             sink.commit(written)
         except BaseException as error:
-            sink.abort(error)
+            try:
+                sink.abort(error)
+            except Exception as other:  # why it has failed matters more
+                error.add_note(f"what the write has left could not be taken away: {other}")
             raise
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .packages import Packages
     from .service import Node
 
+TEXTS_MAX = 256
+"""When more environments are remembered, those are forgotten that nobody wants workers of."""
 UNUSED_S = 10.0
 """How long the zygote of an environment without workers stays: setting up from what is there takes milliseconds."""
 
@@ -59,6 +61,7 @@ class Environments:
         """By number: it is to be killed as soon as its pid is known, or its end is still to be heard of."""
         self._texts: dict[str, str] = {}
         """The environments that were asked for, by crew."""
+        self._texts_max = TEXTS_MAX
         self.packages: Packages | None = None
         """Of a member of a cluster."""
         node.parts.append(self)
@@ -69,11 +72,19 @@ class Environments:
         """Whose workers run tasks of a job in an environment."""
         crew = crew_of(job, text)
         if text:
+            if len(self._texts) >= self._texts_max:
+                self._forget_unwanted()
             self._texts[crew] = text
             zygote = self._zygotes.get(crew)
             if zygote is not None:
                 zygote.ending = False
         return crew
+
+    def _forget_unwanted(self) -> None:
+        """Whoever wants one of them again says so again."""
+        asked = self.node.scheduler.asked()
+        self._texts = {crew: text for crew, text in self._texts.items() if crew in asked or crew in self._zygotes}
+        self._texts_max = max(TEXTS_MAX, 2 * len(self._texts))  # so that looking costs little for each
 
     def prepare(self, crew: str) -> None:
         """Somebody wants workers of a crew, and there is room for them: set its environment up, unless that is under way."""
@@ -180,6 +191,7 @@ class Environments:
             return
         self._drop(zygote)
         node.pool.parent_ended(zygote.crew, m.Death("the process that its runtime environment is set up in has ended"))
+        node.scheduler.crew_gone(zygote.crew)
         node.decide_again()
 
     def reaped(self, message: forks.Reaped) -> None:
@@ -201,8 +213,9 @@ class Environments:
     def _drop(self, zygote: Zygote) -> None:
         """Forget a zygote, and end its process."""
         del self._zygotes[zygote.crew]
-        if zygote.ending or not self.node.scheduler.wanted(zygote.crew):
+        if zygote.ending or zygote.crew not in self.node.scheduler.asked():
             self._texts.pop(zygote.crew, None)  # whoever wants it says so again
+        self.node.scheduler.crew_gone(zygote.crew)
         self.node.scheduler.preparing.discard(zygote.crew)
         self.node.unwatch(zygote.channel.fd)
         zygote.channel.close()

@@ -21,13 +21,13 @@ import json
 import select
 import socket
 import time
-import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..wire.metrics import reading_token
 from .discovery import targets
 from .exposition import CONTENT_TYPE
+from .faults import Minor
 from .listening import Listening
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Refusal(Exception):
         self.text = text
 
 
-class Exporter:
+class Exporter(Minor):
     """The answers of one node."""
 
     def __init__(self, node: Node, token: str = "") -> None:
@@ -131,8 +131,8 @@ class Exporter:
             return True
         except OSError:
             self._close(request)  # it is gone
-        except Exception:  # one answer that cannot be made must not end the node
-            traceback.print_exc()
+        except Exception as error:  # one answer that cannot be made must not end the node
+            self.node.faults.note("Exporter", error)
             self._close(request)
         return True
 

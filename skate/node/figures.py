@@ -183,6 +183,10 @@ def _nodes(node: Node) -> Iterator[Sample]:
     return _by("state", states.items())
 
 
+def _faults(node: Node) -> Iterator[Sample]:
+    return _by("part", node.faults.counts.items())
+
+
 def _refused(node: Node) -> Iterable[Sample]:
     return _one(sum(node.gate.refused.values()) if node.gate is not None else 0)
 
@@ -247,6 +251,7 @@ SYSTEM: dict[str, tuple[str, str, Callable[[Node], Iterable[Sample]]]] = {
     "skate_loop_longest_seconds": (GAUGE, "The longest round within the last minute or two.", _loop("longest_s")),
     "skate_cluster_actors": (GAUGE, "All actors, by state. Only the head's node says this.", _cluster_actors),
     "skate_cluster_nodes": (GAUGE, "All nodes, by state. Only the head's node says this.", _nodes),
+    "skate_node_faults_total": (COUNTER, "Errors in the node's own code that it went on after.", _faults),
     "skate_connections_refused_total": (COUNTER, "Connections of strangers that were refused.", _refused),
     "skate_metric_series": (GAUGE, "Series of users' metrics.", _series),
     "skate_metric_series_dropped_total": (

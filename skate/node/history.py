@@ -22,6 +22,7 @@ import msgspec
 from ..version import __version__
 from ..wire.config import HistoryConfig
 from ..wire.groups import RESCHEDULING
+from .faults import Minor
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,7 +43,7 @@ INFO, WARNING, ERROR = "INFO", "WARNING", "ERROR"
 KEPT = ("history_tasks", "history_counts", "history_events")
 
 
-class History:
+class History(Minor):
     """The history of one node."""
 
     def __init__(self, node: Node, config: HistoryConfig) -> None:

@@ -18,6 +18,7 @@ from msgspec import to_builtins
 
 from ..wire import messages as m
 from ..wire.inquiry import Telling
+from .faults import Minor
 
 if TYPE_CHECKING:
     from .client import Client
@@ -39,7 +40,7 @@ class Inquiry:
         self.said: list[Telling] = []
 
 
-class Inquiries:
+class Inquiries(Minor):
     """The questions of one node that are not answered yet."""
 
     def __init__(self, node: Node) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..wire import messages as m
 from ..wire.config import MemoryConfig
+from .faults import Minor
 from .memory_policy import Candidate, Usage, allowed, culprit
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2^63 where there is no limit."""
 
 
-class MemoryMonitor:
+class MemoryMonitor(Minor):
     """What a node does about its memory."""
 
     def __init__(self, node: Node, config: MemoryConfig) -> None:

@@ -1,4 +1,4 @@
-"""What whoever looks at a node may have it do, and what it says of its machine while they look: behind `skate top`.
+"""What whoever looks at a node may have it do: behind `skate top`.
 
 An actor is killed by whoever decides about it: the head, or a node that is in no cluster. A worker is killed by its node.
 """
@@ -10,34 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..head.actors import State
 from ..wire import messages as m
-from .memory_monitor import machine_usage, private_bytes
-from .vitals import processors
 
 if TYPE_CHECKING:
     from .service import Node
 
 BY_HAND = "it was killed by hand, with `skate top`"
-
-
-def machine(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
-    """CPU time since the machine was started, and its memory; with `{"workers": True}` also that of each worker.
-
-    Raises:
-        ValueError: the machine does not say.
-    """
-    usage = machine_usage()
-    try:
-        busy, total = processors()
-    except OSError as error:
-        raise ValueError(f"how busy the CPUs are is not known: {error}") from None
-    wanted = node.workers.values() if (argument or {}).get("workers") else ()
-    return {
-        "cpu_busy_s": busy,
-        "cpu_idle_s": total - busy,
-        "memory_used": 0 if usage is None else usage.used,
-        "memory_total": 0 if usage is None else usage.limit,
-        "workers": [[client.pid, private_bytes(client.pid)] for client in wanted],
-    }
 
 
 def kill(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
@@ -65,4 +42,4 @@ def _kill_actor(node: Node, ident: str) -> dict[str, Any]:
     return {"actor": ident}
 
 
-ORDERS: dict[str, Any] = {"machine": machine, "kill": kill}
+ORDERS: dict[str, Any] = {"kill": kill}

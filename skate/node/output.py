@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..wire import messages as m
+from .faults import Minor
 from .logs import LogFile, Logs
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class _Flush:
         return all(file.name not in unread or file.offset >= end for file, end in self.ends)
 
 
-class Output:
+class Output(Minor):
     """The way of all lines of a node."""
 
     def __init__(self, node: Node, logs: Logs) -> None:

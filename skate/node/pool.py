@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from ..wire import forks, messages as m
-from ..wire.channel import Channel, ChannelClosed, pair
+from ..wire.channel import BACKLOG_BYTES_MAX, Channel, ChannelClosed, pair
 from ..wire.cluster import WorkerLost
 from ..wire.environments import job_of
 from .deaths import describe
@@ -84,9 +84,9 @@ class WorkerPool:
             if not zygote.send_fds(m.encode(message), fds):
                 self.node.epoll.modify(zygote.fd, select.EPOLLIN | select.EPOLLOUT)
         except ChannelClosed:
-            if zygote is self.zygote:
+            if zygote.backlog_bytes > BACKLOG_BYTES_MAX:
                 raise
-            # its end is on the way, and with it that of its workers
+            # otherwise its end is on the way, and with it that of its workers
 
     def on_zygote(self, zygote: Channel) -> bool:
         """A zygote has something to say, or room to be told.
@@ -232,6 +232,14 @@ class WorkerPool:
         self.node.deaths.add(
             death, worker=client.worker, job=client.job, actor=actor, class_name=class_name, name=name, task=task
         )
+
+    def job_gone(self, job: str) -> None:
+        """Nobody of a job is here any more: its workers end, but for actors."""
+        for crew in [crew for crew in self.failures if job_of(crew) == job]:
+            del self.failures[crew]
+        for worker, other in list(self.jobs.items()):
+            if job == other and not self.node.actors.is_actor(worker):
+                self.kill(worker, signal.SIGKILL)
 
     def kill(self, worker: int, signo: int) -> None:
         """Send a signal to a worker; SIGKILL is also the end of its leases to come."""

@@ -129,6 +129,8 @@ def _actors(node: Node, _: Any) -> list[dict[str, Any]]:
 
 def _validate(node: Node, _: Any) -> bool:
     """Every state machine checks itself; for tests."""
+    if node.faults.counts:
+        raise ValueError(f"faults in the node's own code: {dict(node.faults.counts)}")
     node.scheduler.validate()
     node.directory.validate()
     node.spills.logic.validate()

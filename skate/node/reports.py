@@ -26,8 +26,12 @@ class Reports:
             os.eventfd_read(self.wake)
         except BlockingIOError:
             return True
-        while self._done:
-            self._done.popleft()()
+        try:
+            while self._done:
+                self._done.popleft()()
+        finally:
+            if self._done:  # one of them has failed: the others are still to be heard
+                os.eventfd_write(self.wake, 1)
         return True
 
     def close(self) -> None:

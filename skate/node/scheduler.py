@@ -145,6 +145,11 @@ class Scheduler:
             for crew in [crew for crew in table if job_of(crew) == job]:
                 del table[crew]
 
+    def crew_gone(self, crew: str) -> None:
+        """A crew has no workers any more, and may never have any again."""
+        if not self.idle.get(crew):
+            self.idle.pop(crew, None)
+
     def client_gone(self, client: bytes) -> None:
         """A client has no demands any more. Its leases are released one by one."""
         for key in [key for key in self.demands if key[0] == client]:
@@ -160,6 +165,10 @@ class Scheduler:
         return any(d.crew == crew and d.count > d.held for d in self.demands.values()) or any(
             actor.crew == crew for actor in self.actors
         )
+
+    def asked(self) -> set[str]:
+        """The crews that anybody has asked for and not taken back: they may have all that they want now, and lack it again."""
+        return {demand.crew for demand in self.demands.values() if demand.count} | {actor.crew for actor in self.actors}
 
     # ------------------------------------------------------------ decisions
 

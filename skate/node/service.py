@@ -36,6 +36,7 @@ from .directory import Directory
 from .dispatch import WITH_FDS, handlers
 from .drain import Drain
 from .environments import Environments
+from .faults import Ended, Faults
 from .groups import GroupShell
 from .heirs import Heirs
 from .history import History
@@ -101,6 +102,7 @@ class Node:
         self.objects = ObjectShell(self)
         self.memory = MemoryQueue(self)
         self.epoll = select.epoll()
+        self.faults = Faults(self)
         self.output = Output(self, Logs(session_dir / "logs"))
         self.labels = {"ray.io/node-id": self.node_id, "skate.io/node-id": self.node_id}
         self.clients: dict[bytes, Client] = {}
@@ -140,7 +142,7 @@ class Node:
         self._handlers = handlers(self)
         self.running = True
         self.failed = False
-        """A driver was given up: the log says why."""
+        """A driver was given up, or the node ends by a fault: the log says why."""
         self.again = False
         """It ends because the cluster has given it up: its machine joins anew."""
         self.epoll.register(zygote.fd, select.EPOLLIN)
@@ -155,8 +157,13 @@ class Node:
 
     def run(self) -> None:
         """Serve until the last driver has gone."""
-        while self.running:
-            self.round()
+        try:
+            while self.running:
+                self.round()
+        except Exception as error:
+            if self.head is not None:
+                raise
+            self.faults.fatal(error)
 
     def round(self) -> None:
         """Wait for something to do, and do it."""
@@ -182,7 +189,10 @@ class Node:
             (serving.after_drain if drained else serving.park)(wanted)
         now = time.monotonic()
         for part in self.parts:
-            part.on_time(now)
+            try:
+                part.on_time(now)
+            except Exception as error:
+                self.faults.of_part(part, error, now)
         self._end_deaf()
         self.leasing.after_round(now)
         self.metrics.loop.round(began)
@@ -206,17 +216,29 @@ class Node:
     def _on_event(self, fd: int, mask: int) -> bool:
         """Handle one descriptor; False when there may be more to read."""
         if fd == self.pool.zygote.fd:
-            return self.pool.on_zygote(self.pool.zygote)
+            try:
+                return self.pool.on_zygote(self.pool.zygote)
+            except ChannelClosed:
+                raise Ended("the process that starts its workers has ended") from None
         if fd == self.output.logs.fd:
             self.output.on_event()
             return True
         client = self.by_fd.get(fd)
         if client is None:
-            handler = self._watched.get(fd)
-            return True if handler is None else handler(mask)
+            return self._handle(fd, mask)
         if mask & select.EPOLLOUT:
             self._flush(client)
         return self.read(client)
+
+    def _handle(self, fd: int, mask: int) -> bool:
+        handler = self._watched.get(fd)
+        if handler is None:
+            return True
+        try:
+            return handler(mask)
+        except Exception as error:
+            self.faults.of_handler(fd, handler, fd in self._watched, error)
+            return False
 
     def read(self, client: Client) -> bool:
         """Carry out what a client has sent; False when there may be more."""
@@ -400,9 +422,7 @@ class Node:
         """Nobody of a job is here any more: its workers end, but for actors."""
         self.scheduler.job_gone(job)
         self.environments.job_gone(job)
-        for worker, other in list(self.pool.jobs.items()):
-            if job == other and not self.actors.is_actor(worker):
-                self.pool.kill(worker, signal.SIGKILL)
+        self.pool.job_gone(job)
 
     def forget(self, client: Client) -> None:
         """What a client held and wanted ends with it."""

@@ -27,6 +27,7 @@ from msgspec import to_builtins
 from ..wire import messages as m
 from ..wire.forks import STACK_SIGNAL
 from . import reasons
+from .faults import Minor
 
 if TYPE_CHECKING:
     from .client import Client
@@ -55,7 +56,7 @@ class Request:
         """Workers that are still to be signalled."""
 
 
-class Stacks:
+class Stacks(Minor):
     """The stacks of one node's processes."""
 
     def __init__(self, node: Node, fd: int) -> None:

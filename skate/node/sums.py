@@ -3,17 +3,20 @@
 Pure: messages in, sums out. Counters and histograms grow, and outlive the processes that counted; a gauge belongs to its process,
 and ends with it.
 
-INV-1: a metric has one kind and one set of buckets: the first that was told. What does not fit is left out, and counted.
+INV-1: a metric has one kind and one set of buckets: the first that was told, and names of its own for Prometheus: two metrics may
+want the same, as a counter `x` and a gauge `x_total`. What does not fit is left out, and counted.
 INV-2: there are at most `SERIES_MAX` series, as many metrics (also without series, as those have ended), and at most `NAMES_MAX`
 names of tasks. What has no room is left out, and counted.
+INV-3: no two series of a metric have the same tags for Prometheus, to which their order says nothing, and an empty one is none.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
-from ..wire.metrics import COUNTER, GAUGE, HISTOGRAM, Counted, Metric, Series
+from ..wire.metrics import COUNTER, GAUGE, HISTOGRAM, RESERVED, Counted, Metric, Series, exposed
 from .exposition import Family, Labels, Sample, number
 
 SERIES_MAX = 20_000
@@ -47,6 +50,8 @@ class Sums:
         self.metrics: dict[str, Summed] = {}
         self.tasks: dict[str, list[int]] = {}
         """By name: how many have finished, failed, and were cancelled."""
+        self._exposed: set[str] = set()
+        """Under which names Prometheus sees all these metrics."""
         self.series = 0
         self.dropped = 0
         """Series that had no room, or did not fit."""
@@ -73,12 +78,14 @@ class Sums:
             self.dropped += len(metric.series)
             return
         if summed is None:
-            if len(self.metrics) >= SERIES_MAX:
+            names = exposed(metric.kind, metric.name)
+            if len(self.metrics) >= SERIES_MAX or not self._exposed.isdisjoint(names):
                 self.dropped += len(metric.series)
                 return
+            self._exposed.update(names)
             summed = self.metrics[metric.name] = Summed(metric)
         for series in metric.series:
-            labels = tuple(zip(metric.keys, series.values, strict=True))
+            labels = tuple(sorted(pair for pair in zip(metric.keys, series.values, strict=True) if pair[1]))
             if metric.kind == GAUGE:
                 labels = (*labels, ("WorkerId", source))
             known = summed.series.get(labels)
@@ -105,15 +112,15 @@ class Sums:
     def families(self) -> Iterator[Family]:
         """Every metric, for Prometheus. Others may be added meanwhile: they come the next time."""
         for summed in list(self.metrics.values()):
-            name = PREFIX + summed.name
-            if summed.kind == COUNTER and not name.endswith("_total"):
-                name += "_total"
-            yield Family(name, summed.kind, summed.description, _samples(summed))
+            name = exposed(summed.kind, summed.name)[0]
+            yield Family(PREFIX + name, summed.kind, summed.description, _samples(summed))
 
     def validate(self) -> None:
         """Check the invariants."""
         assert self.series == sum(len(summed.series) for summed in self.metrics.values()) <= SERIES_MAX
         assert len(self.metrics) <= SERIES_MAX
+        names = [name for summed in self.metrics.values() for name in exposed(summed.kind, summed.name)]
+        assert sorted(names) == sorted(self._exposed)
         owned = {pair for pairs in self._gauges.values() for pair in pairs}
         assert owned == {
             (name, labels) for name, summed in self.metrics.items() if summed.kind == GAUGE for labels in summed.series
@@ -127,8 +134,13 @@ def _is_sound(metric: Metric) -> bool:
         metric.kind in (COUNTER, GAUGE, HISTOGRAM)
         and _NAME.fullmatch(metric.name) is not None
         and len(metric.bounds) <= BOUNDS_MAX
-        and all(_KEY.fullmatch(key) for key in metric.keys)
+        and all(0 < bound < float("inf") for bound in metric.bounds)
+        and all(one < other for one, other in pairwise(metric.bounds))
+        and all(_KEY.fullmatch(key) and key not in RESERVED and not key.startswith("__") for key in metric.keys)
+        and len(set(metric.keys)) == len(metric.keys)
         and all(len(each.values) == len(metric.keys) and len(each.counts) == buckets for each in metric.series)
+        and all(count >= 0 for each in metric.series for count in each.counts)
+        and (metric.kind != COUNTER or all(each.value >= 0 for each in metric.series))
     )
 
 

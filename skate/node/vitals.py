@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..store.arena import HEADER_BYTES
-from .memory_monitor import machine_usage
+from .memory_monitor import machine_usage, private_bytes
 from .resources import from_units
 
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ FIELDS = 8
 """The others say again what is in these."""
 
 
-def vitals(node: Node, _: Any) -> dict[str, Any]:
-    """The state of the machine now.
+def vitals(node: Node, argument: dict[str, Any] | None) -> dict[str, Any]:
+    """The state of the machine now; with `{"workers": True}` also the memory of each worker, which takes 10 µs for each.
 
     `cpu_busy_s` and `cpu_s` are seconds of all processors since the machine was started; 0 where they are not known.
     """
+    each = node.workers.values() if (argument or {}).get("workers") else ()
     usage = machine_usage()
     try:
         busy, total = processors()
@@ -46,6 +47,7 @@ def vitals(node: Node, _: Any) -> dict[str, Any]:
         "objects": len(node.directory.entries),
         "workers": len(states),
         "actors": sum(states),
+        "memory_of": [[client.pid, private_bytes(client.pid)] for client in each if client.pid],
         "total": node.total,
         "free": {name: max(0.0, amount) for name, amount in from_units(node.scheduler.pool.free).items()},
     }

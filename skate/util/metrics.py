@@ -18,13 +18,11 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Self
 
-from ..client.metering import COUNTER, GAUGE, HISTOGRAM, PROCESS
+from ..client.metering import COUNTER, GAUGE, HISTOGRAM, PROCESS, RESERVED
 
 VALUE_CHARACTERS_MAX = 1024
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_RESERVED = {"le", "quantile", "WorkerId"}
-"""Tags that the exporter sets itself."""
 
 
 class Metric:
@@ -41,7 +39,7 @@ class Metric:
 
         Raises:
             TypeError: tag_keys is no tuple or list of strings.
-            ValueError: a name that Prometheus would not have; or this process has a metric of that name which is different.
+            ValueError: a name that Prometheus would not have, or could not tell from that of another metric of this process.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
@@ -53,12 +51,12 @@ class Metric:
         for key in keys:
             if not isinstance(key, str):
                 raise TypeError(f"tag_keys must be strings: {key!r} is none")
-            if not _KEY.fullmatch(key) or key.startswith("__") or key in _RESERVED:
-                raise ValueError(f"{key!r} cannot be a tag: use letters, digits and _; {sorted(_RESERVED)} are taken")
+            if not _KEY.fullmatch(key) or key.startswith("__") or key in RESERVED:
+                raise ValueError(f"{key!r} cannot be a tag: use letters, digits and _; {sorted(RESERVED)} are taken")
         if len(set(keys)) != len(keys):
             raise ValueError(f"tag_keys has a tag twice: {keys}")
         self._name = name
-        self._description = str(description)
+        self._description = str(description).encode(errors="replace").decode()
         self._keys = keys
         self._defaults: dict[str, str] = {}
         self._meter = PROCESS.meter(self._kind, name, self._description, keys, self._bounds())
@@ -97,6 +95,13 @@ class Metric:
             raise ValueError(
                 f"the tag {key!r} of metric {self._name!r} is longer than {VALUE_CHARACTERS_MAX} characters"
             )
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"the tag {key!r} of metric {self._name!r} cannot be {value!r}: that is no text of Unicode"
+                ) from None
 
     def _values(self, tags: Mapping[str, str] | None) -> tuple[str, ...]:
         """The values of the tags, in the order of the keys."""
@@ -114,11 +119,14 @@ class Metric:
         return tuple([tags[key] for key in self._keys])
 
     def _number(self, value: Any) -> float:
-        if type(value) is float or type(value) is int:  # to ask whether it is a Real takes a microsecond
+        if type(value) is float:  # to ask whether it is a Real takes a microsecond
             return value
-        if not isinstance(value, Real):
+        if type(value) is not int and not isinstance(value, Real):
             raise TypeError(f"the value for metric {self._name!r} must be a number, not {value!r}")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"the value for metric {self._name!r} is larger than a float can be") from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self._arguments(), self._defaults)
@@ -144,7 +152,7 @@ class Counter(Metric):
         """Count more.
 
         Raises:
-            ValueError: value is not above 0, or the tags are not those of the metric.
+            ValueError: value is not above 0, or too large, or the tags are not those of the metric.
             TypeError: value is no number, or a tag is no string.
         """
         amount = self._number(value)
@@ -162,7 +170,7 @@ class Gauge(Metric):
         """It is this now. None changes nothing.
 
         Raises:
-            ValueError: the tags are not those of the metric.
+            ValueError: the tags are not those of the metric, or value is too large.
             TypeError: value is no number, or a tag is no string.
         """
         if value is not None:
@@ -213,7 +221,7 @@ class Histogram(Metric):
         """One more value.
 
         Raises:
-            ValueError: the tags are not those of the metric.
+            ValueError: the tags are not those of the metric, or value is too large.
             TypeError: value is no number, or a tag is no string.
         """
         PROCESS.observe(self._meter, self._values(tags), self._number(value))

@@ -12,6 +12,9 @@ COUNTER = "counter"
 GAUGE = "gauge"
 HISTOGRAM = "histogram"
 
+RESERVED = frozenset({"le", "quantile", "WorkerId"})
+"""Tags that only the exporter sets."""
+
 
 class Series(Struct, array_like=True, gc=False):
     """One metric with one set of tags."""
@@ -44,6 +47,18 @@ class Counted(Struct, array_like=True, tag=80):
     """By name: how many tasks and calls have finished, failed, and were cancelled."""
     dropped: int = 0
     """How many values had no room."""
+
+
+def exposed(kind: str, name: str) -> tuple[str, ...]:
+    """The names under which Prometheus sees a metric, without the prefix: no other metric may have one of them.
+
+    Example:
+        >>> exposed(COUNTER, "requests"), exposed(HISTOGRAM, "size")
+        (('requests_total',), ('size', 'size_bucket', 'size_sum', 'size_count'))
+    """
+    if kind == HISTOGRAM:
+        return name, f"{name}_bucket", f"{name}_sum", f"{name}_count"
+    return (name if kind != COUNTER or name.endswith("_total") else f"{name}_total",)
 
 
 def reading_token(token: str) -> str:

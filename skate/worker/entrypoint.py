@@ -5,7 +5,7 @@ finds it. What it prints, and the installer, is in the job's log. It executes th
 process to watch, and the locks that it holds, which keep what was installed, are the job's until that ends.
 
 On its standard output it says `failed REASON`, a string in JSON, if it cannot be done; else the guard goes on there. It ends with
-the node, and by SIGTERM.
+the node, also if that is killed, and by SIGTERM, and then with it all that installers have started.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import msgspec
 from ..exceptions import RuntimeEnvSetupError
 from ..wire.environments import decode
 from ..wire.jobs import SetUp
+from .descendants import end_all
 from .environment import Setup, set_up
-from .zygote import die_with_parent, outlive_parent
+from .zygote import end_with_parent, outlive_parent
 
 REASON_CHARS_MAX = 8000
 """The head keeps it."""
@@ -32,7 +33,7 @@ REASON_CHARS_MAX = 8000
 
 def main() -> NoReturn:
     """Arguments: the file with a `SetUp`, `sys.path`, and the node's process id."""
-    die_with_parent(int(sys.argv[3]))
+    end_with_parent(int(sys.argv[3]))
     file = Path(sys.argv[1])
     wanted = msgspec.json.decode(file.read_bytes(), type=SetUp)
     file.unlink()
@@ -84,6 +85,7 @@ def _fail(said: int, reason: str) -> NoReturn:
     if len(reason) > REASON_CHARS_MAX:
         half = REASON_CHARS_MAX // 2
         reason = f"{reason[:half]}\n...\n{reason[-half:]}"
+    end_all()
     line = f"failed {json.dumps(reason)}\n".encode()
     while line:
         line = line[os.write(said, line) :]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire import forks, messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_writable
+from .descendants import children, end_all
 from .rehearsal import ROUNDS, rehearse
 from .start import run
 
@@ -45,6 +46,20 @@ def die_with_parent(parent: int) -> None:
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def end_with_parent(parent: int) -> None:
+    """End when the parent ends, or by SIGTERM, with all that this process has started, and what that has."""
+    signal.signal(signal.SIGTERM, _end_with_all)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _end_with_all(*_: object) -> None:
+    end_all()
+    os._exit(1)
 
 
 def outlive_parent() -> None:
@@ -193,42 +208,22 @@ class Zygote:
         """A worker's own children end with it: those of its group, and those that became ours."""
         try:
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it had no children in its group
-        for child in _children():
+        except (ProcessLookupError, PermissionError):
+            pass  # it had no children in its group, or none that this user may end
+        for child in children():
             if child in self.workers:
                 continue
             try:
                 if os.getsid(child) not in self.workers:  # other workers' children, left behind, are theirs
                     os.kill(child, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            except (ProcessLookupError, PermissionError):
+                continue  # it has ended, or is another user's by now
 
     def _end(self) -> None:
         """The node is gone: nothing of it stays."""
         signal.set_wakeup_fd(-1)
-        killed: set[int] = set()
-        while True:
-            # Again after each end: what a worker had started is a child of this process now.
-            for pid in set(_children()) - killed:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                    killed.add(pid)
-                except ProcessLookupError:
-                    continue
-            try:
-                ended, _ = os.waitpid(-1, 0)
-                while ended:
-                    killed.discard(ended)
-                    ended, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
+        end_all()
         os._exit(0)
-
-
-def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as listing:
-        return [int(pid) for pid in listing.read().split()]
 
 
 def _redirect(path: str, fd: int) -> None:

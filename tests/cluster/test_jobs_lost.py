@@ -39,7 +39,8 @@ def test_f4_a_job_ends_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
 def test_f4_an_environment_that_is_set_up_ends_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     slow.write_text(
-        f"#!/bin/sh\necho $PPID $$ > {tmp_path}/pids.new; mv {tmp_path}/pids.new {tmp_path}/pids; exec sleep 100\n"
+        "#!/bin/sh\nsleep 100 &\nits=$!\nsetsid sleep 100 &\n"  # as an installer starts compilers
+        f"echo $PPID $$ $its $! > {tmp_path}/pids.new; mv {tmp_path}/pids.new {tmp_path}/pids; exec sleep 100\n"
     )
     slow.chmod(0o755)
     nodes.add(1)
@@ -49,6 +50,7 @@ def test_f4_an_environment_that_is_set_up_ends_with_its_node(nodes: Nodes, tmp_p
     ident = client.submit_job(entrypoint="true", runtime_env=environment, entrypoint_resources={"there": 1})
     eventually((tmp_path / "pids").exists, 10)
     pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    assert all(psutil.pid_exists(pid) for pid in pids)
     nodes.kill(lost)
     eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids), 5, "its processes have ended")
     assert over(client, ident).status is JobStatus.FAILED

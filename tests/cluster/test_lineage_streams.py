@@ -128,6 +128,18 @@ def test_an_actors_stream(nodes: Nodes, lost: sessions.Session, log: Path) -> No
     assert skate.get(refs) == wanted(range(ITEMS))
 
 
+def test_a_rerun_behind_a_stream_that_waits_for_its_consumer(nodes: Nodes, lost: sessions.Session, log: Path) -> None:
+    """The consumer waits for the rerun, so the stream does not wait for the consumer."""
+    actor = Maker.options(**on("there"), max_restarts=-1, max_task_retries=-1).remote()
+    method = actor.stream.options(num_returns="streaming", _generator_backpressure_num_objects=2)
+    refs = list(method.remote(str(log)))
+    second = method.remote(str(log))
+    first = next(second)
+    lose(nodes, lost)
+    assert skate.get(refs, timeout=20) == wanted(range(ITEMS))
+    assert skate.get([first, *second], timeout=20) == wanted(range(ITEMS))
+
+
 def test_without_retries(nodes: Nodes, lost: sessions.Session, log: Path) -> None:
     refs = list(stream.options(**on("there"), max_retries=0).remote(str(log)))
     lose(nodes, lost)

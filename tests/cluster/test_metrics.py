@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from integration import scrape
 from integration.scrape import value
+from ports import free_port
 
 import skate
 from skate.client import sessions
@@ -117,7 +118,7 @@ def post(host: str, port: int) -> bytes:
 
 
 def test_metrics_may_have_a_port_of_their_own(nodes: Nodes) -> None:
-    port = scrape.free_port()
+    port = free_port()
     wish = sessions.Wish(True, HOST, metrics_port=port)
     nodes.started.append(sessions.start_node(InitOptions(num_cpus=1, object_store_memory=100 << 20), wish))
     assert value(scrape.read(HOST, port), "skate_resource_limit", resource="CPU") == 1

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from ports import free_port
 
 import skate
 from skate.testing import eventually
@@ -25,12 +26,6 @@ def ended() -> Iterator[None]:
     """Whatever has started skate: the next file begins without it."""
     yield
     skate.shutdown()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
@@ -52,7 +47,7 @@ def postgresql() -> Iterator[Any]:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         user.update(user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
-    port = _free_port()
+    port = free_port()
     data = f"{folder}/data"
     options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
     server = None
@@ -89,7 +84,7 @@ def s3() -> Iterator[str]:
     """The address of an S3 server with a bucket "tests"."""
     pytest.importorskip("moto.server")
     fs = pytest.importorskip("s3fs")
-    port = _free_port()
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,

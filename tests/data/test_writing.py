@@ -363,6 +363,20 @@ def test_sqlite(database: Any) -> None:
         data.read_sql("SELECT 1", None)  # type: ignore[arg-type]
 
 
+class Lost(sqlite3.Connection):
+    """A connection that is lost in the middle."""
+
+    def rollback(self) -> None:
+        raise sqlite3.OperationalError("the server has gone")
+
+
+def test_a_lost_connection_does_not_hide_why_a_statement_has_failed(database: Any) -> None:
+    connect = partial(database, factory=Lost)
+    with pytest.raises(sqlite3.OperationalError, match="no such table") as caught:
+        data.range(3).write_sql("INSERT INTO nowhere VALUES (?)", connect)
+    assert "could not be rolled back: the server has gone" in str(caught.value.__notes__)
+
+
 def test_postgresql(postgresql: Any) -> None:
     with closing(postgresql()) as connection:
         connection.cursor().execute("CREATE TABLE t (id BIGINT PRIMARY KEY, word TEXT)")
@@ -445,6 +459,13 @@ class Collect(data.Datasink):
         self.told.append(str(error))
 
 
+class Broken(Collect):
+    """It cannot take away what it has left."""
+
+    def on_write_failed(self, error: Exception) -> None:
+        raise ConnectionError("nobody answers")
+
+
 def test_sinks_of_users() -> None:
     sink = Collect()
     numbers = data.range(5)
@@ -455,6 +476,9 @@ def test_sinks_of_users() -> None:
     with pytest.raises(ValueError, match="too much"):
         data.range(50).write_datasink(failing)
     assert failing.told == [["id"], "too much"]
+    with pytest.raises(ValueError, match="too much") as caught:
+        data.range(50).write_datasink(Broken())
+    assert "could not be taken away: nobody answers" in str(caught.value.__notes__)
     with pytest.raises(TypeError, match="no Datasink"):
         data.range(5).write_datasink(3)
 

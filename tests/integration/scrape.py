@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import socket
 
 from prometheus_client.parser import text_string_to_metric_families
 
 Read = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def fetch(host: str, port: int, path: str = "/metrics", **headers: str) -> tuple[int, str]:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -184,20 +184,29 @@ class Network:
 
     def close(self) -> None:
         """End all nodes, prove that nothing of them is left, and take the network down."""
-        skate.shutdown()
+        with ExitStack() as last:  # it comes down, whatever fails
+            last.callback(self._take_down)
+            last.callback(self._end_nodes)
+            skate.shutdown()
+
+    def _end_nodes(self) -> None:
         processes = [process for machine in self.machines for process in machine.processes()]
         running = [machine.session for machine in self.machines if machine.node is not None]
-        sessions.stop(running)
-        _, alive = psutil.wait_procs(processes, timeout=5)
+        try:
+            sessions.stop(running)
+        finally:
+            _, alive = psutil.wait_procs(processes, timeout=5)
+            for process in alive:
+                process.kill()
         left = [session.folder for session in running if os.path.exists(session.folder)]
         strangers = [pid for machine in self.machines for pid in _inhabitants(machine.name)]
-        for process in alive:
-            process.kill()
+        assert not alive, f"left over: {alive}"
+        assert not left and not strangers, f"left over: {left} {strangers}"
+
+    def _take_down(self) -> None:
         for machine in self.machines:
             ip("netns", "delete", machine.name, check=False)
         ip("netns", "delete", self.hub, check=False)
-        assert not alive, f"left over: {alive}"
-        assert not left and not strangers, f"left over: {left} {strangers}"
 
 
 def _lose(one: Machine, other: Machine) -> None:

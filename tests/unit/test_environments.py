@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import skate
+import skate.client.environments as environments_file
 from skate.api.environments import read_environment
 from skate.client.environments import Environments
 from skate.client.package_files import Cache
@@ -153,3 +155,41 @@ def test_folders_become_packages_that_stay_while_the_program_lives(tmp_path: Pat
     environments.close()
     cache.entry("another", lambda path: path.mkdir())
     assert not cache.zip_of(expected[0]).exists()
+
+
+def test_a_program_with_ever_new_environments_keeps_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments_file, "PACKAGES_MAX", 3)
+    monkeypatch.setattr(environments_file, "TEXTS_MAX", 5)
+    environments = of(tmp_path)
+
+    def use(name: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "a.py").write_text(name)
+        uri: str = json.loads(environments.of(read_environment({"working_dir": str(folder)})))["working_dir"]
+        return uri.removeprefix("package://").partition("@")[0]
+
+    before = len(os.listdir("/proc/self/fd"))
+    environments.own = environments.of(read_environment({"working_dir": str(tmp_path / "session")}))
+    own = json.loads(environments.own)["working_dir"].removeprefix("package://").partition("@")[0]
+    hot = use("hot")
+    for number in range(20):
+        use(f"other{number}")
+        assert use("hot") == hot
+    for number in range(20):
+        environments.of(read_environment({"env_vars": {"A": str(number)}}))
+    assert use("hot") == hot
+    half = {"working_dir": str(tmp_path / "session"), "py_modules": [str(tmp_path / "other1"), str(tmp_path / "gone")]}
+    for _ in range(5):
+        with pytest.raises(ValueError, match="no folder or file"):
+            environments.of(encode(half))
+    assert len(os.listdir("/proc/self/fd")) - before <= 4
+    cache = Cache.of_session(str(tmp_path / "session"))
+    cache.bytes_max = 0
+    cache.entry("other", lambda path: path.mkdir())
+    assert cache.zip_of(own).exists() and cache.zip_of(hot).exists(), "what is in use stays"
+    first = pack(tmp_path / "other0").hash
+    assert not cache.zip_of(first).exists()
+    assert use("other0") == first and cache.zip_of(first).exists()
+    environments.close()
+    assert len(os.listdir("/proc/self/fd")) - before <= 1

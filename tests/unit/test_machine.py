@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from skate.client import dashboards
 from skate.client.machine import began, make_session_dir
 from skate.testing import eventually
 
@@ -25,3 +26,15 @@ def test_sessions_of_processes_that_only_wait_to_be_collected_are_removed(tmp_pa
         assert {path.name for path in base.iterdir()} == {living.name, made.name}
     finally:
         process.wait()
+
+
+def test_a_dashboard_is_not_taken_for_another_process_with_its_pid(tmp_path: Path) -> None:
+    assert dashboards.noted(str(tmp_path)) == ""
+    dashboards.note(str(tmp_path), dashboards.Found("http://here", os.getpid(), began(os.getpid())))
+    assert dashboards.noted(str(tmp_path)) == "http://here"
+    dashboards.note(str(tmp_path), dashboards.Found("http://here", os.getpid(), "1"))
+    assert dashboards.noted(str(tmp_path)) == ""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    dashboards.note(str(tmp_path), dashboards.Found("http://here", process.pid, began(process.pid)))
+    process.wait()
+    assert dashboards.noted(str(tmp_path)) == ""

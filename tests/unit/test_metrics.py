@@ -47,6 +47,24 @@ def test_wrong_metrics_are_refused() -> None:
             Histogram("unit_h", boundaries=boundaries)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Counter("unit_t1"), lambda: Counter("unit_t1_total")),
+        (Counter("unit_t2_total"), lambda: Counter("unit_t2")),
+        (Gauge("unit_t3_total"), lambda: Counter("unit_t3")),
+        (Histogram("unit_t4", boundaries=[1]), lambda: Gauge("unit_t4_sum")),
+        (Counter("unit_t5_count_total"), lambda: Histogram("unit_t5_count_total", boundaries=[1])),
+        (Gauge("unit_t6_bucket"), lambda: Histogram("unit_t6", boundaries=[1])),
+    ],
+)
+def test_metrics_that_prometheus_could_not_tell_apart_are_refused(first: Any, second: Any) -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"could not tell|another metric"):
+            second()
+    assert type(first)(*first._arguments())._meter is first._meter
+
+
 def test_wrong_values_are_refused() -> None:
     counter = Counter("unit_wrong", tag_keys=("route",))
     for value in (0, -1, float("nan")):
@@ -62,6 +80,10 @@ def test_wrong_values_are_refused() -> None:
         counter.inc(1, {"route": 1})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="longer than"):
         counter.inc(1, {"route": "x" * 5000})
+    with pytest.raises(ValueError, match="no text of Unicode"):
+        counter.inc(1, {"route": "\udc80"})
+    with pytest.raises(ValueError, match="larger than a float"):
+        counter.inc(10**400, {"route": "/"})
     with pytest.raises(ValueError, match="has no tag"):
         counter.set_default_tags({"user": "x"})
     with pytest.raises(ValueError, match="another metric 'unit_wrong': a counter"):
@@ -206,6 +228,12 @@ def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         told(COUNTER, "d", Series(["1"], 1.0), keys=('k="1"} 1\nfaked{k',)),
         told(COUNTER, "d", Series(["1", "2"], 1.0), keys=("k",)),
         told(HISTOGRAM, "h", Series([], 1.0, [1]), bounds=(1.0,)),
+        told(HISTOGRAM, "h", Series([], 1.0, [1, 1, 1]), bounds=(2.0, 1.0)),
+        told(HISTOGRAM, "h", Series([], 1.0, [1, -1]), bounds=(1.0,)),
+        told(COUNTER, "d", Series([], -1.0)),
+        told(COUNTER, "d", Series(["1"], 1.0), keys=("le",)),
+        told(COUNTER, "d", Series(["1", "2"], 1.0), keys=("k", "k")),
+        told(GAUGE, "c_total", Series([], 1.0)),
     ):
         before = node.dropped
         node.add("a", wrong)
@@ -227,12 +255,52 @@ def test_the_text_says_what_was_told(value: str, help: str, number: float, bound
     node.add("p", Counted([Metric(GAUGE, "g", help, ["k"], [], [Series([value], number)])]))
     node.add("p", told(HISTOGRAM, "h", Series([], 1.0, counts), bounds=tuple(bounds)))
     found = read(node)
-    (seen,) = [seen for (name, labels), seen in found.items() if name == "ray_g" and dict(labels)["k"] == value]
+    (seen,) = [seen for (name, labels), seen in found.items() if name == "ray_g" and dict(labels).get("k", "") == value]
     assert seen == number or (seen != seen and number != number)
     upper = sorted(
         (float(dict(labels)["le"]), count) for (name, labels), count in found.items() if name == "ray_h_bucket"
     )
     assert upper == [(bound, at + 1) for at, bound in enumerate([*bounds, float("inf")])]
+
+
+KINDS = st.sampled_from([COUNTER, GAUGE, HISTOGRAM])
+NAMES = st.sampled_from(
+    ["x", "x_total", "x_sum", "x_count", "x_bucket", "x_total_total", "x_sum_bucket", "total", "_total"]
+)
+TAGS = st.lists(st.sampled_from(["a", "b", "le", "WorkerId", "quantile", "__name__"]), max_size=3)
+TEXTS = st.one_of(st.sampled_from(["", "1", "+Inf", 'a"b', "a\nb", "a\\", "a\r"]), st.text(max_size=5)).filter(
+    lambda text: text.encode(errors="replace").decode() == text
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> tuple[str, Metric]:
+    keys = draw(TAGS)
+    kind = draw(KINDS)
+    bounds = draw(st.sampled_from([[], [1.0], [1.0, 2.0], [2.0, 1.0], [float("nan")]])) if kind == HISTOGRAM else []
+    counts = [draw(st.integers(-1, 3)) for _ in range(len(bounds) + 1)] if kind == HISTOGRAM else []
+    series = Series([draw(TEXTS) for _ in keys], draw(st.floats()), counts)
+    return draw(st.sampled_from(["p", "q"])), Metric(kind, draw(NAMES), draw(TEXTS), keys, bounds, [series])
+
+
+@given(st.lists(messages(), max_size=12))
+def test_whatever_is_told_prometheus_can_read_it(told: list[tuple[str, Metric]]) -> None:
+    node = Sums()
+    for source, metric in told:
+        node.add(source, Counted([metric]))
+        node.validate()
+    text = "".join(pieces(node.families()))
+    families = list(text_string_to_metric_families(text))
+    kinds = re.findall("^# TYPE (.*) (.*)$", text, re.MULTILINE)
+    assert len({name for name, _ in kinds}) == len(kinds) == len(families), "each family is there once"
+    assert [family.type for family in families] == [kind for _, kind in kinds], "no sample is outside of its family"
+    samples = [(each.name, *sorted(pair for pair in each.labels.items() if pair[1]))
+               for family in families for each in family.samples]  # fmt: skip
+    assert len(set(samples)) == len(samples), "each series is there once"
+    for family in families:
+        if family.type == HISTOGRAM:
+            counts = [each.value for each in family.samples if each.name.endswith(("_bucket", "_count"))]
+            assert all(count >= 0 for count in counts)
 
 
 def test_a_long_text_comes_in_pieces() -> None:

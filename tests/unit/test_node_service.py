@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from skate import __version__
 from skate.node import memory
 from skate.node.directory import Directory, Effects
+from skate.node.exporter import REQUEST_S, Exporter
+from skate.node.reports import Reports
 from skate.node.service import Node
 from skate.node.spilling import File
 from skate.store.arena import HEADER_BYTES, create
@@ -48,17 +52,23 @@ class Driver:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Of the zygote's channel: the node's, and the zygote's."""
+    mine, theirs = pair()
+    yield mine, theirs
+    theirs.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path, ends: tuple[socket.socket, socket.socket]) -> Iterator[Node]:
     (tmp_path / "logs").mkdir()
     arena_fd = create(ROOM + HEADER_BYTES)
-    mine, theirs = pair()
-    made = Node({"CPU": 1.0}, arena_fd, ROOM + HEADER_BYTES, tmp_path, Channel(mine))
+    made = Node({"CPU": 1.0}, arena_fd, ROOM + HEADER_BYTES, tmp_path, Channel(ends[0]))
     yield made
     for client in [*made.by_fd.values()]:
         client.channel.close()
     made.close()
     made.epoll.close()
-    theirs.close()
     os.close(arena_fd)
 
 
@@ -160,3 +170,142 @@ def test_a_value_that_comes_after_its_objects_end_is_freed() -> None:
     directory.sweep(effects, m.Value(m.ERROR))
     assert effects.freed == {b"a": [ident]}
     assert not directory.entries
+
+
+def test_whoever_does_not_ask_for_metrics_is_not_waited_for(node: Node) -> None:
+    exporter = Exporter(node)
+    address = "127.0.0.1", exporter.listen("127.0.0.1", 0)
+    with socket.create_connection(address) as silent, socket.create_connection(address) as slow:
+        slow.sendall(b"GET /metrics HT")
+        while len(exporter._open) < 2 or not any(request.have for request in exporter._open.values()):
+            node.round()
+        now = time.monotonic()
+        exporter.on_time(now + REQUEST_S - 1)
+        assert len(exporter._open) == 2 and 0 < (exporter.next_due(now) or 0) <= REQUEST_S
+        exporter.on_time(now + REQUEST_S)
+        assert not exporter._open and exporter.next_due(now) is None
+        assert silent.recv(1) == slow.recv(1) == b""
+    assert exporter._listening is not None
+    exporter._listening.close()
+
+
+# ---------------------------------------------------------------- faults of the node's own code
+
+
+class Failing:
+    """In the place of a part's `on_time` or a handler: fails as often as it is told to."""
+
+    def __init__(self, times: int = 1) -> None:
+        self.left = times
+        self.calls = 0
+
+    def __call__(self, *_: Any) -> bool:
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("on purpose")
+        return True
+
+
+def test_a_minor_part_that_fails_rests_and_goes_on(node: Node, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = Failing(2)
+    monkeypatch.setattr(node.monitor, "on_time", failing)
+    before = list(node.parts)
+    for rest in (1.0, 2.0):
+        began = time.monotonic()
+        if node.monitor not in node.parts:
+            node.parts[before.index(node.monitor)].on_time(began + 100)
+            assert node.parts == before, "it goes on"
+        driver.send(m.Ask(1, "head", None))
+        node.round()
+        assert node.monitor not in node.parts and len(node.parts) == len(before)
+        (resting,) = [part for part in node.parts if part not in before]
+        assert rest - 0.1 < (resting.next_due(began) or 0) < rest + 1
+    assert failing.calls == 2 and node.faults.counts == {"MemoryMonitor": 2}
+    resting.on_time(began + 100)
+    assert node.parts == before
+    node.round()
+    assert failing.calls == 3 and node.running
+    events = str(node.history.answer("history_events", {}))
+    assert events.count("a fault in the node's own code, in MemoryMonitor: RuntimeError: on purpose") == 2
+    driver.received()
+    driver.send(m.Ask(2, "validate", None))
+    node.round()
+    (answer,) = driver.received()
+    assert "{'MemoryMonitor': 2}" in answer.error
+    assert 'skate_node_faults_total{part="MemoryMonitor"} 2' in "".join(node.metrics.text())
+
+
+@pytest.mark.parametrize("part", ["pool", "memory", "objects", "spills", "environments", "jobs_here", "abroad"])
+def test_the_node_ends_when_a_part_fails_that_others_wait_for(
+    node: Node, driver: Driver, part: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(getattr(node, part), "on_time", Failing())
+    driver.send(m.Ask(1, "head", None))
+    node.run()
+    assert node.failed and not node.running
+    *_, last = driver.received()
+    assert isinstance(last, m.Refused) and "a fault of its own: RuntimeError: on purpose (see " in last.reason
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_the_node_ends_when_what_decides_fails_and_a_head_fails_as_it_is(
+    node: Node, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.scheduler, "decide", Failing(2))
+    node.leasing.dirty = True
+    driver.send(m.Ask(1, "head", None))
+    node.run()
+    assert isinstance(driver.received()[-1], m.Refused) and node.failed
+    node.running, node.head = True, SimpleNamespace(view={})  # type: ignore[assignment]
+    node.leasing.dirty = True
+    driver.send(m.Ask(1, "nodes", None))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        node.run()
+
+
+def test_a_connection_whose_handler_fails_is_lost_for_both_sides(node: Node) -> None:
+    mine, theirs = pair()
+    heard: list[bytes] = []
+
+    class Owner:
+        def on_event(self, _: int) -> bool:
+            data = theirs.recv(100)
+            heard.append(data)
+            if data == b"poison":
+                raise RuntimeError("on purpose")
+            if not data:
+                node.unwatch(theirs.fileno())
+                theirs.close()
+            return True
+
+    node.watch(theirs.fileno(), Owner().on_event)
+    for word in (b"poison", b"what came after it"):
+        mine.send(word)
+    for _ in range(3):
+        node.round()
+    assert heard == [b"poison", b"what came after it", b""] and mine.recv(100) == b""
+    assert list(node.faults.counts.values()) == [1] and node.running
+    mine.close()
+
+
+def test_the_node_ends_when_what_fails_is_no_connection(node: Node, driver: Driver) -> None:
+    reports = Reports()
+    heard: list[int] = []
+    reports.add(lambda: Failing()() and None)
+    reports.add(lambda: heard.append(1))
+    node.watch(reports.wake, reports.on_event)
+    node.run()
+    assert node.failed and "on purpose" in driver.received()[-1].reason
+    reports.on_event(0)
+    assert heard == [1], "who reported after it is heard nevertheless"
+    node.unwatch(reports.wake)
+    reports.close()
+
+
+def test_the_node_says_that_it_ends_with_its_zygote(
+    node: Node, driver: Driver, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    ends[1].close()
+    node.run()
+    assert "the process that starts its workers has ended" in driver.received()[-1].reason and node.failed

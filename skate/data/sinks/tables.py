@@ -56,8 +56,11 @@ class SQLSink:
                         cursor.executemany(self.sql, list(zip(*columns, strict=True)))
                         count += piece.num_rows
             except Exception as error:
-                connection.rollback()
                 error.add_note(f"raised for the statement: {self.sql}")
+                try:
+                    connection.rollback()
+                except Exception as other:  # a connection that is lost is as good
+                    error.add_note(f"the transaction could not be rolled back: {other}")
                 raise
             connection.commit()
         yield pa.table({"rows": pa.array([count], pa.int64())})

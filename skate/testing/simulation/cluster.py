@@ -83,6 +83,7 @@ class NodeRun(Process):
         """The books of this node are right, and it gives nothing twice."""
         scheduler = self.node.scheduler
         scheduler.validate()
+        assert not self.node.faults.counts
         self.node.directory.validate()
         assert min(scheduler.pool.free.values()) >= 0, f"{self.name} has given more than it has: {scheduler.pool.free}"
 
@@ -129,6 +130,7 @@ class HeadRun(Process):
     def check(self) -> None:
         """What the head believes makes sense."""
         if self.started:
+            assert not self.head.node.faults.counts
             self.head.members.nodes.validate()
             self.head.node.actors.table.validate()
             self.head.node.groups.table.validate()
