@@ -12,7 +12,6 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..client.errors import pack_error
@@ -20,6 +19,7 @@ from ..client.memory import Block
 from ..client.metering import PROCESS
 from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
 from ..client.specs import STREAMING
+from ..client.waiting import BLOCK_AFTER_S
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
 from ..wire.groups import group_of
@@ -235,8 +235,12 @@ def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, res
         worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
         sent += 1
         if limit and sent >= limit and caller.credits.get(task.seq, 0) <= sent - limit:
-            with worker.runtime.waits.lending() if function.lends else nullcontext():
-                worker.wait_for_credit(caller, task.seq, sent - limit + 1)
+            taken = sent - limit + 1
+            if not function.lends:
+                worker.wait_for_credit(caller, task.seq, taken)
+            elif not worker.wait_for_credit(caller, task.seq, taken, BLOCK_AFTER_S):
+                with worker.runtime.waits.lending():
+                    worker.wait_for_credit(caller, task.seq, taken)
     if limit:
         caller.credits.pop(task.seq, None)
     return m.Reply(task.seq, m.END, b"", None, sent)
