@@ -19,12 +19,12 @@ from ..client.memory import Block
 from ..client.metering import PROCESS
 from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
 from ..client.specs import STREAMING
-from ..client.waiting import BLOCK_AFTER_S
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
 from ..wire.groups import group_of
 from ..wire.labels import without
 from ..wire.stream import StreamChannel
+from .credits import wait_for_credit
 
 if TYPE_CHECKING:
     from .process import Worker
@@ -235,12 +235,7 @@ def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, res
         worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
         sent += 1
         if limit and sent >= limit and caller.credits.get(task.seq, 0) <= sent - limit:
-            taken = sent - limit + 1
-            if not function.lends:
-                worker.wait_for_credit(caller, task.seq, taken)
-            elif not worker.wait_for_credit(caller, task.seq, taken, BLOCK_AFTER_S):
-                with worker.runtime.waits.lending():
-                    worker.wait_for_credit(caller, task.seq, taken)
+            wait_for_credit(worker, caller, task.seq, sent - limit + 1, function.lends)
     if limit:
         caller.credits.pop(task.seq, None)
     return m.Reply(task.seq, m.END, b"", None, sent)

@@ -10,7 +10,6 @@ INV-2: `pending` holds what was read and not begun; only the main thread begins 
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import signal
@@ -26,7 +25,7 @@ from ..client.runtime import ClientRuntime
 from ..client.serialization import deserialize
 from ..client.waist import TaskContext
 from ..wire import messages as m
-from ..wire.channel import ChannelClosed, packet_buffer, wait_readable, wait_writable
+from ..wire.channel import ChannelClosed, packet_buffer, wait_writable
 from . import execute
 from .actor import ActorHost
 from .execute import Caller, ExitActor, Function, Received, Unloadable, forget_frames
@@ -36,8 +35,6 @@ INTERRUPT_AGAIN_S = 0.001
 REPLY_AFTER_S = 0.001
 """Answers wait for others of the same packet at most this long."""
 SPIN_S = 100e-6
-LOOK_S = 1.0
-"""How long a stream waits for its consumer before it looks around."""
 _clock = time.perf_counter
 
 
@@ -437,53 +434,6 @@ class Worker:
             finally:
                 reading.release()
             self.flush(caller)
-
-    def wait_for_credit(self, caller: Caller, seq: int, taken: int, limit_s: float = math.inf) -> bool:
-        """Wait until the consumer of a stream has taken enough; ends the stream when the consumer is gone. False if it takes
-        longer than `limit_s`."""
-        self.give_back_pending()
-        until = _clock() + limit_s
-        if self.actor is not None and self.actor.is_threaded:
-            return self._wait_for_note(caller, seq, taken, until)
-        while caller.credits.get(seq, 0) < taken:
-            left = min(LOOK_S, until - _clock())
-            if left <= 0:
-                return False
-            if not caller.channel.more and not wait_readable(caller.channel.fd, left):
-                self.runtime.pump.try_turn()  # an interrupt may have come where it could not be raised, or before its message
-                if self.was_cancelled_seq(caller, seq):
-                    raise KeyboardInterrupt
-            raw = self._receive(caller)
-            if raw is None:
-                continue
-            message = m.decode_batch(raw)
-            if type(message) is not m.Batch:
-                self.note(caller, message)
-                if self.was_cancelled_seq(caller, seq):
-                    raise KeyboardInterrupt
-            elif self.actor is None:
-                for definition in message.definitions or ():
-                    self._define(caller, definition)
-                with self.out_lock:
-                    caller.replies.extend(m.Reply(task.seq, m.NOT_STARTED) for task in message.tasks)
-                    self._flush_locked(caller)
-            else:
-                for definition in message.definitions or ():
-                    self._define(caller, definition)
-                self.pending.extend((caller, task) for task in message.tasks)
-        return True
-
-    def _wait_for_note(self, caller: Caller, seq: int, taken: int, until: float) -> bool:
-        """As `wait_for_credit`, in a thread: the main thread reads."""
-        with self.noted:
-            while caller.credits.get(seq, 0) < taken:
-                if self.was_cancelled_seq(caller, seq) or caller.channel.closed:
-                    raise KeyboardInterrupt
-                left = min(LOOK_S, until - _clock())
-                if left <= 0:
-                    return False
-                self.noted.wait(left)
-        return True
 
     # ------------------------------------------------------------ the node's messages
 

@@ -10,8 +10,15 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import os
+import re
+from collections.abc import Iterator
 
 QUOTE, BREAK = b'"', b"\n"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HEADER_BYTES = 64 << 10
+PLAIN_HEADER = re.compile(rb'(?:"[^"\r\n]*"|[^",\r\n]+)(?:,(?:"[^"\r\n]*"|[^",\r\n]*))*\r?\n')
+"""A line of names, each between quotes as a whole or without any."""
 NEAR_BYTES = 256 << 10
 STEP_BYTES = 8 << 20
 
@@ -57,3 +64,37 @@ def _next_start(data: mmap.mmap, at: int, inside: bool) -> int:
         if not inside:
             return end + 1
         at = end + 1
+
+
+# ---------------------------------------------------------------- pieces of whole rows
+
+
+def plain_header(path: str) -> bytes | None:
+    """The first line of a file, if it is clear that its rows begin behind it."""
+    with open(path, "rb", buffering=0) as file:
+        found = PLAIN_HEADER.match(file.read(HEADER_BYTES))
+    line = None if found is None else found[0]
+    return None if line is None or line.startswith(BYTE_ORDER_MARK) or line.isspace() else line
+
+
+def whole_rows(path: str, first: int, last: int, size: int, header: int = 0) -> Iterator[tuple[int, memoryview]]:
+    """The places and bytes of pieces of whole rows, from a row that begins at `first`; each is there until the next is asked for.
+
+    Args:
+        size: of a piece, with the row that it ends in.
+        header: bytes of the line before `first`, which counts as a part of the first piece.
+
+    They end early, before the first piece in which more than line breaks says where rows end: because there is a quote in it, or
+    no line break at all.
+    """
+    buffer = bytearray(min(size, last - first))
+    limit = max(0, size - header)
+    with open(path, "rb", buffering=0) as file:
+        while first < last:
+            count = os.preadv(file.fileno(), [memoryview(buffer)[: min(limit, last - first)]], first)
+            end = count if first + count >= last else buffer.rfind(BREAK, 0, count) + 1
+            if not end or buffer.find(QUOTE, 0, end) >= 0:
+                return
+            yield first, memoryview(buffer)[:end]
+            first += end
+            limit = size
