@@ -102,9 +102,13 @@ def _in_threads(node: plan.Node, context: DataContext) -> Execution:
     budget = _limited(THREADS_BUDGET * context.local_bytes if needs_all else READ_AHEAD_BYTES, context)
     size = min(context.target_max_block_size, THREADS_BLOCK_BYTES if needs_all else FIRST_BLOCK_BYTES)
     operators = Lowering(replace(context, target_max_block_size=size), 2 * threads, THREADS_PART_BYTES).lower(node)
-    return Execution(
-        operators, ThreadRunner(threads, operators), budget, size, context.max_errored_blocks, perf_counter
-    )
+    runner = InlineRunner() if _is_one_task(node) else ThreadRunner(threads, operators)
+    return Execution(operators, runner, budget, size, context.max_errored_blocks, perf_counter)
+
+
+def _is_one_task(node: plan.Node) -> bool:
+    """Whether all is Polars' work, which has threads of its own: one of ours would only be waited for."""
+    return isinstance(node, plan.Polars) and not any(isinstance(each, plan.Given) for each in plan.walk(node))
 
 
 def blocks_of(node: plan.Node, context: DataContext) -> Iterator[Block]:
