@@ -43,6 +43,8 @@ FREE_TIMES = 6
 """So many times the data must be free in memory."""
 ALL_TO_ALL = (plan.Sort, plan.Shuffle, plan.Aggregate, plan.Join)
 KNOWN_WORK = (plan.Sort, plan.TopRows, plan.Limit, plan.Join, plan.Union, plan.Shuffle, plan.Sample)
+FLOWS = (plan.Read, plan.Project, plan.Limit)
+"""Of these, the first block is there soon after they begin."""
 MAX_WINDOW = 8
 """How many blocks a task makes ahead, if memory allows it."""
 
@@ -103,7 +105,8 @@ def _in_threads(node: plan.Node, context: DataContext) -> Execution:
     size = min(context.target_max_block_size, THREADS_BLOCK_BYTES if needs_all else FIRST_BLOCK_BYTES)
     operators = Lowering(replace(context, target_max_block_size=size), 2 * threads, THREADS_PART_BYTES).lower(node)
     runner = InlineRunner() if _is_one_task(node) else ThreadRunner(threads, operators)
-    return Execution(operators, runner, budget, size, context.max_errored_blocks, perf_counter)
+    first = FIRST_BLOCK_BYTES if all(isinstance(each, FLOWS) for each in plan.walk(node)) else None
+    return Execution(operators, runner, budget, size, context.max_errored_blocks, perf_counter, first)
 
 
 def _is_one_task(node: plan.Node) -> bool:

@@ -311,12 +311,13 @@ def test_types_widen_where_lines_are_empty_or_values_have_breaks(
 
 
 def read_both_ways(path: Path, columns: list[str] | None = None) -> Any:
-    """What comes of a CSV file that is parsed in pieces, as far as that goes, and in one stream: rows and types, or the error."""
+    """What comes of a CSV file with its first rows read apart, and in one stream: rows and types, or the error."""
     from skate.data.sources import csv
 
     def found(plain: bool) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(csv, "PIECE_BYTES", 1 << 10)
+            patch.setattr(csv, "LONG_BYTES", 1 << 12)
             if not plain:
                 patch.setattr(csv.CSV, "_is_plain", lambda self, path: False)
             source = source_of(data.read_csv(path))
@@ -328,9 +329,9 @@ def read_both_ways(path: Path, columns: list[str] | None = None) -> Any:
             whole = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
             return whole.to_pydict(), whole.schema
 
-    in_pieces, in_a_stream = found(True), found(False)
-    assert in_pieces == in_a_stream
-    return in_pieces
+    apart, in_a_stream = found(True), found(False)
+    assert apart == in_a_stream
+    return apart
 
 
 ROWS_OF_1_KB = "".join(f"{n},{n / 2},w{n},2020-01-{n % 28 + 1:02}\n" for n in range(300))
@@ -356,7 +357,7 @@ ROWS_OF_1_KB = "".join(f"{n},{n / 2},w{n},2020-01-{n % 28 + 1:02}\n" for n in ra
         "",
     ],
 )
-def test_csv_in_pieces_is_the_same_as_in_a_stream(tmp_path: Path, text: str) -> None:
+def test_csv_with_its_first_rows_apart_is_the_same_as_in_a_stream(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(text, newline="")
     found = read_both_ways(path)
@@ -366,21 +367,36 @@ def test_csv_in_pieces_is_the_same_as_in_a_stream(tmp_path: Path, text: str) -> 
         assert list(read_both_ways(path, ["c"])[0].values()) == [found[0]["c"]]
 
 
-def test_csv_is_read_in_pieces_up_to_a_quote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_rows_are_those_that_line_breaks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from skate.data.sources import csv, cuts
 
     path = tmp_path / "a.csv"
-    path.write_text('"a",b,c,d\n' + ROWS_OF_1_KB + '7,"8",x,2020-01-01\n' + ROWS_OF_1_KB)
+    path.write_text('"a",b,c,"d,e"\n' + ROWS_OF_1_KB)
     size = path.stat().st_size
-    header = cuts.plain_header(str(path))
-    assert header == b'"a",b,c,d\n'
-    pieces = [(at, bytes(piece)) for at, piece in cuts.whole_rows(str(path), len(header), size, 1 << 10, len(header))]
-    assert b"".join(piece for _, piece in pieces) == path.read_bytes()[len(header) : pieces[-1][0] + len(pieces[-1][1])]
-    assert len(pieces) > 3 and all(piece.endswith(b"\n") and len(piece) <= 1 << 10 for _, piece in pieces)
-    assert '"8"' in path.read_text()[pieces[-1][0] + len(pieces[-1][1]) :][: 1 << 10]
-    monkeypatch.setattr(csv.CSV, "_read_stream", lambda *_: pytest.fail("it has to be read in pieces"))
-    path.write_text('"a",b,c,d\n' + ROWS_OF_1_KB)
+    found = cuts.first_rows(str(path), 0, size, 1 << 10, None)
+    assert found is not None and found.names == ["a", "b", "c", "d,e"]
+    assert found.data == path.read_bytes()[found.first : found.last] and found.data.endswith(b"\n")
+    assert (1 << 10) - 40 < found.last <= 1 << 10
+    rest = cuts.first_rows(str(path), found.last, size, size, found.names)
+    assert rest is not None and rest.last == size and found.data + rest.data == ROWS_OF_1_KB.encode()
+    assert cuts.first_rows(str(path), 0, size, 1 << 4, None) is None  # there is no row
+    monkeypatch.setattr(csv.CSV, "_read_stream", lambda *_: pytest.fail("it is not long enough to need a stream"))
     assert data.read_csv(path).count() == 300
+
+
+def test_a_long_stream_is_told_its_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data.sources import csv
+
+    monkeypatch.setattr(csv, "LONG_BYTES", 1 << 10)
+    given: list[Any] = []
+    options_of = pyarrow.csv.ConvertOptions
+    monkeypatch.setattr(
+        csv.arrow_csv, "ConvertOptions", lambda **options: given.append(options) or options_of(**options)
+    )
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,c,d\n" + '7,"8",x,2020-01-01\n' + ROWS_OF_1_KB)
+    found = data.read_csv(path).to_arrow()
+    assert found.num_rows == 301 and given[-1]["column_types"] == {f.name: f.type for f in found.schema}
 
 
 def test_counting_a_csv_tells_what_is_wrong_with_it(tmp_path: Path) -> None:

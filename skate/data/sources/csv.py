@@ -4,9 +4,11 @@ The types of the columns follow from the first piece. Where a later one has a va
 read with a wider type, if there is one that goes together with what was read before: blocks with integers and with floats become
 floats when they meet. Otherwise the error says which line it was, and how to choose the type.
 
-A large file of this machine is cut into parts of whole rows, which tasks read at once; see `cuts.py`. As long as line breaks
-alone say where rows end, a file of this machine is parsed in pieces of whole rows: Arrow takes a third less of the processor for
-a table from memory than for a stream. The first piece that has a quote begins a stream, for the rest.
+A large file of this machine is cut into parts of whole rows, which tasks read at once; see `cuts.py`.
+
+Arrow's stream takes half as much again of the processor if it has to find the types, for all of its blocks, and parses two blocks
+before it gives the first. So the first rows are read on their own, and the rest as a stream with their types. If there are quotes
+among the first rows, a stream is begun only to hear the types.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import pyarrow.csv as arrow_csv
 
 from ..block import Block, BlockMeta
 from ..storage import File, Local, codec_of, storage_of
-from .cuts import plain_header, row_starts, whole_rows
+from .cuts import FirstRows, first_rows, row_starts
 from .files import Files, FileSource
 from .source import NO_SCHEMA, ReadTask, Source
 
@@ -36,6 +38,8 @@ SMALL_BYTES = 1 << 20
 """The rows of a file up to this size are counted at once."""
 CUT_BYTES = 32 << 20
 """A file is cut into parts of about so many bytes, at the least."""
+LONG_BYTES = 8 << 20
+"""A stream of a file of this machine, or of a part of one, is begun again with its types if it is so long."""
 EMPTY = "Empty CSV file"
 """What Arrow says of a file without any line."""
 WIDER = {pa.null(): pa.int64(), pa.int64(): pa.float64()}
@@ -81,7 +85,9 @@ class CSV(FileSource):
     def _schema_of(self, path: str, size: int) -> pa.Schema:
         """The columns, with types as the first bytes of a file have them."""
         if size == PIECE_BYTES and self._is_plain(path):
-            for _, block in self._read_pieces(path, 0, self._end(path), None, _Types(), None):
+            rows = first_rows(storage_of(path)[1], 0, self._end(path), PIECE_BYTES, None)
+            block = None if rows is None else self._read_rows(path, rows, None)
+            if block is not None:
                 return block.schema
         read = arrow_csv.ReadOptions(block_size=size, use_threads=False)
         try:
@@ -149,13 +155,14 @@ class CSV(FileSource):
         types = _Types()
         if self._is_plain(path):
             last = self._end(path) if last is None else last
-            columns = self.own_columns(self.where.extras(path))
-            at = first
-            for at, block in self._read_pieces(path, first, last, names, types, columns):  # noqa: B007  # where the rest begins
+            rows = first_rows(storage_of(path)[1], first, last, PIECE_BYTES, names)
+            block = None if rows is None else self._read_rows(path, rows, self.own_columns(self.where.extras(path)))
+            if rows is not None and block is not None:
+                types.seen(block.schema)
                 yield block
-            if at == last:
-                return
-            first, names = at, names or types.names
+                if rows.last == last:
+                    return
+                first, names = rows.last, rows.names
         yield from self._read_stream(path, first, last, names, types)
 
     def _is_plain(self, path: str) -> bool:
@@ -165,46 +172,37 @@ class CSV(FileSource):
     def _end(self, path: str) -> int:
         return os.path.getsize(storage_of(path)[1])
 
-    def _read_pieces(
-        self, path: str, first: int, last: int, names: list[str] | None, types: _Types, columns: list[str] | None
-    ) -> Iterator[tuple[int, Block]]:
-        """Blocks of whole rows, and up to where in the file these were read; see `whole_rows`."""
-        inner = storage_of(path)[1]
-        header = b"" if first else plain_header(inner)
-        if header is None:
-            return
-        if names is None or header:
-            names = arrow_csv.read_csv(pa.BufferReader(header)).column_names
-        types.names = names
-        read = arrow_csv.ReadOptions(block_size=2 * PIECE_BYTES, use_threads=False, column_names=names)
+    def _read_rows(self, path: str, rows: FirstRows, columns: list[str] | None) -> Block | None:
+        """The first rows, from memory; None if there are only lines without anything."""
         if self.counts:
-            columns = _unique(path, names)[:1]
-        for at, piece in whole_rows(inner, first + len(header), last, PIECE_BYTES, len(header)):
-            while True:
-                convert = arrow_csv.ConvertOptions(column_types=types.now, include_columns=columns)
-                try:
-                    table = arrow_csv.read_csv(pa.BufferReader(piece), read, self.parse_options, convert)
-                except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-                    self._widen(path, at, error, types)
-                else:
-                    break
-            if not table.num_rows:
-                return  # there are lines without anything only, which say nothing about types
-            _unique(path, table.column_names)
-            types.seen(table.schema)
-            yield at + len(piece), table
+            columns = _unique(path, rows.names)[:1]
+        read = arrow_csv.ReadOptions(block_size=2 * PIECE_BYTES, use_threads=False, column_names=rows.names)
+        convert = arrow_csv.ConvertOptions(include_columns=columns)
+        try:
+            block = arrow_csv.open_csv(pa.BufferReader(rows.data), read, self.parse_options, convert).read_all()
+        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            if EMPTY in str(error):
+                return None
+            raise ValueError(f"{path}: {self._with_line(path, rows.first, str(error))}") from None
+        _unique(path, block.column_names)
+        return block if block.num_rows else None
 
     def _read_stream(
         self, path: str, first: int, last: int | None, names: list[str] | None, types: _Types
     ) -> Iterator[Block]:
         """The blocks that Arrow makes of a file, or of a part of it."""
         rows = 0
+        asks_types = not types.now and last is not None and last - first >= LONG_BYTES
         while True:
             try:
                 with self.where.open(path) as whole:
                     file = whole if last is None else whole.get_stream(first, last - first)
                     skip = rows  # not left to Arrow, whose `skip_rows` count lines without anything, too
-                    for batch in self._open(path, file, names if first else None, types):
+                    reader = self._open(path, file, names if first else None, types)
+                    if asks_types:
+                        asks_types = False
+                        continue
+                    for batch in reader:
                         new = batch.slice(min(skip, batch.num_rows))
                         skip -= batch.num_rows - new.num_rows
                         if new.num_rows or not rows:
@@ -262,8 +260,6 @@ class _Types:
     def __init__(self) -> None:
         self.first: dict[str, pa.DataType] = {}
         self.now: dict[str, pa.DataType] = {}
-        self.names: list[str] | None = None
-        """Of all columns, those that are not wanted included, if pieces were read."""
 
     def seen(self, schema: pa.Schema) -> None:
         """They are those of a reader."""

@@ -8,15 +8,15 @@ Only a file that does have quotes near a cut is read once, and its quotes are co
 
 from __future__ import annotations
 
+import csv
 import itertools
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from typing import NamedTuple
 
 QUOTE, BREAK = b'"', b"\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-HEADER_BYTES = 64 << 10
 PLAIN_HEADER = re.compile(rb'(?:"[^"\r\n]*"|[^",\r\n]+)(?:,(?:"[^"\r\n]*"|[^",\r\n]*))*\r?\n')
 """A line of names, each between quotes as a whole or without any."""
 NEAR_BYTES = 256 << 10
@@ -66,35 +66,50 @@ def _next_start(data: mmap.mmap, at: int, inside: bool) -> int:
         at = end + 1
 
 
-# ---------------------------------------------------------------- pieces of whole rows
+# ---------------------------------------------------------------- the first rows
 
 
-def plain_header(path: str) -> bytes | None:
-    """The first line of a file, if it is clear that its rows begin behind it."""
-    with open(path, "rb", buffering=0) as file:
-        found = PLAIN_HEADER.match(file.read(HEADER_BYTES))
-    line = None if found is None else found[0]
-    return None if line is None or line.startswith(BYTE_ORDER_MARK) or line.isspace() else line
-
-
-def whole_rows(path: str, first: int, last: int, size: int, header: int = 0) -> Iterator[tuple[int, memoryview]]:
-    """The places and bytes of pieces of whole rows, from a row that begins at `first`; each is there until the next is asked for.
+class FirstRows(NamedTuple):
+    """The first rows of a file, or of a part of one.
 
     Args:
-        size: of a piece, with the row that it ends in.
-        header: bytes of the line before `first`, which counts as a part of the first piece.
-
-    They end early, before the first piece in which more than line breaks says where rows end: because there is a quote in it, or
-    no line break at all.
+        names: of the columns.
+        first, last: where the rows begin and end.
+        data: their bytes.
     """
-    buffer = bytearray(min(size, last - first))
-    limit = max(0, size - header)
+
+    names: list[str]
+    first: int
+    last: int
+    data: bytes
+
+
+def first_rows(path: str, first: int, last: int, size: int, names: list[str] | None) -> FirstRows | None:
+    """As many whole rows as there are in the first `size` bytes of a file, or of a part of it, if line breaks alone say where
+    they end; None if there are quotes, or no row.
+
+    Args:
+        first, last: the part; a row begins there.
+        names: of the columns. At the beginning of a file its first line says them.
+    """
     with open(path, "rb", buffering=0) as file:
-        while first < last:
-            count = os.preadv(file.fileno(), [memoryview(buffer)[: min(limit, last - first)]], first)
-            end = count if first + count >= last else buffer.rfind(BREAK, 0, count) + 1
-            if not end or buffer.find(QUOTE, 0, end) >= 0:
-                return
-            yield first, memoryview(buffer)[:end]
-            first += end
-            limit = size
+        data = os.pread(file.fileno(), min(size, last - first), first)
+    begin = 0
+    if first == 0:
+        header = PLAIN_HEADER.match(data)
+        if header is None or not _is_text(header[0]):
+            return None
+        names, begin = next(csv.reader([header[0].decode()])), header.end()
+    end = len(data) if first + len(data) == last else data.rfind(BREAK) + 1
+    if names is None or begin >= end or data.find(QUOTE, begin, end) >= 0:
+        return None
+    return FirstRows(names, first + begin, first + end, data[begin:end])
+
+
+def _is_text(line: bytes) -> bool:
+    """Whether a line has something in it, and is what it seems to be."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return False
+    return not text.isspace() and not line.startswith(BYTE_ORDER_MARK)
