@@ -334,6 +334,15 @@ class ClientRuntime:
                 return
         callback(ref)
 
+    def await_met(self, waiter: Waiter, timeout: float) -> bool:
+        """See `Runtime.await_met`."""
+        return self.waits.wait_for(waiter, timeout, lambda: "something that callbacks say")
+
+    def meet(self, waiter: Waiter) -> None:
+        """See `Runtime.meet`."""
+        waiter.notify()
+        self.pump.wake()
+
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Runtime.get`."""
         return self.waits.get(refs, timeout)

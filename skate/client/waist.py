@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from .pump import Waiter
 from .refs import ObjectRef, ObjectRefGenerator
 from .specs import ActorSpec, FunctionSpec, MethodOptions
 
@@ -90,6 +91,17 @@ class Runtime(Protocol):
 
         `quick`: the callback neither waits nor calls this runtime nor runs user code; it is called without delay.
         """
+        ...
+
+    def await_met(self, waiter: Waiter, timeout: float) -> bool:
+        """Wait until `meet` is called with a waiter; False if that takes longer. A task lends its CPU meanwhile.
+
+        Who waits for what callbacks say waits in this way: then it is this thread that reads their messages.
+        """
+        ...
+
+    def meet(self, waiter: Waiter) -> None:
+        """End the wait for a waiter, from any thread, callbacks that are `quick` included."""
         ...
 
     def cancel(self, what: ObjectRef[Any] | ObjectRefGenerator[Any], force: bool, recursive: bool) -> None: ...

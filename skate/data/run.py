@@ -53,6 +53,8 @@ KNOWN_WORK = (
     plan.Shuffle,
     plan.Sample,
 )
+FLOWS = (plan.Read, plan.Project, plan.Limit)
+"""Of these, the first block is there soon after they begin."""
 MAX_WINDOW = 8
 """How many blocks a task makes ahead, if memory allows it."""
 
@@ -112,9 +114,14 @@ def _in_threads(node: plan.Node, context: DataContext) -> Execution:
     budget = _limited(THREADS_BUDGET * context.local_bytes if needs_all else READ_AHEAD_BYTES, context)
     size = min(context.target_max_block_size, THREADS_BLOCK_BYTES if needs_all else FIRST_BLOCK_BYTES)
     operators = Lowering(replace(context, target_max_block_size=size), 2 * threads, THREADS_PART_BYTES).lower(node)
-    return Execution(
-        operators, ThreadRunner(threads, operators), budget, size, context.max_errored_blocks, perf_counter
-    )
+    runner = InlineRunner() if _is_one_task(node) else ThreadRunner(threads, operators)
+    first = FIRST_BLOCK_BYTES if all(isinstance(each, FLOWS) for each in plan.walk(node)) else None
+    return Execution(operators, runner, budget, size, context.max_errored_blocks, perf_counter, first)
+
+
+def _is_one_task(node: plan.Node) -> bool:
+    """Whether all is Polars' work, which has threads of its own: one of ours would only be waited for."""
+    return isinstance(node, plan.Polars) and not any(isinstance(each, plan.Given) for each in plan.walk(node))
 
 
 def blocks_of(node: plan.Node, context: DataContext) -> Iterator[Block]:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..client import current
+from ..client.pump import Waiter
 from ..client.refs import ERROR, PENDING, ObjectRef, ObjectRefGenerator
 from ..client.serialization import serialize
 from ..client.specs import (
@@ -331,6 +332,16 @@ class InlineRuntime:
                     return False
                 self._change.wait(left)
         return True
+
+    def await_met(self, waiter: Waiter, timeout: float) -> bool:
+        """See `Runtime.await_met`."""
+        return self._wait_until(lambda: waiter.left <= 0, time.monotonic() + timeout)
+
+    def meet(self, waiter: Waiter) -> None:
+        """See `Runtime.meet`."""
+        with self._change:
+            waiter.notify()
+            self._change.notify_all()
 
     def on_done(self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None], quick: bool = False) -> None:
         """See `Runtime.on_done`."""

@@ -12,7 +12,6 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..client.errors import pack_error
@@ -26,6 +25,7 @@ from ..wire.channel import Channel, ChannelClosed
 from ..wire.groups import group_of
 from ..wire.labels import without
 from ..wire.stream import StreamChannel
+from .credits import wait_for_credit
 
 if TYPE_CHECKING:
     from .process import Worker
@@ -241,8 +241,7 @@ def stream(worker: Worker, caller: Caller, task: m.Task, function: Function, res
         worker.send_reply(caller, m.Reply(task.seq, m.ITEM, b"", [value], sent))
         sent += 1
         if limit and sent >= limit and caller.credits.get(task.seq, 0) <= sent - limit:
-            with worker.runtime.waits.lending() if function.lends else nullcontext():
-                worker.wait_for_credit(caller, task.seq, sent - limit + 1)
+            wait_for_credit(worker, caller, task.seq, sent - limit + 1, function.lends)
     if limit:
         caller.credits.pop(task.seq, None)
     return m.Reply(task.seq, m.END, b"", None, sent)

@@ -25,7 +25,7 @@ from ..client.runtime import ClientRuntime
 from ..client.serialization import deserialize
 from ..client.waist import TaskContext
 from ..wire import messages as m
-from ..wire.channel import ChannelClosed, packet_buffer, wait_readable, wait_writable
+from ..wire.channel import ChannelClosed, packet_buffer, wait_writable
 from . import execute, interrupts
 from .actor import ActorHost
 from .execute import Caller, ExitActor, Function, Received, Unloadable, forget_frames
@@ -433,44 +433,6 @@ class Worker:
             finally:
                 reading.release()
             self.flush(caller)
-
-    def wait_for_credit(self, caller: Caller, seq: int, taken: int) -> None:
-        """Wait until the consumer of a stream has taken enough; ends the stream when the consumer is gone."""
-        self.give_back_pending()
-        if self.actor is not None and self.actor.is_threaded:
-            self._wait_for_note(caller, seq, taken)
-            return
-        while caller.credits.get(seq, 0) < taken:
-            if not caller.channel.more and not wait_readable(caller.channel.fd):
-                self.runtime.pump.try_turn()  # an interrupt may have come where it could not be raised, or before its message
-                if self.was_cancelled_seq(caller, seq):
-                    raise KeyboardInterrupt
-            raw = self._receive(caller)
-            if raw is None:
-                continue
-            message = m.decode_batch(raw)
-            if type(message) is not m.Batch:
-                self.note(caller, message)
-                if self.was_cancelled_seq(caller, seq):
-                    raise KeyboardInterrupt
-            elif self.actor is None:
-                for definition in message.definitions or ():
-                    self._define(caller, definition)
-                with self.out_lock:
-                    caller.replies.extend(m.Reply(task.seq, m.NOT_STARTED) for task in message.tasks)
-                    self._flush_locked(caller)
-            else:
-                for definition in message.definitions or ():
-                    self._define(caller, definition)
-                self.pending.extend((caller, task) for task in message.tasks)
-
-    def _wait_for_note(self, caller: Caller, seq: int, taken: int) -> None:
-        """As `wait_for_credit`, in a thread: the main thread reads."""
-        with self.noted:
-            while caller.credits.get(seq, 0) < taken:
-                if self.was_cancelled_seq(caller, seq) or caller.channel.closed:
-                    raise KeyboardInterrupt
-                self.noted.wait(1.0)
 
     # ------------------------------------------------------------ the node's messages
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -108,3 +109,25 @@ def test_a_key_that_is_not_there_is_named() -> None:
     ):
         with pytest.raises(ColumnNotFoundError, match="no column 'w'"):
             run(node)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 20),
+    rows=st.sampled_from([1, 2, 60, 500]),
+    kind=st.sampled_from([np.int64, np.uint64, np.int32, np.uint16]),
+    distinct=st.sampled_from([2, 40, 1 << 15]),
+    descends=st.booleans(),
+)
+def test_the_order_of_numbers_is_that_of_arrow(seed: int, rows: int, kind: Any, distinct: int, descends: bool) -> None:
+    random, ends = np.random.default_rng(seed), np.iinfo(kind)
+    some = random.integers(ends.min, ends.max, min(distinct, rows), kind, endpoint=True)
+    values = np.concatenate([random.choice(some, rows), np.asarray([ends.min, ends.max, ends.min], kind)])
+    block = pa.concat_tables([pa.table({"a": values[:7]}), pa.table({"a": values[7:]})])
+    order = [("a", "descending" if descends else "ascending")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "LEAST_ROWS", 0)
+        patch.setattr(exchange, "COUNTED", 1)
+        found = exchange.stable_order(block, order)
+    assert isinstance(found, pa.Int64Array), "it was not left to Arrow"
+    assert found.to_pylist() == pc.sort_indices(block, sort_keys=order).to_pylist()

@@ -17,6 +17,7 @@ import skate
 import skate.data
 from skate.client import current
 from skate.data import Dataset, plan
+from skate.data.execution import remote
 from skate.data.execution.executor import Execution
 from skate.data.execution.operators import MapOperator
 from skate.data.execution.remote import RemoteRunner
@@ -154,6 +155,16 @@ class TestEnds:
             total(dataset)
         killer.join(10)
         assert time.monotonic() - before < 25, "nobody waits for the functions"
+
+    def test_another_thread_ends_a_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(remote, "POLL_S", 60.0)
+        runner = remote.RemoteRunner()
+        waker = threading.Thread(target=lambda: eventually(lambda: runner._waiter is not None, 20) and runner.wake())
+        waker.start()
+        before = time.monotonic()
+        assert runner.poll(lambda task: True, wait=True) == []
+        waker.join(10)
+        assert time.monotonic() - before < 30, "it waits no longer than until it is woken"
 
     def test_closing_early_ends_what_runs(self) -> None:
         found = iter(run(rows(50).map_batches(lambda batch: batch)))

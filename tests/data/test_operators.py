@@ -294,9 +294,21 @@ def test_any_tree_gets_on_within_its_budget(seed: int, slots: int, budget: int) 
     """Nothing stands still, all comes in order, and only the blocks of one task go beyond the budget."""
     sink, wanted = tree(random.Random(seed), 4, [0])
     runner = Shuffled(seed, slots)
-    execution = Execution(sink, runner, budget, window_bytes=2)
+    execution = Execution(sink, runner, budget, window_bytes=2, first_bytes=1 + seed % 9)
     assert numbers(execution) == wanted
     assert not runner.running and runner.closed
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=12), RUNS)
+def test_the_first_block_can_be_made_alone(sizes: list[int], run: tuple[int, int, int]) -> None:
+    seed, slots, budget = run
+    runner = Shuffled(seed, slots)
+    mapped = MapOperator("map", source(sizes), each_plus(0))
+    execution = Execution(mapped, runner, budget, window_bytes=2, first_bytes=1)
+    bundles = iter(execution)
+    first = next(bundles)
+    assert runner.most == 1
+    assert [*first.block, *(value for each in bundles for value in each.block)] == list(range(sum(sizes)))
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=12), RUNS, st.integers(-1, 3))

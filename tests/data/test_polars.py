@@ -20,11 +20,12 @@ from skate.data.aggregate import Count, Max, Mean, Min, Std, Sum
 from skate.data.dataset import Dataset
 from skate.data.execution.executor import Execution
 from skate.data.execution.inline import InlineRunner
+from skate.data.execution.threads import ThreadRunner
 from skate.data.expressions import Expr, col, lit, when
 from skate.data.lower import Lowering
 from skate.data.on_polars.delegate import delegated
 from skate.data.optimize import optimize
-from skate.data.run import planned, table
+from skate.data.run import execute, planned, table
 from skate.data.schemas import schema
 
 from .helpers import BUDGET, parts_of, run
@@ -195,6 +196,15 @@ def test_what_is_given_to_polars() -> None:
     sampled = plan.Sample(plan.Sort(base, ("j",), (False,)), 0.5, 1)
     assert labels(sampled) == ["Sample", "Polars", "Sort", "Given", "Input"]
     assert labels(plan.Sort(plan.Shuffle(base, 1), ("j",), (False,)))[:4] == ["Polars", "Sort", "Given", "Shuffle"]
+
+
+def test_what_is_polars_work_alone_waits_for_no_thread(folder: str) -> None:
+    alone, beside = read(folder).sort("j"), read(folder).random_shuffle(seed=1).sort("j")
+    for dataset, runner in ((alone, InlineRunner), (beside, ThreadRunner)):
+        execution = execute(dataset._node, dataset._context)
+        assert type(execution.runner) is runner
+        found = blocks.concat([table(bundle) for bundle in execution])
+        assert found.column("j").to_pylist() == BASE.sort_by("j").column("j").to_pylist()
 
 
 def test_explain_says_who_computes(folder: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -310,6 +310,106 @@ def test_types_widen_where_lines_are_empty_or_values_have_breaks(
     assert data.read_csv(path, convert_options=as_text).count() == 2001
 
 
+def read_both_ways(path: Path, columns: list[str] | None = None) -> Any:
+    """What comes of a CSV file with its first rows read apart, and in one stream: rows and types, or the error."""
+    from skate.data.sources import csv
+
+    def found(plain: bool) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv, "PIECE_BYTES", 1 << 10)
+            patch.setattr(csv, "LONG_BYTES", 1 << 12)
+            if not plain:
+                patch.setattr(csv.CSV, "_is_plain", lambda self, path: False)
+            source = source_of(data.read_csv(path))
+            try:
+                source = source if columns is None else source.with_columns(columns)
+                tables = [block for task in source.tasks(1) for block in task.read()]
+            except ValueError as error:
+                return str(error)
+            whole = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+            return whole.to_pydict(), whole.schema
+
+    apart, in_a_stream = found(True), found(False)
+    assert apart == in_a_stream
+    return apart
+
+
+ROWS_OF_1_KB = "".join(f"{n},{n / 2},w{n},2020-01-{n % 28 + 1:02}\n" for n in range(300))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b,c,d\n" + ROWS_OF_1_KB,
+        '"a","b, b",c,d\r\n' + ROWS_OF_1_KB.replace("\n", "\r\n"),
+        "\ufeffa,b,c,d\n" + ROWS_OF_1_KB,
+        "\na,b,c,d\n" + ROWS_OF_1_KB,
+        "a,b,c,d\n" + ROWS_OF_1_KB + '7,"8","x\ny",2020-01-01\n' + ROWS_OF_1_KB,
+        "a,b,c,d\n" + ROWS_OF_1_KB + "1.5,,," + "\n\n" + ROWS_OF_1_KB.rstrip(),
+        "a,b,c,d\n" + ",,,\n" * 500 + ROWS_OF_1_KB,
+        "a,b,c,d\n" + ROWS_OF_1_KB + "1,2,3\n",
+        "a,b,c,d\n" + ROWS_OF_1_KB + "1,2,3,never\n",
+        "a,b,a,d\n" + ROWS_OF_1_KB,
+        "a,b,c,d\n" + "x" * 2000 + ",1,2,2020-01-01\n",
+        "a,b,c,d\n" + "\n" * 3000 + ROWS_OF_1_KB,
+        "a,b,c,d\n",
+        "a,b,c,d",
+        "",
+    ],
+)
+def test_csv_with_its_first_rows_apart_is_the_same_as_in_a_stream(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text, newline="")
+    found = read_both_ways(path)
+    if isinstance(found, str):
+        assert str(path) in found
+    elif "c" in found[0]:
+        assert list(read_both_ways(path, ["c"])[0].values()) == [found[0]["c"]]
+
+
+def test_the_first_rows_are_those_that_line_breaks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data.sources import csv, cuts
+
+    path = tmp_path / "a.csv"
+    path.write_text('"a",b,c,"d,e"\n' + ROWS_OF_1_KB)
+    size = path.stat().st_size
+    found = cuts.first_rows(str(path), 0, size, 1 << 10, None)
+    assert found is not None and found.names == ["a", "b", "c", "d,e"]
+    assert found.data == path.read_bytes()[found.first : found.last] and found.data.endswith(b"\n")
+    assert (1 << 10) - 40 < found.last <= 1 << 10
+    rest = cuts.first_rows(str(path), found.last, size, size, found.names)
+    assert rest is not None and rest.last == size and found.data + rest.data == ROWS_OF_1_KB.encode()
+    assert cuts.first_rows(str(path), 0, size, 1 << 4, None) is None  # there is no row
+    monkeypatch.setattr(csv.CSV, "_read_stream", lambda *_: pytest.fail("it is not long enough to need a stream"))
+    assert data.read_csv(path).count() == 300
+
+
+def test_a_long_stream_is_told_its_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data.sources import csv
+
+    monkeypatch.setattr(csv, "LONG_BYTES", 1 << 10)
+    given: list[Any] = []
+    options_of = pyarrow.csv.ConvertOptions
+    monkeypatch.setattr(
+        csv.arrow_csv, "ConvertOptions", lambda **options: given.append(options) or options_of(**options)
+    )
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,c,d\n" + '7,"8",x,2020-01-01\n' + ROWS_OF_1_KB)
+    found = data.read_csv(path).to_arrow()
+    assert found.num_rows == 301 and given[-1]["column_types"] == {f.name: f.type for f in found.schema}
+
+
+def test_counting_a_csv_tells_what_is_wrong_with_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n3\n")
+    with pytest.raises(ValueError, match=r"a\.csv: CSV parse error: line 3: Expected 2 columns, got 1"):
+        data.read_csv(tmp_path).count()
+    (tmp_path / "a.csv").write_text("x,x\n1,2\n")
+    with pytest.raises(ValueError, match="several columns are called 'x'"):
+        data.read_csv(tmp_path).count()
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,4\n")
+    assert data.read_csv(tmp_path, include_paths=True).select_columns(["path", "y"]).count() == 2
+
+
 VALUES = st.text('ab,"\n', max_size=6)
 
 

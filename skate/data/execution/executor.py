@@ -87,6 +87,8 @@ class Execution:
         window_bytes: how much a task makes at most before somebody takes it.
         max_errored: how many tasks may fail before the execution does; -1: any number.
         clock: seconds, for the statistics.
+        first_bytes: of the budget, no more than this is used at first, and twice as much after each block that is taken: so what
+            the first block needs is done alone, and who wants no more waits for nothing else. None: all of it.
     """
 
     def __init__(
@@ -97,10 +99,13 @@ class Execution:
         window_bytes: int = 1 << 60,
         max_errored: int = 0,
         clock: Callable[[], float] = lambda: 0.0,
+        first_bytes: int | None = None,
     ) -> None:
         self.sink = sink
         self.runner = runner
         self.budget_bytes = budget_bytes
+        self._opened_bytes = budget_bytes if first_bytes is None else first_bytes
+        """How much of the budget may be used by now."""
         self.window_bytes = window_bytes
         self.max_errored = max_errored
         self.operators = _in_order(sink)
@@ -146,6 +151,7 @@ class Execution:
         """The next bundle."""
         bundle = self.ready.popleft()
         self.ready_bytes -= bundle.meta.size_bytes
+        self._opened_bytes = min(2 * self._opened_bytes, max(self.budget_bytes, self._opened_bytes))
         return bundle
 
     @property
@@ -286,7 +292,7 @@ class Execution:
         """The last operator may fill the budget, the first one half of it: so the blocks of the first leave room for what is
         made of them."""
         share = 0.5 + 0.5 * (self._place[id(operator)] + 1) / len(self.operators)
-        return self.used_bytes() < self.budget_bytes * share
+        return self.used_bytes() < min(self.budget_bytes, self._opened_bytes) * share
 
     def _may_start(self, operator: Operator) -> bool:
         if self._has_room(operator):

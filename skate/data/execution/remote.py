@@ -15,6 +15,7 @@ from typing import Any
 
 from ...api.decorator import remote
 from ...api.lifecycle import get_runtime
+from ...client.pump import Waiter
 from ...client.refs import ObjectRef, ObjectRefGenerator
 from ...exceptions import GetTimeoutError
 from .executor import Accepts, Event
@@ -61,6 +62,8 @@ class RemoteRunner:
         self.window = 8
         """How many blocks a task makes ahead of whoever takes them."""
         self._events: SimpleQueue[Task | Actor | None] = SimpleQueue()
+        self._waiter: Waiter | None = None
+        """Of a `poll` that waits for an event."""
         self._running: dict[Task, Running] = {}
         self._paused: dict[Task, None] = {}
         self._functions: dict[tuple[int, int, bool], tuple[Any, Work]] = {}
@@ -69,8 +72,6 @@ class RemoteRunner:
         """Of operators whose pools are not there yet: how many CPUs their first actors will reserve."""
         self._busy = 0.0
         self._checked: set[int] = set()
-        context = self.runtime.context()
-        self._is_nested = bool(context.task_id or context.actor_id)
 
     # ------------------------------------------------------------ starting
 
@@ -144,7 +145,7 @@ class RemoteRunner:
         self._running[task] = running = Running(task, result, actor, cpus)
         self._busy += cpus
         if isinstance(running.result, list):
-            self.runtime.on_done(running.result[-1], lambda _: self._events.put(task), quick=True)
+            self.runtime.on_done(running.result[-1], lambda _: self._happened(task), quick=True)
         else:
             self._watch(task, running.result)
 
@@ -162,16 +163,16 @@ class RemoteRunner:
         return bool(reserved) and self._total.get("CPU", 1) - reserved < _cpus(work)
 
     def _watch(self, task: Task, stream: ObjectRefGenerator[Any]) -> None:
-        self.runtime.stream_on_item(stream, lambda: self._events.put(task))
+        self.runtime.stream_on_item(stream, lambda: self._happened(task))
 
     def _watch_actor(self, actor: Actor) -> None:
-        self.runtime.on_done(actor.prepared, lambda _: self._events.put(actor), quick=True)
+        self.runtime.on_done(actor.prepared, lambda _: self._happened(actor), quick=True)
 
     # ------------------------------------------------------------ hearing
 
     def wake(self) -> None:
         """End a wait: something that is not a task has happened."""
-        self._events.put(None)
+        self._happened(None)
 
     def poll(self, accepts: Accepts, wait: bool) -> list[Event]:
         """See `Runner`."""
@@ -184,11 +185,11 @@ class RemoteRunner:
                 self._take(task, accepts, out)
                 if out:
                     return out
-        if wait and not out and self._is_nested:
-            wait = not self._wait_lending()
         while not out:
+            if wait:
+                self._wait()
             try:
-                happened = self._events.get(timeout=POLL_S) if wait else self._events.get_nowait()
+                happened = self._events.get_nowait()
             except Empty:
                 return out
             if isinstance(happened, Task):
@@ -200,17 +201,28 @@ class RemoteRunner:
                 return out
         return out
 
-    def _wait_lending(self) -> bool:
-        """Wait as `wait` does, which lends the CPU of the task that this runs in; False if there is nothing to wait for."""
+    def _wait(self) -> None:
+        """Wait until something happens, or for a while."""
+        if not self._events.empty():
+            return
         awaited: list[Any] = [
             running.result[-1] if isinstance(running.result, list) else running.result
             for running in self._running.values()
             if running.task not in self._paused
         ]
         awaited += [actor.prepared for pool in self._pools.values() for actor in pool.actors if not actor.is_ready]
-        if awaited and self._events.empty():
-            self.runtime.wait(awaited, 1, POLL_S, False)
-        return bool(awaited)
+        self._waiter = waiter = Waiter()
+        waiter.refs = awaited
+        if self._events.empty():  # it may have happened before there was a waiter
+            self.runtime.await_met(waiter, POLL_S)
+        self._waiter = None
+
+    def _happened(self, what: Task | Actor | None) -> None:
+        """Something has: tell `poll`. Called from any thread."""
+        self._events.put(what)
+        waiter = self._waiter
+        if waiter is not None:
+            self.runtime.meet(waiter)
 
     def _actor_ready(self, actor: Actor) -> bool:
         for pool in self._pools.values():
@@ -276,7 +288,7 @@ class RemoteRunner:
             return
         out.append(Event(running.task, Bundle(running.block, made.meta), None, made.cost))
         running.block = None
-        self._events.put(running.task)  # there may be more
+        self._happened(running.task)  # there may be more
 
     def _ended(self, running: Running, out: list[Event], error: Exception | None = None) -> None:
         self._forget(running)

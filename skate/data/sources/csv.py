@@ -5,11 +5,17 @@ read with a wider type, if there is one that goes together with what was read be
 floats when they meet. Otherwise the error says which line it was, and how to choose the type.
 
 A large file of this machine is cut into parts of whole rows, which tasks read at once; see `cuts.py`.
+
+Arrow's stream takes half as much again of the processor if it has to find the types, for all of its blocks, and parses two blocks
+before it gives the first. So the first rows are read on their own, and the rest as a stream with their types. If there are quotes
+among the first rows, a stream is begun only to hear the types.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,7 +26,7 @@ import pyarrow.csv as arrow_csv
 
 from ..block import Block, BlockMeta
 from ..storage import File, Local, codec_of, storage_of
-from .cuts import row_starts
+from .cuts import FirstRows, first_rows, row_starts
 from .encodings import NotText, first_wrong, is_utf8
 from .files import Files, FileSource
 from .source import NO_SCHEMA, ReadTask, Source
@@ -33,6 +39,8 @@ SMALL_BYTES = 1 << 20
 """The rows of a file up to this size are counted at once."""
 CUT_BYTES = 32 << 20
 """A file is cut into parts of about so many bytes, at the least."""
+LONG_BYTES = 8 << 20
+"""A stream of a file of this machine, or of a part of one, is begun again with its types if it is so long."""
 EMPTY = "Empty CSV file"
 """What Arrow says of a file without any line."""
 NOT_UTF8 = "invalid UTF8 data"
@@ -71,6 +79,8 @@ class CSV(FileSource):
         """Of files that are cut: where their parts begin, and the names of their columns."""
         self.parse_options = parse_options or arrow_csv.ParseOptions(newlines_in_values=True)
         self.convert_options = convert_options
+        self.counts = False
+        """Nobody wants more than the number of rows: of a column of many, one will do."""
 
     def with_columns(self, columns: Sequence[str]) -> Source | None:
         if self.convert_options is not None or not columns:
@@ -91,11 +101,18 @@ class CSV(FileSource):
 
     def _first_schema(self, path: str, size: int) -> pa.Schema:
         """The columns, with types as the first bytes of a file have them."""
-        read = arrow_csv.ReadOptions(block_size=size, use_threads=False, encoding=self.encoding)
         types = self._types()
+        if size == PIECE_BYTES and self._is_plain(path):
+            rows = first_rows(storage_of(path)[1], 0, self._end(path), PIECE_BYTES, None)
+            block = None if rows is None else self._read_rows(path, rows, None)
+            if block is not None:
+                types.seen(block.schema)
+                return block.schema
+        read = arrow_csv.ReadOptions(block_size=size, use_threads=False, encoding=self.encoding)
         try:
             with self.where.open(path) as file:
-                found = _unique(path, arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema)
+                found = arrow_csv.open_csv(file, read, self.parse_options, self.convert_options).schema
+            _unique(path, found.names)
             types.seen(found)
             return found
         except pa.ArrowInvalid as error:
@@ -110,7 +127,9 @@ class CSV(FileSource):
         file, *others = self.where.found
         if others or file.size > SMALL_BYTES or codec_of(file.path) or not self.is_local:
             return None
-        return sum(int(block.num_rows) for block in self._read([file.path]))
+        source = copy.copy(self)
+        source.counts, source.columns = True, None
+        return sum(int(block.num_rows) for block in source._read([file.path]))
 
     # ------------------------------------------------------------ tasks
 
@@ -122,12 +141,13 @@ class CSV(FileSource):
         tasks: list[ReadTask] = []
         for file in found:
             parts = min(-(-wanted * file.size // total), file.size // CUT_BYTES)
-            tasks.extend(self._cut(file, parts) if parts > 1 and self._is_local(file) else [self._task([file])])
+            tasks.extend(self._cut(file, parts) if parts > 1 and self._is_here(file.path) else [self._task([file])])
         return tasks
 
-    def _is_local(self, file: File) -> bool:
-        packed = codec_of(file.path) if self.where.compression == "infer" else self.where.compression
-        return packed is None and isinstance(storage_of(file.path, self.where.filesystem)[0], Local)
+    def _is_here(self, path: str) -> bool:
+        """Whether a file is one of this machine, not compressed."""
+        packed = codec_of(path) if self.where.compression == "infer" else self.where.compression
+        return packed is None and isinstance(storage_of(path, self.where.filesystem)[0], Local)
 
     def _cut(self, file: File, parts: int) -> Iterator[ReadTask]:
         if file.path not in self._starts:  # a plan asks more than once
@@ -153,13 +173,61 @@ class CSV(FileSource):
         self, path: str, first: int = 0, last: int | None = None, names: list[str] | None = None
     ) -> Iterator[Block]:
         types = self._types()
+        if self._is_plain(path):
+            last = self._end(path) if last is None else last
+            rows = first_rows(storage_of(path)[1], first, last, PIECE_BYTES, names)
+            block = None if rows is None else self._read_rows(path, rows, self.own_columns(self.where.extras(path)))
+            if rows is not None and block is not None:
+                try:
+                    types.seen(block.schema)
+                except NotText:
+                    raise self._not_text(path, first, last) from None
+                yield block
+                if rows.last == last:
+                    return
+                first, names = rows.last, rows.names
+        yield from self._read_stream(path, first, last, names, types)
+
+    def _is_plain(self, path: str) -> bool:
+        """Whether a file is one of this machine, not compressed, and all options are Arrow's own."""
+        return self.can_cut and self.convert_options is None and self._is_here(path)
+
+    def _end(self, path: str) -> int:
+        return os.path.getsize(storage_of(path)[1])
+
+    def _read_rows(self, path: str, rows: FirstRows, columns: list[str] | None) -> Block | None:
+        """The first rows, from memory; None if there are only lines without anything."""
+        if self.counts:
+            columns = _unique(path, rows.names)[:1]
+        read = arrow_csv.ReadOptions(block_size=2 * PIECE_BYTES, use_threads=False, column_names=rows.names)
+        convert = arrow_csv.ConvertOptions(include_columns=columns)
+        try:
+            block = arrow_csv.open_csv(pa.BufferReader(rows.data), read, self.parse_options, convert).read_all()
+        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            if EMPTY in str(error):
+                return None
+            if NOT_UTF8 in str(error):
+                raise self._not_text(path, rows.first, rows.last) from None
+            raise ValueError(f"{path}: {self._with_line(path, rows.first, str(error))}") from None
+        _unique(path, block.column_names)
+        return block if block.num_rows else None
+
+    def _read_stream(
+        self, path: str, first: int, last: int | None, names: list[str] | None, types: _Types
+    ) -> Iterator[Block]:
+        """The blocks that Arrow makes of a file, or of a part of it."""
         rows = 0
+        asks_types = not types.now and last is not None and last - first >= LONG_BYTES
         while True:
             try:
                 with self.where.open(path) as whole:
                     file = whole if last is None else whole.get_stream(first, last - first)
                     skip = rows  # not left to Arrow, whose `skip_rows` count lines without anything, too
-                    for batch in self._open(path, file, names if first else None, types):
+                    reader = self._open(path, file, names if first else None, types)
+                    if asks_types:
+                        asks_types = False
+                        continue
+                    for batch in reader:
                         new = batch.slice(min(skip, batch.num_rows))
                         skip -= batch.num_rows - new.num_rows
                         if new.num_rows or not rows:
@@ -178,7 +246,7 @@ class CSV(FileSource):
         convert, read = self.convert_options, self.read_options
         if convert is None:
             columns = self.own_columns(self.where.extras(path))
-            convert = arrow_csv.ConvertOptions(column_types=types.widened, include_columns=columns)
+            convert = arrow_csv.ConvertOptions(column_types=types.now, include_columns=columns)
         if read is None:
             read = arrow_csv.ReadOptions(
                 block_size=PIECE_BYTES, use_threads=False, column_names=names, encoding=self.encoding
@@ -189,7 +257,8 @@ class CSV(FileSource):
             if EMPTY in str(error):
                 return ()
             raise
-        types.seen(_unique(path, reader.schema))
+        _unique(path, reader.schema.names)
+        types.seen(reader.schema)
         return reader
 
     def _widen(self, path: str, first: int, error: Exception, types: _Types) -> None:
@@ -246,7 +315,6 @@ class _Types:
     def __init__(self) -> None:
         self.first: dict[str, pa.DataType] = {}
         self.now: dict[str, pa.DataType] = {}
-        self.widened: dict[str, pa.DataType] = {}
         self.text = True
         """Arrow takes values for bytes if they are no text, and nobody wants that."""
 
@@ -268,16 +336,16 @@ class _Types:
         if wider is None and self.first[name] == pa.null() and self.now[name] != WIDEST_OF_EMPTY:
             wider = WIDEST_OF_EMPTY  # nothing but nulls was read of it: what failed has given no rows
         if wider is not None:
-            self.widened[name] = self.now[name] = wider
+            self.now[name] = wider
         return wider is not None
 
 
-def _unique(path: str, schema: pa.Schema) -> pa.Schema:
-    """The schema, if no two columns have one name: a row, as a dict, would lose all of them but one."""
-    twice = [name for name in dict.fromkeys(schema.names) if schema.names.count(name) > 1]
+def _unique(path: str, names: list[str]) -> list[str]:
+    """The names of columns, if no two have one name: a row, as a dict, would lose all of them but one."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise ValueError(
             f"{path}: several columns are called {twice[0]!r}. To name them yourself, pass read_options="
             f"pyarrow.csv.ReadOptions(skip_rows=1, column_names=[...])."
         )
-    return schema
+    return names

@@ -8,10 +8,17 @@ Only a file that does have quotes near a cut is read once, and its quotes are co
 
 from __future__ import annotations
 
+import csv
 import itertools
 import mmap
+import os
+import re
+from typing import NamedTuple
 
 QUOTE, BREAK = b'"', b"\n"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+PLAIN_HEADER = re.compile(rb'(?:"[^"\r\n]*"|[^",\r\n]+)(?:,(?:"[^"\r\n]*"|[^",\r\n]*))*\r?\n')
+"""A line of names, each between quotes as a whole or without any."""
 NEAR_BYTES = 256 << 10
 STEP_BYTES = 8 << 20
 
@@ -57,3 +64,52 @@ def _next_start(data: mmap.mmap, at: int, inside: bool) -> int:
         if not inside:
             return end + 1
         at = end + 1
+
+
+# ---------------------------------------------------------------- the first rows
+
+
+class FirstRows(NamedTuple):
+    """The first rows of a file, or of a part of one.
+
+    Args:
+        names: of the columns.
+        first, last: where the rows begin and end.
+        data: their bytes.
+    """
+
+    names: list[str]
+    first: int
+    last: int
+    data: bytes
+
+
+def first_rows(path: str, first: int, last: int, size: int, names: list[str] | None) -> FirstRows | None:
+    """As many whole rows as there are in the first `size` bytes of a file, or of a part of it, if line breaks alone say where
+    they end; None if there are quotes, or no row.
+
+    Args:
+        first, last: the part; a row begins there.
+        names: of the columns. At the beginning of a file its first line says them.
+    """
+    with open(path, "rb", buffering=0) as file:
+        data = os.pread(file.fileno(), min(size, last - first), first)
+    begin = 0
+    if first == 0:
+        header = PLAIN_HEADER.match(data)
+        if header is None or not _is_text(header[0]):
+            return None
+        names, begin = next(csv.reader([header[0].decode()])), header.end()
+    end = len(data) if first + len(data) == last else data.rfind(BREAK) + 1
+    if names is None or begin >= end or data.find(QUOTE, begin, end) >= 0:
+        return None
+    return FirstRows(names, first + begin, first + end, data[begin:end])
+
+
+def _is_text(line: bytes) -> bool:
+    """Whether a line has something in it, and is what it seems to be."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return False
+    return not text.isspace() and not line.startswith(BYTE_ORDER_MARK)
