@@ -46,7 +46,7 @@ class Sums:
     def __init__(self) -> None:
         self.metrics: dict[str, Summed] = {}
         self.tasks: dict[str, list[int]] = {}
-        """By name: how many have finished, failed, and were cancelled."""
+        """By name: how many have finished, failed, were cancelled, and crashed."""
         self.series = 0
         self.dropped = 0
         """Series that had no room, or did not fit."""
@@ -61,8 +61,8 @@ class Sums:
         for name, counts in message.tasks.items():
             if name not in self.tasks and len(self.tasks) >= NAMES_MAX:
                 name = OTHER
-            known = self.tasks.setdefault(name, [0, 0, 0])
-            for at, count in enumerate(counts[:3]):
+            known = self.tasks.setdefault(name, [0, 0, 0, 0])
+            for at, count in enumerate(counts[:4]):
                 known[at] += count
 
     def _add(self, source: str, metric: Metric) -> None:
