@@ -43,6 +43,7 @@ PURE = (
     "store/ranges.py",
     "data/execution/operators.py",
     "data/shares.py",
+    "dashboard/federation.py",
     "dashboard/flames.py",
     "dashboard/guard.py",
     "dashboard/patches.py",
