@@ -33,11 +33,14 @@ task has waited for a processor says how busy the machine is."""
 
 UNNAMED = """() => {
   const wrong = [];
-  const name = (e) => (e.getAttribute("aria-label") || (e.labels && [...e.labels].map((l) => l.textContent).join(" ")) ||
+  const seen = (labels) => [...labels].filter((l) => l.checkVisibility()).map((l) => l.textContent).join(" ");
+  const name = (e) => (e.getAttribute("aria-label") || (e.labels && seen(e.labels)) ||
     (e.getAttribute("aria-labelledby") && document.getElementById(e.getAttribute("aria-labelledby"))?.textContent) ||
-    e.textContent || e.title || "").trim();
+    (e.tagName !== "SELECT" && e.textContent) || e.title || "").trim();
   for (const e of document.querySelectorAll("button, a, input, select, progress, dialog, [role=img], [role=grid], [role=tree]"))
     if (!name(e)) wrong.push(`without a name: ${e.outerHTML.slice(0, 120)}`);
+  for (const e of document.querySelectorAll(":is(pre, div, p, span)[aria-label]:not([role])"))
+    wrong.push(`a name that is not said: ${e.outerHTML.slice(0, 120)}`);
   for (const e of document.querySelectorAll("th")) if (!e.scope) wrong.push(`without a scope: ${e.outerHTML.slice(0, 120)}`);
   const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
   for (const id of ids) if (ids.filter((each) => each === id).length > 1) wrong.push(`twice: ${id}`);
@@ -97,6 +100,7 @@ def test_every_page_is_there_named_and_readable(page: Any, served: Served, path:
         assert page.evaluate(CONTRAST) == [], theme
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than a telephone"
+    assert page.evaluate(UNNAMED) == [], "with what is left out on a telephone"
 
 
 def test_everything_comes_from_the_dashboard_itself(page: Any, served: Served) -> None:
@@ -178,6 +182,7 @@ def test_an_actor_has_a_log_a_stack_and_a_flame_graph(page: Any, served: Served)
     page.wait_for_selector("dialog >> text=<b>not markup</b>")
     page.click("dialog >> text=Stack now")
     page.wait_for_selector("dialog >> text=main (program.py:1)")
+    assert page.evaluate(UNNAMED) == []
     page.click("dialog >> text=Flame graph")
     page.wait_for_selector("[role=treeitem] >> text=main (program.py:1)")
     page.locator("[role=treeitem]").first.focus()
