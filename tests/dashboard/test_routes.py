@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -237,7 +238,9 @@ def spoken(dashboard: Dashboard, scope: dict[str, Any], receive: Any) -> list[An
         sent.append(message)
 
     about = {"type": "http", "query_string": b"", "headers": [(b"host", b"127.0.0.1")], "asgi": {"spec_version": "2.3"}}
-    asyncio.run(dashboard.app()({**about, **scope}, receive, send))  # type: ignore[arg-type]
+    request: Any = dashboard.app()({**about, **scope}, receive, send)
+    with ThreadPoolExecutor(1) as pool:  # in this thread, the browser's loop may be running
+        pool.submit(asyncio.run, request).result(20)
     return sent
 
 
