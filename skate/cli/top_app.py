@@ -93,7 +93,7 @@ class Top(App[None]):
         self.tabs = Tabs(*(Tab(f"{at} {name}", id=name) for at, name in enumerate(VIEWS, 1)), active=view)
         self.table = DataTable[Text](id="rows", cursor_type="row", zebra_stripes=True)
         self.news = Static(id="news", markup=False)
-        self.words = Input(placeholder="words that rows have to contain", id="filter")
+        self.words = Input(placeholder="words that rows have to contain", id="filter", select_on_focus=False)
         self._options = [] if source.address is None else ["--address", source.address]
         self._options += [] if temp_dir is None else ["--temp-dir", temp_dir]
         self.poller = Poller(source, interval, lambda: self.post_message(Seen()))
@@ -228,6 +228,7 @@ class Top(App[None]):
         self.words.display = True
         self.words.value = self.wanted
         self.words.focus()
+        self.words.action_select_all()  # here, not when the focus arrives: a key that was quicker would be replaced
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what it finds while it is typed."""
