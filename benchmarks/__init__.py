@@ -8,6 +8,7 @@ startup.py     how long until something answers
 footprint.py   memory and CPU of a system that does nothing
 volume.py      very many tasks, arguments, returns and bytes
 looking.py     the history of tasks: what it costs, and how soon it answers
+viewing.py     the dashboard: what it costs, and what it takes
 cluster/       several nodes on one host
 probe.py       small programs that need a fresh interpreter
 framework.py   which framework the lines run on: skate, or Ray in another environment

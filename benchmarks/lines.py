@@ -49,6 +49,7 @@ GROUPS: dict[str, str] = {
     "idle": "benchmarks.footprint",
     "volume": "benchmarks.volume",
     "history": "benchmarks.looking",
+    "dashboard": "benchmarks.viewing",
     **CLUSTER_GROUPS,
     **DATA_GROUPS,
 }

@@ -44,6 +44,7 @@ PURE = (
     "store/ranges.py",
     "data/execution/operators.py",
     "data/shares.py",
+    "dashboard/federation.py",
     "dashboard/flames.py",
     "dashboard/guard.py",
     "dashboard/patches.py",

@@ -37,7 +37,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Tasks that failed",
             "ops",
-            (("sum by (name) (rate(skate_tasks_total{OF, outcome='failed'}[RATE]))", "{{name}}"),),
+            (("sum by (name) (rate(skate_tasks_total{OF, outcome=~'failed|crashed'}[RATE]))", "{{name}}"),),
         ),
         Panel(
             "Waiting and leased",

@@ -96,7 +96,9 @@ class Top(App[None]):
         self.table = Table(lambda text: COLOURS.get(text, ""), "rows")
         self.news = Static(id="news", markup=False)
         self.words = Input(
-            placeholder="words that rows have to contain, and conditions such as state=FAILED", id="filter"
+            placeholder="words that rows have to contain, and conditions such as state=FAILED",
+            id="filter",
+            select_on_focus=False,
         )
         self._options = [] if source.address is None else ["--address", source.address]
         self._options += [] if temp_dir is None else ["--temp-dir", temp_dir]
@@ -257,6 +259,7 @@ class Top(App[None]):
         self.words.display = True
         self.words.value = self.wanted
         self.words.focus()
+        self.words.action_select_all()  # here, not when the focus arrives: a key that was quicker would be replaced
         self.look()  # with texts that can be searched
 
     def on_input_changed(self, event: Input.Changed) -> None:

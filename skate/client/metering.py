@@ -29,6 +29,8 @@ EVERY_S = 1.0
 SERIES_MAX = 10_000
 METRICS_MAX = 1000
 NAMES_MAX = 200
+CRASHED = m.MISSING + 1
+"""In place of a kind of reply: there was none, as the worker died."""
 OTHER = "(other)"
 """The name of tasks beyond `NAMES_MAX` names."""
 PER_MESSAGE = 1000
@@ -68,7 +70,7 @@ class Metering:
         self._exposed: dict[str, str] = {}
         """Which metric Prometheus sees under a name."""
         self._tallies: dict[str, list[int]] = {}
-        """How tasks have ended, by name, since this process began: one number for each kind of `Reply`."""
+        """How tasks have ended, by name, since this process began: one number for each kind of `Reply`, and `CRASHED`."""
         self._told: dict[str, list[int]] = {}
         self._dropped = 0
         self.changed = False
@@ -175,7 +177,12 @@ class Metering:
         with self._lock:
             if name not in self._tallies and len(self._tallies) >= NAMES_MAX:
                 name = OTHER
-            return self._tallies.setdefault(name, [0] * (m.MISSING + 1))
+            return self._tallies.setdefault(name, [0] * (CRASHED + 1))
+
+    def crashed(self, name: str) -> None:
+        """A task of this process was running in a worker that died. Needs the runtime's lock."""
+        self.tally(name)[CRASHED] += 1
+        self._change()
 
     # ------------------------------------------------------------ telling
 
@@ -212,11 +219,12 @@ class Metering:
             return out
 
     def _tasks(self) -> dict[str, list[int]]:
-        """How many tasks have finished, failed, and were cancelled, since the last time."""
+        """How many tasks have finished, failed, were cancelled, and crashed, since the last time."""
         tasks: dict[str, list[int]] = {}
         for name, tally in self._tallies.items():
-            done = [tally[m.DONE] + tally[m.DONE_VALUES] + tally[m.END], tally[m.FAILED], tally[m.CANCELLED]]
-            before = self._told.get(name, [0, 0, 0])
+            finished = tally[m.DONE] + tally[m.DONE_VALUES] + tally[m.END]
+            done = [finished, tally[m.FAILED], tally[m.CANCELLED], tally[CRASHED]]
+            before = self._told.get(name, [0, 0, 0, 0])
             if done != before:
                 self._told[name] = done
                 tasks[name] = [now - then for now, then in zip(done, before, strict=True)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from .errors import unpack_error
+from .metering import PROCESS
 from .pipe import FarPipe
 from .reasons import Deaths, crash_error, death_in_words, may_retry
 from .submitter import FAR_BITS, NUMBER_MASK, Shape, TaskRecord, far
@@ -127,6 +128,8 @@ class Retries:
             if not message.death.intended or ran.cancelled:
                 why = TaskCancelledError() if ran.cancelled else WorkerCrashedError(message.death.reason)
                 self.runtime.recording.failed(ran, worker, why)
+                if not ran.cancelled:
+                    PROCESS.crashed(ran.function.options.name)
             self._after_death(ran, message.death, number or self.runtime.node_no)
         self.tasks.demand.tell(worker.shape)
         self.tasks.fill(worker.shape)

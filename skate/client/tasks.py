@@ -416,7 +416,7 @@ class Tasks:
             except ChannelClosed:
                 first = channel.fd in self.runtime.pump.handlers
                 self.runtime.pump.remove(channel.fd)  # the node will say how the worker ended
-                if first and isinstance(channel, FarPipe):  # if it has: a connection may end by itself
+                if first and isinstance(channel, FarPipe):  # if it has: a connection may also end alone
                     self._link_of(worker).send(m.Interrupt(worker.no & NUMBER_MASK, 0, True))
                 return
             if raw is None:

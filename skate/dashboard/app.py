@@ -29,7 +29,8 @@ from ..exceptions import RayError
 from ..version import __version__
 from . import ray_api, tables
 from .asgi import App, Guarded
-from .guard import COOKIE, SESSION_S, Guard
+from .federation import CONTENT_TYPE
+from .guard import COOKIE, METRICS, SESSION_S, Guard
 from .live import Lists, Live, TooManyViewers
 from .patches import patch
 from .source import Source, profile
@@ -336,6 +337,11 @@ async def _cluster_status(dashboard: Dashboard, _: Request) -> Response:
     return JSONResponse(ray_api.cluster_status(reading))
 
 
+async def _metrics(dashboard: Dashboard, _: Request) -> Response:
+    text = await run_in_threadpool(dashboard.lists.get, "metrics", dashboard.source.metrics)
+    return Response(text, media_type=CONTENT_TYPE)
+
+
 _WHICH = ("node: its number", "pid: of the process")
 ROUTES: tuple[Operation, ...] = (
     Operation("GET", "/", _file("index.html"), "The dashboard"),
@@ -345,6 +351,7 @@ ROUTES: tuple[Operation, ...] = (
     Operation("GET", "/static/{name}", _static, "A file of the dashboard"),
     Operation("GET", "/healthz", _health, "Whether the dashboard runs"),
     Operation("GET", "/openapi.json", _openapi, "This document"),
+    Operation("GET", METRICS, _metrics, "The metrics of all nodes, for Prometheus; the reading token will do"),
     Operation("GET", "/api/ui/about", _about, "The version, and whether one has to log in"),
     Operation("GET", "/api/ui/live", _live, "Server-sent events: the state, and then what changes"),
     Operation(

@@ -81,7 +81,8 @@ class Guarded:
         refusal = self.guard.refuse(scope["method"], path, headers, time.monotonic())
         limit = next((size for start, size in self.larger.items() if path.startswith(start)), BODY_BYTES_MAX)
         refusal = refusal or _too_large(headers, limit)
-        if refusal is None and not self.guard.token and not self.is_own(scope):
+        known = self.guard.token or self.guard.reads(path, headers)
+        if refusal is None and not known and not self.is_own(scope):
             refusal = Refusal(403, "another user's process may not ask this dashboard: start it with --require-token")
         if refusal is not None:
             await _say(refusal, path, headers, send)
@@ -104,8 +105,8 @@ class Guarded:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                known = {name.lower() for name, _ in message.get("headers", ())}
-                more = [(name, value) for name, value in _RAW if name not in known]
+                given = {name.lower() for name, _ in message.get("headers", ())}
+                more = [(name, value) for name, value in _RAW if name not in given]
                 message = {**message, "headers": [*message.get("headers", ()), *more]}
             await send(message)
 

@@ -25,6 +25,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 OPEN_PATHS = ("/healthz", "/login", "/static/app.css", "/static/login.js", "/static/icon.svg")
 """What needs no token: who has none must be able to say so."""
 PAGES = ("/", "/login")
+METRICS = "/metrics"
+"""What may also be read with the reading token."""
 SESSIONS_MAX = 64
 SESSION_S = 12 * 3600.0
 
@@ -44,10 +46,12 @@ class Guard:
     Args:
         hosts: names that this dashboard may be called by, besides IP addresses and localhost.
         token: what has to be known; "": nothing, as on loopback.
+        reading: the token with which metrics may be read, and nothing else; "": there is none.
     """
 
     hosts: frozenset[str] = frozenset()
     token: str = ""
+    reading: str = ""
     _sessions: dict[str, float] = field(default_factory=dict)
     """Until when each cookie is good."""
 
@@ -65,7 +69,7 @@ class Guard:
             follows = method in SAFE and headers.get("sec-fetch-mode") == "navigate" and path in PAGES
             if not follows:
                 return Refusal(403, "another site may not ask this dashboard")
-        if self.token and path not in OPEN_PATHS and not self.is_known(headers, now):
+        if self.token and path not in OPEN_PATHS and not self.is_known(headers, now) and not self.reads(path, headers):
             return Refusal(401, "the cluster's token is needed: Authorization: Bearer TOKEN, or log in")
         return None
 
@@ -89,8 +93,7 @@ class Guard:
 
     def is_known(self, headers: Mapping[str, str], now: float) -> bool:
         """Whether a request has the token, or a cookie that was given for it."""
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.is_token(given.strip()):
+        if self.is_token(_bearer(headers)):
             return True
         try:
             morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
@@ -101,6 +104,11 @@ class Guard:
     def is_token(self, given: str) -> bool:
         """Whether it is the token; it takes as long, however much of it is right."""
         return bool(self.token) and hmac.compare_digest(given.encode(), self.token.encode())
+
+    def reads(self, path: str, headers: Mapping[str, str]) -> bool:
+        """Whether a request only reads metrics, and has the token for that."""
+        given = _bearer(headers)
+        return path == METRICS and bool(self.reading) and hmac.compare_digest(given.encode(), self.reading.encode())
 
     def let_in(self, secret: str, now: float) -> None:
         """A cookie with this secret is good from now on. The oldest ends when there are too many."""
@@ -117,6 +125,12 @@ class Guard:
             return
         if morsel is not None:
             self._sessions.pop(morsel.value, None)
+
+
+def _bearer(headers: Mapping[str, str]) -> str:
+    """The token that a request gives."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if kind.lower() == "bearer" else ""
 
 
 def _name(host: str) -> str:

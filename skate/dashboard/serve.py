@@ -103,18 +103,27 @@ def guard_for(settings: Settings) -> Guard:
         raise ValueError(f"--host {settings.host!r}: say an IP address of this machine, or 0.0.0.0") from None
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise ValueError("TLS needs both --tls-cert and --tls-key")
-    secret = ""
-    if settings.require_token or not address.is_loopback:
-        secret = token.find() or ""
-        if not secret:
-            raise AuthenticationError(
-                f"a dashboard at {settings.host} asks for the cluster's token, and there is none here: copy "
-                f"{token.default_path()} from the head's machine, or set SKATE_TOKEN"
-            )
+    needed = settings.require_token or not address.is_loopback
+    secret = _token(needed)
+    if needed and not secret:
+        raise AuthenticationError(
+            f"a dashboard at {settings.host} asks for the cluster's token, and there is none here: copy "
+            f"{token.default_path()} from the head's machine, or set SKATE_TOKEN"
+        )
     names = {name.lower() for name in settings.allow_hosts}
     if not address.is_loopback:
         names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
-    return Guard(frozenset(names), secret)
+    return Guard(frozenset(names), secret if needed else "", token.reading_token(secret) if secret else "")
+
+
+def _token(needed: bool) -> str:
+    """The cluster's token; "": there is none."""
+    try:
+        return token.find() or ""
+    except AuthenticationError:
+        if needed:
+            raise
+        return ""  # nobody is asked for it; another user's Prometheus is refused, as if there were none
 
 
 def listen(host: str, port: int | None) -> socket.socket:

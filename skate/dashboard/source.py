@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from ..client import state
 from ..client.filters import Filter
-from ..client.observing import Member, Observer, ask_each, living, members, tell_all
+from ..client.observing import Member, Observer, ask_all, ask_each, living, members, tell_all
 from ..exceptions import RaySystemError
+from .federation import Scraped, merged
 from .flames import flame
 
 ROWS_MAX = 10_000
@@ -46,6 +47,10 @@ class Source(Protocol):
 
     def summary(self, kind: str) -> dict[str, Any]:
         """`summary` of a kind of `state.SUMMARIES`, of all that there are, as Ray has it, and `missing`."""
+        ...
+
+    def metrics(self) -> str:
+        """The metrics of all nodes, for Prometheus. Raises as `reading` does."""
         ...
 
     def timeline(self) -> list[Row]:
@@ -141,6 +146,14 @@ class ClusterSource:
         """See `Source`."""
         found, missing = state.summarize(self.observer, kind)
         return {"summary": found, "missing": missing}
+
+    def metrics(self) -> str:
+        """See `Source`."""
+        return merged(
+            Scraped(f"{at.host}:{at.port}" if at.port else at.name, at.name, at.no, word.value)
+            for word in ask_all(self.observer, "metrics")
+            for at in (word.member,)
+        )
 
     def timeline(self) -> list[Row]:
         """See `Source`."""

@@ -22,7 +22,7 @@ from .vitals import processors
 if TYPE_CHECKING:
     from .service import Node
 
-OUTCOMES = ("finished", "failed", "cancelled")
+OUTCOMES = ("finished", "failed", "cancelled", "crashed")
 
 
 def families(node: Node) -> Iterator[Family]:

@@ -14,6 +14,7 @@ from ..head import policy
 from ..wire import messages as m
 from ..wire.channel import pair
 from ..wire.labels import in_request
+from .pool import ENDS_S
 from .resources import to_units
 from .scheduler import SLICE_S, Lease
 
@@ -80,8 +81,11 @@ class Leasing:
         worker = self.node.workers.get(message.worker)
         if lease is None or lease.client != client.id or worker is None:
             return
-        if message.force:
+        if message.force and message.seq:
             self.node.pool.kill(message.worker, signal.SIGKILL)
+            return
+        if message.force:  # its connection has ended, most often with itself: how it ended is to be known
+            self.node.pool.kill_at.setdefault(message.worker, time.monotonic() + ENDS_S)
             return
         self.node.send(worker, m.Cancel(client.id, message.seq, message.recursive))
         self.node.pool.kill(message.worker, signal.SIGINT)

@@ -28,6 +28,8 @@ IDLE_WORKERS_S = 5.0
 UNUSED_S = 30.0
 """Idle workers of an environment end after this time, and then what it was set up in."""
 KILL_AGAIN_S = 60.0
+ENDS_S = 0.5
+"""A worker that seems to have ended gets so long before it is killed."""
 START_AGAIN_S = 0.05
 START_FAILURES_MAX = 5
 

@@ -49,7 +49,7 @@ from .memory_monitor import MemoryMonitor
 from .metrics import Metrics
 from .objects import ObjectShell
 from .output import Output
-from .pool import WorkerPool
+from .pool import ENDS_S, WorkerPool
 from .queries import answer
 from .resources import Pool
 from .scheduler import Lease, Scheduler
@@ -401,7 +401,7 @@ class Node:
         if client.worker:
             client.channel.close()
             if client.pid:
-                self.pool.kill_at.setdefault(client.worker, time.monotonic() + 0.5)
+                self.pool.kill_at.setdefault(client.worker, time.monotonic() + ENDS_S)
             return
         client.channel.close()
         if self.clients.pop(client.id, None) is None:  # it has ended before it had said who it is

@@ -49,7 +49,7 @@ class Sums:
     def __init__(self) -> None:
         self.metrics: dict[str, Summed] = {}
         self.tasks: dict[str, list[int]] = {}
-        """By name: how many have finished, failed, and were cancelled."""
+        """By name: how many have finished, failed, were cancelled, and crashed."""
         self._exposed: set[str] = set()
         """Under which names Prometheus sees all these metrics."""
         self.series = 0
@@ -66,8 +66,8 @@ class Sums:
         for name, counts in message.tasks.items():
             if name not in self.tasks and len(self.tasks) >= NAMES_MAX:
                 name = OTHER
-            known = self.tasks.setdefault(name, [0, 0, 0])
-            for at, count in enumerate(counts[:3]):
+            known = self.tasks.setdefault(name, [0, 0, 0, 0])
+            for at, count in enumerate(counts[:4]):
                 known[at] += count
 
     def _add(self, source: str, metric: Metric) -> None:

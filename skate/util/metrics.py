@@ -7,7 +7,7 @@ Example:
     >>> from skate.util.metrics import Counter, Histogram
     >>> requests = Counter("requests", "Requests that were answered.", tag_keys=("route",))
     >>> requests.inc(1, tags={"route": "/"})
-    >>> latency = Histogram("latency_s", "How long that took.", boundaries=[0.01, 0.1, 1.0])
+    >>> latency = Histogram("latency_seconds", "How long that took.", boundaries=[0.01, 0.1, 1.0])
     >>> latency.observe(0.03)
 """
 

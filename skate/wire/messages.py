@@ -145,7 +145,8 @@ class FindActor(Struct, array_like=True, tag=7):
 
 
 class Interrupt(Struct, array_like=True, tag=8):
-    """Interrupt task `seq` of this client on a worker; with `force`, kill the worker."""
+    """Interrupt task `seq` of this client on a worker; with `force`, kill the worker: at once, or if `seq` is 0 when it does not
+    end by itself."""
 
     worker: int
     seq: int

@@ -44,7 +44,7 @@ class Counted(Struct, array_like=True, tag=80):
 
     metrics: list[Metric]
     tasks: dict[str, list[int]] = {}
-    """By name: how many tasks and calls have finished, failed, and were cancelled."""
+    """By name: how many tasks and calls have finished, failed, were cancelled, and crashed."""
     dropped: int = 0
     """How many values had no room."""
 

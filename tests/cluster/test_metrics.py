@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from integration.scrape import value
 from ports import free_port
 
 import skate
-from skate.client import sessions
+from skate.client import observing, sessions, state
 from skate.client.init_options import InitOptions
 from skate.testing import eventually
 from skate.util.metrics import Counter
@@ -24,6 +25,11 @@ from .conftest import HOST, Nodes, on
 @skate.remote
 def count(name: str) -> None:
     Counter(name).inc()
+
+
+@skate.remote(max_retries=0)
+def crash() -> None:
+    os._exit(3)
 
 
 @skate.remote
@@ -59,6 +65,19 @@ def test_each_node_says_what_ran_on_it(nodes: Nodes) -> None:
     assert skate.get(size.remote(make.remote())) == 2_000_000
     eventually(lambda: value(at(ming), "skate_transfer_bytes_total", direction="received") >= before + 2_000_000)
     eventually(lambda: value(at(alice), "skate_transfer_bytes_total", direction="sent") >= 2_000_000)
+
+
+def test_a_crash_on_another_node_is_a_crash(nodes: Nodes) -> None:
+    """Its caller is on another machine, and hears that the connection has ended before the node that it was on can say why."""
+    head, other = nodes.add(1), nodes.add(1, alice=1)
+    skate.init(address=nodes.address)
+    with pytest.raises(skate.exceptions.WorkerCrashedError, match="code 3"):
+        skate.get(crash.options(**on("alice")).remote())
+    assert value(at(other), "skate_worker_deaths_total", cause="crashed") == 1
+    assert value(at(other), "skate_worker_deaths_total", cause="asked to") == 0
+    eventually(lambda: value(at(head), "skate_tasks_total", name="crash", outcome="crashed") == 1)
+    events, _ = state.events(observing.require(), {}, 100)
+    assert any("code 3" in str(event) for event in events), events
 
 
 def targets(nodes: list[sessions.Session]) -> list[str]:

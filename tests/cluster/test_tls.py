@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import trustme
+from integration import scrape
+from integration.scrape import value
 
 import skate
 from skate.client import asking, sessions
@@ -73,6 +75,7 @@ def test_everything_works_with_tls(secure: Nodes) -> None:
     large = far.holds.remote(50_000_000)
     assert skate.get(length.options(**on("here")).remote(large), timeout=20) == (49_999_872, head.node_id)
     assert skate.get(large) == bytes(range(256)) * (50_000_000 // 256), "brought here, byte for byte"
+    assert value(scrape.read(HOST, there.port), "skate_actors", state="alive") == 1, "metrics are served as ever"
     own = skate.put(bytes(50_000_000))
     assert skate.get(length.options(**on("there")).remote(own), timeout=20) == (50_000_000, there.node_id)
     items = far.counts.options(num_returns="streaming").remote(100)

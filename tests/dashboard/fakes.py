@@ -9,6 +9,7 @@ from typing import Any
 from skate.client.filters import Filter, check, meets
 from skate.client.packages import Package
 from skate.client.state import COLUMNS, DETAILS, SUMMARIES, summary_of
+from skate.dashboard.federation import Scraped, merged
 
 TASKS = 10_000
 ACTORS = 1_000
@@ -160,6 +161,12 @@ class FakeSource:
     def summary(self, kind: str) -> dict[str, Any]:
         self.calls.append(f"summary {kind}")
         return {"summary": summary_of(self.tables.get(kind, []), *SUMMARIES[kind]), "missing": ["node 2 (b): away"]}
+
+    def metrics(self) -> str:
+        self.calls.append("metrics")
+        if self.trouble:
+            raise ConnectionError(self.trouble)
+        return merged([Scraped("10.0.0.1:6379", "machine-1", 1, "# TYPE skate_workers gauge\nskate_workers 4\n")])
 
     def timeline(self) -> list[dict[str, Any]]:
         self.calls.append("timeline")

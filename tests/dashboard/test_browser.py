@@ -33,11 +33,14 @@ task has waited for a processor says how busy the machine is."""
 
 UNNAMED = """() => {
   const wrong = [];
-  const name = (e) => (e.getAttribute("aria-label") || (e.labels && [...e.labels].map((l) => l.textContent).join(" ")) ||
+  const seen = (labels) => [...labels].filter((l) => l.checkVisibility()).map((l) => l.textContent).join(" ");
+  const name = (e) => (e.getAttribute("aria-label") || (e.labels && seen(e.labels)) ||
     (e.getAttribute("aria-labelledby") && document.getElementById(e.getAttribute("aria-labelledby"))?.textContent) ||
-    e.textContent || e.title || "").trim();
+    (e.tagName !== "SELECT" && e.textContent) || e.title || "").trim();
   for (const e of document.querySelectorAll("button, a, input, select, progress, dialog, [role=img], [role=grid], [role=tree]"))
     if (!name(e)) wrong.push(`without a name: ${e.outerHTML.slice(0, 120)}`);
+  for (const e of document.querySelectorAll(":is(pre, div, p, span)[aria-label]:not([role])"))
+    wrong.push(`a name that is not said: ${e.outerHTML.slice(0, 120)}`);
   for (const e of document.querySelectorAll("th")) if (!e.scope) wrong.push(`without a scope: ${e.outerHTML.slice(0, 120)}`);
   const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
   for (const id of ids) if (ids.filter((each) => each === id).length > 1) wrong.push(`twice: ${id}`);
@@ -97,6 +100,7 @@ def test_every_page_is_there_named_and_readable(page: Any, served: Served, path:
         assert page.evaluate(CONTRAST) == [], theme
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than a telephone"
+    assert page.evaluate(UNNAMED) == [], "with what is left out on a telephone"
 
 
 def test_everything_comes_from_the_dashboard_itself(page: Any, served: Served) -> None:
@@ -165,11 +169,25 @@ def test_sorting_is_said_and_done(page: Any, served: Served) -> None:
     page.wait_for_selector("tbody tr[tabindex='0']")
     head = page.locator("th", has_text="Task")
     head.locator("button").click()
-    page.wait_for_selector("tbody tr[aria-rowindex='2'] >> text=000000…000000270f")
+    page.wait_for_selector("tbody tr[aria-rowindex='2'] >> text=0000…0000270f")
     assert head.get_attribute("aria-sort") == "descending"
     head.locator("button").click()
-    page.wait_for_selector("tbody tr[aria-rowindex='2'] >> text=000000…0000000000")
+    page.wait_for_selector("tbody tr[aria-rowindex='2'] >> text=0000…00000000")
     assert head.get_attribute("aria-sort") == "ascending"
+
+
+def test_ids_and_states_are_seen_to_their_end(page: Any, served: Served) -> None:
+    """An id differs at its end: cut off there, all rows would look alike."""
+    first = served.source.tables["tasks"][0]
+    before, first["state"] = first["state"], "PENDING_NODE_ASSIGNMENT"
+    try:
+        for path in ("tasks", "actors"):
+            visit(page, served, path)
+            page.wait_for_selector("tbody tr[tabindex='0']")
+            cut = "[...document.querySelectorAll('th, tbody tr[aria-rowindex] td')].filter((e) => e.scrollWidth > e.clientWidth)"
+            assert page.evaluate(f"{cut}.map((e) => e.textContent)") == []
+    finally:
+        first["state"] = before
 
 
 def test_an_actor_has_a_log_a_stack_and_a_flame_graph(page: Any, served: Served) -> None:
@@ -178,6 +196,7 @@ def test_an_actor_has_a_log_a_stack_and_a_flame_graph(page: Any, served: Served)
     page.wait_for_selector("dialog >> text=<b>not markup</b>")
     page.click("dialog >> text=Stack now")
     page.wait_for_selector("dialog >> text=main (program.py:1)")
+    assert page.evaluate(UNNAMED) == []
     page.click("dialog >> text=Flame graph")
     page.wait_for_selector("[role=treeitem] >> text=main (program.py:1)")
     page.locator("[role=treeitem]").first.focus()
@@ -235,7 +254,7 @@ def test_many_rows_without_a_slow_frame(page: Any, served: Served, path: str, to
     browser = page.context.browser
     browser.start_tracing(page=page, categories=["toplevel"])
     page.evaluate(SCROLL)
-    page.wait_for_selector(f"tbody tr[aria-rowindex='{total + 1}'] >> text=/[0-9a-f]{{6}}…/")
+    page.wait_for_selector(f"tbody tr[aria-rowindex='{total + 1}'] >> text=/[0-9a-f]{{4}}…[0-9a-f]{{8}}/")
     tasks = main_thread(browser.stop_tracing())
     slowest, longest = max(tasks)[0], max(elapsed for _, elapsed in tasks)
     print(

@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 from cluster.conftest import Nodes, home, nodes  # noqa: F401
+from integration import scrape
 
 import skate
 from skate.client import dashboards, sessions, token
+from skate.dashboard.federation import ANSWERS
 from skate.exceptions import UnsupportedError
 from skate.job_submission import JobStatus, JobSubmissionClient
 from skate.testing import eventually
@@ -231,6 +233,35 @@ def test_a_head_and_its_dashboard(home: Path) -> None:  # noqa: F811
     eventually(
         lambda: not os.path.exists(f"/proc/{pid}") or sessions.began(pid) == "", 10, "it has ended with its node"
     )
+
+
+def test_metrics_of_all_nodes_at_one_address(nodes: Nodes) -> None:  # noqa: F811
+    """Each series once, with the labels of its node; a node that has gone is not among them."""
+    nodes.add(1)
+    other = nodes.add(1)
+    settings = dashboards.Settings(nodes.address, port=0)
+    found, process = dashboards.launch(settings, nodes.started[0].folder)
+    try:
+
+        def metrics() -> str:
+            status, text = scrape.fetch("127.0.0.1", int(found.url.rpartition(":")[2]))
+            assert status == 200, text
+            return text
+
+        def answers() -> list[str]:
+            read = scrape.parse(metrics())
+            return [dict(labels)["instance"] for (name, labels), value in read.items() if name == ANSWERS and value]
+
+        eventually(lambda: answers() == [f"{node.host}:{node.port}" for node in nodes.started])
+        text = metrics()
+        assert text.count("# TYPE skate_workers gauge\n") == 1
+        lines = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+        assert len(lines) == len(set(lines)) > 80
+        assert [line for line in lines if line.startswith("skate_resource_limit") and str(other.port) in line]
+        nodes.kill(other)
+        eventually(lambda: len(answers()) == 1, 10)
+    finally:
+        dashboards.end(process)
 
 
 def test_off_loopback_the_cluster_s_token_is_asked_for(nodes: Nodes) -> None:  # noqa: F811

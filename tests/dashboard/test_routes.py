@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -142,6 +143,30 @@ def test_the_token_opens_all_routes() -> None:
             assert answer.status_code not in (401, 403), path
 
 
+def test_the_reading_token_opens_metrics_and_nothing_else() -> None:
+    client, source, jobs = client_of(Guard(token=TOKEN, reading="read-me"))
+    with client:
+        for method, path in REQUESTS:
+            if path in ("/login", "/healthz") or path.startswith("/static/"):
+                continue
+            status = send(client, method, path, authorization="Bearer read-me").status_code
+            assert status == (200 if path == "/metrics" else 401), path
+        assert client.get("/metrics", headers={"authorization": "Bearer "}).status_code == 401
+    assert source.calls == ["metrics"] and jobs.changes == []
+
+
+def test_another_user_s_prometheus_needs_the_reading_token_on_loopback_too() -> None:
+    dashboard = Dashboard(FakeSource(20, 2), FakeJobs(), Guard(reading="read-me"))
+    app: Any = dashboard.app(is_own=lambda _: False)
+    with TestClient(app, BASE) as client:
+        assert client.get("/metrics").status_code == 403
+        assert client.get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 403
+        answer = client.get("/metrics", headers={"authorization": "Bearer read-me"})
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert 'skate_workers{instance="10.0.0.1:6379",skate_node="machine-1",skate_node_no="1"} 4' in answer.text
+        assert client.get("/nodes", headers={"authorization": "Bearer read-me"}).status_code == 403
+
+
 def test_a_cookie_is_given_for_the_token_and_taken_back() -> None:
     client, _, _ = client_of(Guard(token=TOKEN))
     with client:
@@ -213,7 +238,9 @@ def spoken(dashboard: Dashboard, scope: dict[str, Any], receive: Any) -> list[An
         sent.append(message)
 
     about = {"type": "http", "query_string": b"", "headers": [(b"host", b"127.0.0.1")], "asgi": {"spec_version": "2.3"}}
-    asyncio.run(dashboard.app()({**about, **scope}, receive, send))  # type: ignore[arg-type]
+    request: Any = dashboard.app()({**about, **scope}, receive, send)
+    with ThreadPoolExecutor(1) as pool:  # in this thread, the browser's loop may be running
+        pool.submit(asyncio.run, request).result(20)
     return sent
 
 

@@ -164,6 +164,16 @@ def test_a_death_is_counted_by_its_cause_and_failures_by_name() -> None:
         skate.get(fails.remote())
     eventually(lambda: value(read(), "skate_tasks_total", name="fails", outcome="failed") == 1)
     assert value(read(), "skate_worker_deaths_total", cause="crashed") == before + 1
+    eventually(lambda: crashes("dies") == 1)
+
+
+def crashes(name: str) -> float:
+    """Of all tasks whose name ends so."""
+    return sum(
+        count
+        for (metric, labels), count in read().items()
+        if metric == "skate_tasks_total" and ("outcome", "crashed") in labels and dict(labels)["name"].endswith(name)
+    )
 
 
 # ---------------------------------------------------------------- HTTP

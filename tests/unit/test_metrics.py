@@ -131,13 +131,14 @@ def test_what_was_told_is_not_told_again() -> None:
         ("c", [Series(["x"], 5.0)]),
         ("g", [Series([], 7.0)]),
     ]
-    assert first.tasks == {"f": [2, 0, 0]}
+    assert first.tasks == {"f": [2, 0, 0, 0]}
     assert not process.changed and process.take() == []
     process.tally("f")[m.FAILED] += 1
+    process.crashed("f")
     process.tally("f")[m.END] += 1
     process.add(counter, ("y",), 1)
     (second,) = process.take()
-    assert second.metrics[0].series == [Series(["y"], 1.0)] and second.tasks == {"f": [1, 1, 0]} and len(woken) == 2
+    assert second.metrics[0].series == [Series(["y"], 1.0)] and second.tasks == {"f": [1, 1, 0, 1]} and len(woken) == 2
     process.again()  # a new node knows no gauge
     (third,) = process.take()
     assert [(each.name, each.series) for each in third.metrics] == [("g", [Series([], 7.0)])]
@@ -162,7 +163,7 @@ def test_what_waits_is_bounded_and_the_rest_is_counted(monkeypatch: pytest.Monke
     assert sum(len(metric.series) for each in told for metric in each.metrics) == 20
     assert [each.dropped for each in told if each.dropped] == [10]
     (tasks,) = [each.tasks for each in told if each.tasks]
-    assert tasks == {"f0": [1, 0, 0], "f1": [1, 0, 0], "f2": [1, 0, 0], metering.OTHER: [12, 0, 0]}
+    assert tasks == {**{f"f{i}": [1, 0, 0, 0] for i in range(3)}, metering.OTHER: [12, 0, 0, 0]}
 
 
 def test_a_forked_process_tells_nothing_of_its_parent() -> None:

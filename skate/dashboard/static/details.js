@@ -30,7 +30,7 @@ export function facts(row) {
 
 export function lines(found, none) {
   if (!found.lines.length) return h("p", { class: "muted" }, found.missing.length ? found.missing.join("; ") : none);
-  return h("pre", { class: "out", tabindex: "0", "aria-label": "Output" },
+  return h("pre", { class: "out", tabindex: "0", role: "group", "aria-label": "Output" },
     found.lines.map((line) => h("span", { class: line.error ? "bad" : null }, `${line.text}\n`)));
 }
 
@@ -42,7 +42,7 @@ export function section(title, load) {
 
 export async function stack(node, pid) {
   const { threads } = await ask(`/api/ui/stacks?node=${node}&pid=${pid}`);
-  return h("div", {}, threads.map((thread) => h("div", {}, h("p", {}, h("b", {}, thread.name)), h("pre", { class: "out", tabindex: "0" }, thread.frames.slice().reverse().join("\n")))));
+  return h("div", {}, threads.map((thread) => h("div", {}, h("p", {}, h("b", {}, thread.name)), h("pre", { class: "out", tabindex: "0", role: "group", "aria-label": `Stack of ${thread.name}` }, thread.frames.slice().reverse().join("\n")))));
 }
 
 function process(box, node, pid) {
@@ -82,7 +82,7 @@ function job(box, row) {
   const path = `/api/jobs/${encodeURIComponent(row.submission_id)}`;
   box.append(section("Log", async () => {
     const found = await ask(`${path}/logs`);
-    return found.logs ? h("pre", { class: "out", tabindex: "0", "aria-label": "Log" }, found.logs) : h("p", { class: "muted" }, "It has printed nothing.");
+    return found.logs ? h("pre", { class: "out", tabindex: "0", role: "group", "aria-label": "Log" }, found.logs) : h("p", { class: "muted" }, "It has printed nothing.");
   }));
   if (["PENDING", "RUNNING"].includes(row.status)) {
     const said = h("span", { role: "status" });

@@ -109,15 +109,15 @@ function nodeCard(node) {
 // ------------------------------------------------------------ tasks
 
 const TASKS = [
-  { key: "task_id", title: "Task", width: "9.5rem", id: true },
-  { key: "name", title: "Name", width: "11rem" },
-  { key: "state", title: "State", width: "8.5rem", tone: true },
+  { key: "task_id", title: "Task", width: "8.5rem", id: true },
+  { key: "name", title: "Name", width: "9rem" },
+  { key: "state", title: "State", width: "14.5rem", tone: true },
   { key: "job_id", title: "Job", width: "5.5rem" },
   { key: "node_no", title: "Node", width: "4rem", num: true },
-  { key: "worker_pid", title: "Worker", width: "5.5rem", num: true, show: (row) => text(row.worker_pid || "") },
-  { key: "start_time_ms", title: "Started", width: "5.5rem", show: (row) => clock(row.start_time_ms || row.creation_time_ms) },
-  { key: "ran", title: "Ran", width: "5.5rem", num: true, show: (row) => (row.end_time_ms && row.start_time_ms ? seconds((row.end_time_ms - row.start_time_ms) / 1000) : "") },
-  { key: "error_type", title: "Error", width: "8rem" },
+  { key: "worker_pid", title: "Worker", width: "5rem", num: true, show: (row) => text(row.worker_pid || "") },
+  { key: "start_time_ms", title: "Since", width: "5.5rem", show: (row) => clock(row.start_time_ms || row.creation_time_ms) },
+  { key: "ran", title: "Ran", width: "5rem", num: true, show: (row) => (row.end_time_ms && row.start_time_ms ? seconds((row.end_time_ms - row.start_time_ms) / 1000) : "") },
+  { key: "error_type", title: "Error", width: "6.5rem" },
 ];
 const noTasks = () => empty("No task is known", "Run a program that uses skate: ", code("skate run program.py"), ". Tasks stay here after they have ended.");
 

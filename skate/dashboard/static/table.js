@@ -201,7 +201,7 @@ export class Sheet {
       const words = row.data ? (column.show ? column.show(row.data) : text(row.data[column.key])) : "…";
       if (row.texts[at] !== words) {
         row.texts[at] = words;
-        row.cells[at].textContent = column.id && words.length > 20 ? `${words.slice(0, 6)}…${words.slice(-10)}` : words;
+        row.cells[at].textContent = column.id && words.length > 20 ? `${words.slice(0, 4)}…${words.slice(-8)}` : words;
         row.cells[at].title = words.length > 18 ? words : "";
         if (column.tone) row.cells[at].className = tone(words);
       }
