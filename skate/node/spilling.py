@@ -30,6 +30,9 @@ ASKED_S = 1.0
 """A round that takes longer is not counted on: somebody does not answer."""
 BUSY_S = 0.2
 """An object that was in use is not asked for again so soon."""
+NEVER = 0.0, b""
+READ_S = 10.0
+"""Who has said so long ago that an object is in use is not named any more."""
 FULL_S = 0.5
 """A folder that was full is tried again after this time."""
 SHARE_AT_ONCE = 0.25
@@ -135,7 +138,8 @@ class Spilling:
         """Clients that the node has told the place of an object."""
         self._order: dict[bytes, None] = {}
         """Objects with bytes here, the least recently used first."""
-        self._busy: dict[bytes, float] = {}
+        self._busy: dict[bytes, tuple[float, bytes]] = {}
+        """Objects that were in use: until when they are not asked for again, and who has said so."""
         self._deleted: list[tuple[int, int]] = []
         self.agreed: list[bytes] = []
         self._round = 0
@@ -244,11 +248,16 @@ class Spilling:
         moves.short = max(0, left)
         return moves
 
+    def reader(self, ident: bytes, now: float) -> bytes:
+        """Who uses an object, so that it could not leave; none if that is not known."""
+        until, client = self._busy.get(ident, NEVER)
+        return client if now - until < READ_S else b""
+
     def _may_leave(self, ident: bytes, entry: Entry, now: float) -> bool:
         value = entry.value
         if value is None or value.kind != SHARED or value.id != ident or not value.offset or ident in self.rows:
             return False
-        return SENDER not in entry.holders and self._busy.get(ident, 0.0) <= now
+        return SENDER not in entry.holders and self._busy.get(ident, NEVER)[0] <= now
 
     def _ask(self, ident: bytes, entry: Entry, now: float, moves: Moves) -> int:
         value = entry.value
@@ -292,7 +301,7 @@ class Spilling:
                 moves.freed.append((client, ident))
         if not yes:
             row.cancelled = True
-            self._busy[ident] = now + BUSY_S
+            self._busy[ident] = now + BUSY_S, client
             if ident in self._order:
                 self.touch(ident)
         self._settle(ident, row)

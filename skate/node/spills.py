@@ -17,6 +17,7 @@ from ..store.arena import HEADER_BYTES
 from ..wire import messages as m, spill
 from ..wire.config import SpillConfig
 from .directory import SENDER
+from .filling import what_fills
 from .history import ERROR, INFO
 from .spill_files import SpillFiles
 from .spilling import Moves, Read, Spilling, Write
@@ -358,7 +359,8 @@ class SpillShell:
         if late:
             size = self.logic.rows[ident].size
             error = ObjectStoreFullError(
-                f"no room came free in time for a spilled object of {size} bytes: {self.why_full()[0]}"
+                f"no room came free in time for a spilled object of {size} bytes: {self.why_full()[0]}. "
+                f"In memory are {what_fills(self.node)}"
             )
             value = m.Value(m.ERROR, pack_error(error, function_name="", pid=0, task_id=""))
             self._waiting[ident] = [(until, then) for until, then in waiting if now < until]
