@@ -130,6 +130,11 @@ class Spilling:
         self.parts: dict[bytes, Part] = {}
         self.files: dict[int, File] = {}
         self.disk_bytes = 0
+        self.restoring = False
+        """Somebody waits for memory to read an object to: as many of those that leave are written as there is room for on the
+        disk, and not all or none. What is left of the disk for this is what a whole file had no room in."""
+        self._most = 0
+        """While that is so: what a file may have, after a larger one had no room; 0: any size."""
         self.full_until: dict[int, float] = {}
         """Folders that have no room, and until when they are not tried again."""
         self.departed: dict[bytes, set[bytes]] = {}
@@ -386,6 +391,8 @@ class Spilling:
         batch: list[bytes] = []
         size = 0
         most = max(self.config.min_spilling_size, self.config.max_spilling_file_size_bytes or 0)
+        if self.restoring and self._most:
+            most = self._most
         for ident in ready:
             row = self.rows[ident]
             if batch and size + row.size > most:
@@ -402,6 +409,9 @@ class Spilling:
             self._drop_spare(size, moves)
         root = self._root(now, size)
         if root is None:
+            if self.restoring and len(batch) > 1 and self._root(now) is not None:
+                self._write_less(batch, now, moves)
+                return
             if quota and self.disk_bytes + size > quota:
                 self.full_until.update(dict.fromkeys(range(len(self.config.roots)), now + FULL_S))
             for ident in batch:
@@ -417,6 +427,13 @@ class Spilling:
             pieces.append((ident, row.offset, row.size))
         moves.write.append(Write(self._file, root, pieces))
 
+    def _write_less(self, batch: list[bytes], now: float, moves: Moves) -> None:
+        """Write the first half of objects that have no room together; the others stay."""
+        half = len(batch) // 2
+        for ident in batch[half:]:
+            del self.rows[ident]
+        self._write_file(batch[:half], sum(self.rows[ident].size for ident in batch[:half]), now, moves)
+
     def _drop_spare(self, size: int, moves: Moves) -> None:
         """Make room on the disk: objects that are in memory need not be there, too."""
         for ident in [ident for ident in self.parts if ident not in self.rows]:
@@ -431,6 +448,7 @@ class Spilling:
         """A file is complete: what is in it need not be in memory."""
         file = self.files[number]
         file.done = True
+        self._most = 0
         at = 0
         for (ident, _, size), checksum in zip(pieces, checksums, strict=True):
             row = self.rows[ident]
@@ -449,7 +467,10 @@ class Spilling:
         """A file could not be written: everything stays where it is, and the folder is not tried again at once."""
         file = self.files.pop(number)
         self.disk_bytes -= file.size
-        self.full_until[file.root] = now + FULL_S
+        if self.restoring and len(pieces) > 1:
+            self._most = file.size // 2
+        else:
+            self.full_until[file.root] = now + FULL_S
         for ident, _, _ in pieces:
             row = self.rows.pop(ident)
             if row.ended:

@@ -144,6 +144,7 @@ class SpillShell:
             print(
                 f"objects could not be written to {self.config.roots[job.root]}: {error}", file=sys.stderr, flush=True
             )
+            self.logic.restoring = bool(self._starved)
             self.logic.write_failed(job.file, job.pieces, time.monotonic())
             return
         self.last_error = ""
@@ -290,6 +291,7 @@ class SpillShell:
             else:
                 self.on_pull(client, ident)
         if agreed:
+            self.logic.restoring = bool(self._starved)
             self._carry_out(self.logic.leave(agreed, time.monotonic()))
             self._serve()
 

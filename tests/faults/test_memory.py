@@ -73,7 +73,7 @@ def test_f16_a_store_full_of_what_is_in_use(small: None) -> None:
             read.append(skate.get(skate.put(np.full(20 * MB, number, np.uint8))))
     assert 3 <= len(read) <= 5
     assert str(STORE) in str(caught.value)
-    assert f"driver process {os.getpid()} (" in str(caught.value), "it says who holds what"
+    assert f"of driver process {os.getpid()}, " in str(caught.value), "it says who holds what"
     for number, array in enumerate(read):
         assert int(array[-1]) == number, "what is in memory stays readable"
     del read, array
