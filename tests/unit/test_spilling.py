@@ -226,9 +226,10 @@ class SpillingMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ what the node does
 
-    @rule(need=st.integers(1, 4000), later=st.floats(0, 1))
-    def press(self, need: int, later: float) -> None:
+    @rule(need=st.integers(1, 4000), later=st.floats(0, 1), restoring=st.booleans())
+    def press(self, need: int, later: float, restoring: bool) -> None:
         self.now += later
+        self.logic.restoring = restoring
         self.carry_out(self.logic.choose(need, self.now))
         self.settle()
 
