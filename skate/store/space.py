@@ -85,8 +85,9 @@ class Space:
             for start, length in mine:
                 self.backed.add(start, length)
             return None
-        for start, length in given if self._release is not None else ():
-            self._release(start, length)
+        if self._release is not None:
+            for start, length in given:
+                self._release(start, length)
         for start, length in bare:
             self.bare.remove(start, length)
             rest = start + length - (at + size)

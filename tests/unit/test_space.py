@@ -37,7 +37,7 @@ class SpaceMachine(RuleBasedStateMachine):
             assert self.space.total == before
             return
         assert size <= before and self.space.total == before - size
-        assert FIRST <= at and at + size <= END
+        assert at >= FIRST and at + size <= END
         for other, length in self.taken.items():
             assert other + length <= at or at + size <= other
         self.taken[at] = size
