@@ -7,6 +7,7 @@ import pytest
 
 import skate
 import skate.data
+from skate.client import asking
 from skate.data.execution.remote import RemoteRunner
 from skate.data.run import execute, table
 from skate.testing import eventually
@@ -47,6 +48,7 @@ def test_a_node_dies_while_memory_is_tight(nodes: Nodes, joins: bool) -> None:
         last = keys[-1]
         found.append(block.column("id").to_numpy().copy())
         del block, bundle
+    assert asking.ask(nodes.started[0], "store")["spilled_bytes"], "memory was tight"
     assert np.array_equal(np.sort(np.concatenate(found)), np.arange(ROWS))
     if not joins:
         assert runner.slots == slots - 1 and execution.budget_bytes * 3 // 2 <= budget + 2
