@@ -308,10 +308,12 @@ class Directory:
 
     # ------------------------------------------------------------ memory
 
-    def grant(self, client: bytes, size: int) -> int | None:
-        """Memory for a client: its offset, or None when there is none now."""
+    def grant(self, client: bytes, size: int, borrows: bool = False) -> int | None:
+        """Memory for a client: its offset, or None when there is none now. `borrows`: more than there is, see `Space`."""
         size = aligned(size)
         offset = self.free.take(size)
+        if offset is None and borrows:
+            offset = self.free.borrow(size)
         if offset is not None:
             self.grants.setdefault(client, Ranges()).add(offset, size)
         return offset

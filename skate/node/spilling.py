@@ -497,8 +497,12 @@ class Spilling:
 
     # ------------------------------------------------------------ coming back
 
-    def restore(self, ident: bytes) -> Read | bool | None:
-        """Somebody needs the bytes: True if they are here, False if they come, None if there is no memory for them now."""
+    def restore(self, ident: bytes, now: float | None = None) -> Read | bool | None:
+        """Somebody needs the bytes: True if they are here, False if they come, None if there is no memory for them now.
+
+        `now`: it has waited for memory. If nothing can leave, as the disk is full, memory is borrowed for it: an object that was
+        read has its place on the disk, and gives it back by leaving.
+        """
         row = self.rows.get(ident)
         if row is None:
             if ident in self._order:
@@ -514,7 +518,7 @@ class Spilling:
             return False
         if row.state is State.DROPPED:
             raise LookupError(f"{ident.hex()} is to be fetched from its own node")
-        offset = self.directory.grant(STORE, row.size)
+        offset = self.directory.grant(STORE, row.size, borrows=now is not None and self.is_full(now))
         if offset is None:
             return None
         row.state = State.READING

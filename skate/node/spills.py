@@ -348,7 +348,7 @@ class SpillShell:
             if ident not in self.logic.rows:
                 self._answer(ident, self._error_of(ident))
                 continue
-            found = self.logic.restore(ident)
+            found = self.logic.restore(ident, time.monotonic())
             if found is None:
                 self._starved = {ident: None, **self._starved}
                 return

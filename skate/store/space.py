@@ -9,7 +9,7 @@ A request is met by memory that was written before, if possible, as that is warm
 short ones are what the next small blocks fit into.
 
 INV-1: `backed` and `bare` do not overlap; `bare` has whole pages only.
-INV-2: what is taken and `backed` have together as many bytes as there is memory: so many pages are in use at most.
+INV-2: what is taken and `backed` have together as many bytes as there is memory, and `debt`: so many pages are in use at most.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Space:
         self.backed = Ranges()
         self.backed.add(first, size)
         self.bare = Ranges()
+        self.debt = 0
+        """Bytes that were borrowed and not given back yet."""
         begin, end = -(-(first + size) // page) * page, (first + size + bare) // page * page
         if end > begin:
             self.bare.add(begin, end - begin)
@@ -59,6 +61,20 @@ class Space:
     def add(self, start: int, size: int) -> None:
         """A range is free again."""
         self.backed.add(start, size)
+        if self.debt:
+            given = self._whole_pages(self.debt)
+            self._give_back(given)
+            self.debt -= sum(length for _, length in given)
+
+    def borrow(self, size: int) -> int | None:
+        """As `take`, with memory that there should not be: what comes free next is given back for it. One at a time."""
+        need = -(-size // self._page) * self._page
+        at = None if self.debt else self.bare.take(need)
+        if at is not None:
+            self.debt = need
+            if need > size:
+                self.backed.add(at + size, need - size)
+        return at
 
     def take(self, size: int) -> int | None:
         """Take `size` bytes in one piece; their offset, or None when there are not so many."""
@@ -80,26 +96,29 @@ class Space:
         for start, length in mine:
             self.backed.remove(start, length)
         bare = [(start, -(-length // self._page) * self._page) for start, length in self.bare.within(at, size)]
-        given = self._whole_pages(sum(length for _, length in bare))
-        if given is None:
+        need = sum(length for _, length in bare)
+        given = self._whole_pages(need)
+        if sum(length for _, length in given) < need:
             for start, length in mine:
                 self.backed.add(start, length)
             return None
-        if self._release is not None:
-            for start, length in given:
-                self._release(start, length)
         for start, length in bare:
             self.bare.remove(start, length)
             rest = start + length - (at + size)
             if rest > 0:
                 self.backed.add(at + size, rest)
-        for start, length in given:
-            self.backed.remove(start, length)
-            self.bare.add(start, length)
+        self._give_back(given)
         return at
 
-    def _whole_pages(self, need: int) -> list[tuple[int, int]] | None:
-        """Ranges of whole pages with memory, `need` bytes in all; None if there are not so many."""
+    def _give_back(self, given: list[tuple[int, int]]) -> None:
+        for start, length in given:
+            if self._release is not None:
+                self._release(start, length)
+            self.backed.remove(start, length)
+            self.bare.add(start, length)
+
+    def _whole_pages(self, need: int) -> list[tuple[int, int]]:
+        """Ranges of whole pages with memory, `need` bytes in all, or less if there are not so many."""
         found = []
         for start, length in sorted(self.backed, key=lambda each: -each[1]):
             if need <= 0:
@@ -109,7 +128,7 @@ class Space:
             if pages > 0:
                 found.append((first, pages))
                 need -= pages
-        return found if need <= 0 else None
+        return found
 
     def largest(self) -> int:
         """The size of the largest range that has memory."""

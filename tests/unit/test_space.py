@@ -43,6 +43,16 @@ class SpaceMachine(RuleBasedStateMachine):
         self.taken[at] = size
         self.pages |= {each // PAGE for each in range(at, at + size)}
 
+    @rule(size=st.integers(1, 40))
+    def borrow(self, size: int) -> None:
+        debt = self.space.debt
+        at = self.space.borrow(size)
+        assert not debt or at is None, "one at a time"
+        if at is not None:
+            assert all(other + length <= at or at + size <= other for other, length in self.taken.items())
+            self.taken[at] = size
+            self.pages |= {each // PAGE for each in range(at, at + size)}
+
     @precondition(lambda self: self.taken)
     @rule(data=st.data())
     def add(self, data: st.DataObject) -> None:
@@ -52,8 +62,8 @@ class SpaceMachine(RuleBasedStateMachine):
     @invariant()
     def no_more_pages_than_memory(self) -> None:
         self.space.validate()
-        assert len(self.pages) <= self.most
-        assert self.space.total + sum(self.taken.values()) == SIZE
+        assert len(self.pages) <= self.most + self.space.debt // PAGE
+        assert self.space.total + sum(self.taken.values()) == SIZE + self.space.debt
 
 
 SpaceMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
