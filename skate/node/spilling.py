@@ -131,10 +131,8 @@ class Spilling:
         self.files: dict[int, File] = {}
         self.disk_bytes = 0
         self.restoring = False
-        """Somebody waits for memory to read an object to: as many of those that leave are written as there is room for on the
-        disk, and not all or none. What is left of the disk for this is what a whole file had no room in."""
+        """Somebody waits for memory to read to: of those that leave as many are written as there is room for, not all or none."""
         self._most = 0
-        """While that is so: what a file may have, after a larger one had no room; 0: any size."""
         self.full_until: dict[int, float] = {}
         """Folders that have no room, and until when they are not tried again."""
         self.departed: dict[bytes, set[bytes]] = {}
@@ -500,8 +498,7 @@ class Spilling:
     def restore(self, ident: bytes, now: float | None = None) -> Read | bool | None:
         """Somebody needs the bytes: True if they are here, False if they come, None if there is no memory for them now.
 
-        `now`: it has waited for memory. If nothing can leave, as the disk is full, memory is borrowed for it: an object that was
-        read has its place on the disk, and gives it back by leaving.
+        `now`: it has waited. If the disk is full, memory is borrowed: what was read is on the disk, too, and can leave again.
         """
         row = self.rows.get(ident)
         if row is None:

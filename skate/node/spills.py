@@ -20,7 +20,7 @@ from .directory import SENDER
 from .filling import what_fills
 from .history import ERROR, INFO
 from .spill_files import SpillFiles
-from .spilling import Moves, Read, Spilling, Write
+from .spilling import FULL_S, Moves, Read, Spilling, Write
 
 if TYPE_CHECKING:
     from .client import Client
@@ -318,7 +318,7 @@ class SpillShell:
         """Why nothing leaves memory, in words, and whether it is for want of room on the disk."""
         if not self.config.enabled:
             return "spilling is switched off", False
-        if self.logic.is_full(time.monotonic()) or self.last_error:
+        if self.logic.is_full(time.monotonic() - FULL_S) or self.last_error:  # it is tried again now and then
             quota = (
                 f"the quota of {self.config.quota_bytes} bytes is used up" if not self.last_error else self.last_error
             )
