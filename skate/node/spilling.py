@@ -403,7 +403,7 @@ class Spilling:
 
     def _write_file(self, batch: list[bytes], size: int, now: float, moves: Moves) -> None:
         quota = self.config.quota_bytes
-        if quota and self.disk_bytes + size > quota:
+        if quota and self.disk_bytes + size > quota and not self.directory.free.debt:  # what borrows has to leave again
             self._drop_spare(size, moves)
         root = self._root(now, size)
         if root is None:
