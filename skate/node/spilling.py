@@ -407,7 +407,7 @@ class Spilling:
             self._drop_spare(size, moves)
         root = self._root(now, size)
         if root is None:
-            if self.restoring and len(batch) > 1 and self._root(now) is not None:
+            if len(batch) > 1 and self._root(now) is not None:
                 self._write_less(batch, now, moves)
                 return
             if quota and self.disk_bytes + size > quota:
