@@ -42,6 +42,7 @@ PURE = (
     "wire/environments.py",
     "wire/labels.py",
     "store/ranges.py",
+    "store/space.py",
     "data/execution/operators.py",
     "data/shares.py",
     "dashboard/federation.py",

@@ -88,7 +88,7 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
         return _in_threads(node, context)
     runner = RemoteRunner()
     parallelism = max(context.read_op_min_num_blocks, 2 * runner.cpus)
-    budget = _limited(int(context.memory_share * runner.store_bytes), context)
+    budget = _budget(runner, context)
     # All tasks together may make a quarter of the budget ahead of whoever takes it, in blocks that are not too small.
     each = budget // (4 * runner.slots)
     size = min(context.target_max_block_size, max(MIN_BLOCK_BYTES, each))
@@ -97,9 +97,19 @@ def execute(node: plan.Node, context: DataContext) -> Execution:
     part_bytes = min(PARTITION_BYTES, max(MIN_BLOCK_BYTES, budget // (2 * runner.slots)))
     operators = Lowering(replace(context, target_max_block_size=size), parallelism, part_bytes).lower(node)
     execution = Execution(operators, runner, budget, runner.window * size, errored, perf_counter)
+    runner.on_size = lambda: _resize(execution, runner, context)
     runner.expect(execution.operators)
     know(execution)
     return execution
+
+
+def _budget(runner: RemoteRunner, context: DataContext) -> int:
+    return _limited(int(context.memory_share * runner.store_bytes), context)
+
+
+def _resize(execution: Execution, runner: RemoteRunner, context: DataContext) -> None:
+    """Nodes have come or gone: the budget is of the stores that there are."""
+    execution.budget_bytes = _budget(runner, context)
 
 
 def _limited(budget: int, context: DataContext) -> int:

@@ -13,12 +13,14 @@ INV-2: a block's range is in exactly one of: its owner's grant, or (owner gone) 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from ..store.arena import ALIGN
 from ..store.ranges import Ranges
+from ..store.space import Space
 from ..wire.handover import HEIR
 from ..wire.messages import SHARED, Value
 
@@ -63,7 +65,10 @@ class Effects(Struct, eq=False):
 class Directory:
     """Objects, holders and memory."""
 
-    def __init__(self, arena_bytes: int, first: int = 0) -> None:
+    def __init__(
+        self, arena_bytes: int, first: int = 0, bare: int = 0, release: Callable[[int, int], None] | None = None
+    ) -> None:
+        """`bare`, `release`: see `Space`."""
         self.entries: dict[bytes, Entry] = {}
         self.number = b""
         """What the ids of this node's objects begin with, in a cluster."""
@@ -73,8 +78,7 @@ class Directory:
         self.claims: list[tuple[bytes, int]] = []
         """Objects of other nodes that entries here begin (1) or cease (-1) to contain."""
         self.condemned: set[bytes] = set()
-        self.free = Ranges()
-        self.free.add(first, arena_bytes)
+        self.free = Space(first, arena_bytes, bare, release)
         self.grants: dict[bytes, Ranges] = {}
         self.gone: dict[bytes, None] = {}
         """Clients that have ended, the last `GONE_MAX` of them, and those whose memory is still in use."""
@@ -306,10 +310,12 @@ class Directory:
 
     # ------------------------------------------------------------ memory
 
-    def grant(self, client: bytes, size: int) -> int | None:
-        """Memory for a client: its offset, or None when there is none now."""
+    def grant(self, client: bytes, size: int, borrows: bool = False) -> int | None:
+        """Memory for a client: its offset, or None when there is none now. `borrows`: more than there is, see `Space`."""
         size = aligned(size)
         offset = self.free.take(size)
+        if offset is None and borrows:
+            offset = self.free.borrow(size)
         if offset is not None:
             self.grants.setdefault(client, Ranges()).add(offset, size)
         return offset

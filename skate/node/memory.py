@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..store.arena import HEADER_BYTES
 from ..wire import messages as m
 from .directory import aligned
+from .filling import what_fills
 
 if TYPE_CHECKING:
     from .client import Client
     from .service import Node
 
-HOLDERS_TOLD = 3
 HOPE_S = 60.0
 """How long a request goes on waiting, beyond its patience, while memory is on its way."""
 RETRY_S = 0.05
@@ -112,23 +112,9 @@ class MemoryQueue:
         remedy = "free some room there" if disk else "drop references that are not needed"
         reason = (
             f"the object store of {room} bytes is full ({free} are free), and nothing was freed in time: {why}. "
-            f"It is held by {self._holders()}; {remedy}, or give init() more object_store_memory"
+            f"In memory are {what_fills(self.node)}. To get on, {remedy}, or give init() more object_store_memory"
         )
         self.node.send(wanted.client, m.Memory(wanted.request, 0, 0, reason, disk))
-
-    def _holders(self) -> str:
-        """Who has most of the memory."""
-        grants = self.node.directory.grants
-        largest = sorted(grants, key=lambda ident: -grants[ident].total)[:HOLDERS_TOLD]
-        return ", ".join(f"{self._name(ident)} ({grants[ident].total} bytes)" for ident in largest) or "nobody"
-
-    def _name(self, ident: bytes) -> str:
-        client = self.node.clients.get(ident)
-        if client is not None:
-            return f"{'worker' if client.worker else 'driver'} process {client.pid}"
-        if ident in self.node.directory.gone:
-            return "objects of a process that has ended"
-        return "objects that were restored from the disk or fetched from other nodes"
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

@@ -15,13 +15,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import __version__
 from ..client.errors import pack_error
 from ..exceptions import OwnerDiedError
-from ..store.arena import HEADER_BYTES, PROGRESS_SLOTS
+from ..store.arena import ADDRESSES, HEADER_BYTES, PROGRESS_SLOTS, release
 from ..wire import channel as wire, messages as m
 from ..wire.channel import Channel, ChannelClosed, MessageTooLarge
 from ..wire.cluster import JobEnded, NodeInfo
@@ -96,7 +97,9 @@ class Node:
         self.pool = WorkerPool(self, zygote)
         self.scheduler = Scheduler(Pool(total))
         self.leasing = Leasing(self)
-        self.directory = Directory(arena_bytes - HEADER_BYTES, HEADER_BYTES)
+        self.directory = Directory(
+            arena_bytes - HEADER_BYTES, HEADER_BYTES, (ADDRESSES - 1) * arena_bytes, partial(release, arena_fd)
+        )
         self.actors = ActorShell(self)
         self.groups = GroupShell(self)
         self.objects = ObjectShell(self)

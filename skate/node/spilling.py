@@ -30,6 +30,9 @@ ASKED_S = 1.0
 """A round that takes longer is not counted on: somebody does not answer."""
 BUSY_S = 0.2
 """An object that was in use is not asked for again so soon."""
+NEVER = 0.0, b""
+READ_S = 10.0
+"""Who has said so long ago that an object is in use is not named any more."""
 FULL_S = 0.5
 """A folder that was full is tried again after this time."""
 SHARE_AT_ONCE = 0.25
@@ -127,6 +130,9 @@ class Spilling:
         self.parts: dict[bytes, Part] = {}
         self.files: dict[int, File] = {}
         self.disk_bytes = 0
+        self.restoring = False
+        """Somebody waits for memory to read to: of those that leave as many are written as there is room for, not all or none."""
+        self._most = 0
         self.full_until: dict[int, float] = {}
         """Folders that have no room, and until when they are not tried again."""
         self.departed: dict[bytes, set[bytes]] = {}
@@ -135,7 +141,8 @@ class Spilling:
         """Clients that the node has told the place of an object."""
         self._order: dict[bytes, None] = {}
         """Objects with bytes here, the least recently used first."""
-        self._busy: dict[bytes, float] = {}
+        self._busy: dict[bytes, tuple[float, bytes]] = {}
+        """Objects that were in use: until when they are not asked for again, and who has said so."""
         self._deleted: list[tuple[int, int]] = []
         self.agreed: list[bytes] = []
         self._round = 0
@@ -244,11 +251,16 @@ class Spilling:
         moves.short = max(0, left)
         return moves
 
+    def reader(self, ident: bytes, now: float) -> bytes:
+        """Who uses an object, so that it could not leave; none if that is not known."""
+        until, client = self._busy.get(ident, NEVER)
+        return client if now - until < READ_S else b""
+
     def _may_leave(self, ident: bytes, entry: Entry, now: float) -> bool:
         value = entry.value
         if value is None or value.kind != SHARED or value.id != ident or not value.offset or ident in self.rows:
             return False
-        return SENDER not in entry.holders and self._busy.get(ident, 0.0) <= now
+        return SENDER not in entry.holders and self._busy.get(ident, NEVER)[0] <= now
 
     def _ask(self, ident: bytes, entry: Entry, now: float, moves: Moves) -> int:
         value = entry.value
@@ -292,7 +304,7 @@ class Spilling:
                 moves.freed.append((client, ident))
         if not yes:
             row.cancelled = True
-            self._busy[ident] = now + BUSY_S
+            self._busy[ident] = now + BUSY_S, client
             if ident in self._order:
                 self.touch(ident)
         self._settle(ident, row)
@@ -377,6 +389,8 @@ class Spilling:
         batch: list[bytes] = []
         size = 0
         most = max(self.config.min_spilling_size, self.config.max_spilling_file_size_bytes or 0)
+        if self.restoring and self._most:
+            most = self._most
         for ident in ready:
             row = self.rows[ident]
             if batch and size + row.size > most:
@@ -389,10 +403,13 @@ class Spilling:
 
     def _write_file(self, batch: list[bytes], size: int, now: float, moves: Moves) -> None:
         quota = self.config.quota_bytes
-        if quota and self.disk_bytes + size > quota:
+        if quota and self.disk_bytes + size > quota and not self.directory.free.debt:  # what borrows has to leave again
             self._drop_spare(size, moves)
         root = self._root(now, size)
         if root is None:
+            if len(batch) > 1 and self._root(now) is not None:
+                self._write_less(batch, now, moves)
+                return
             if quota and self.disk_bytes + size > quota:
                 self.full_until.update(dict.fromkeys(range(len(self.config.roots)), now + FULL_S))
             for ident in batch:
@@ -408,6 +425,13 @@ class Spilling:
             pieces.append((ident, row.offset, row.size))
         moves.write.append(Write(self._file, root, pieces))
 
+    def _write_less(self, batch: list[bytes], now: float, moves: Moves) -> None:
+        """Write the first half of objects that have no room together; the others stay."""
+        half = len(batch) // 2
+        for ident in batch[half:]:
+            del self.rows[ident]
+        self._write_file(batch[:half], sum(self.rows[ident].size for ident in batch[:half]), now, moves)
+
     def _drop_spare(self, size: int, moves: Moves) -> None:
         """Make room on the disk: objects that are in memory need not be there, too."""
         for ident in [ident for ident in self.parts if ident not in self.rows]:
@@ -422,6 +446,7 @@ class Spilling:
         """A file is complete: what is in it need not be in memory."""
         file = self.files[number]
         file.done = True
+        self._most = 0
         at = 0
         for (ident, _, size), checksum in zip(pieces, checksums, strict=True):
             row = self.rows[ident]
@@ -440,7 +465,10 @@ class Spilling:
         """A file could not be written: everything stays where it is, and the folder is not tried again at once."""
         file = self.files.pop(number)
         self.disk_bytes -= file.size
-        self.full_until[file.root] = now + FULL_S
+        if self.restoring and len(pieces) > 1:
+            self._most = file.size // 2
+        else:
+            self.full_until[file.root] = now + FULL_S
         for ident, _, _ in pieces:
             row = self.rows.pop(ident)
             if row.ended:
@@ -467,8 +495,11 @@ class Spilling:
 
     # ------------------------------------------------------------ coming back
 
-    def restore(self, ident: bytes) -> Read | bool | None:
-        """Somebody needs the bytes: True if they are here, False if they come, None if there is no memory for them now."""
+    def restore(self, ident: bytes, now: float | None = None) -> Read | bool | None:
+        """Somebody needs the bytes: True if they are here, False if they come, None if there is no memory for them now.
+
+        `now`: it has waited. If the disk is full, memory is borrowed: what was read is on the disk, too, and can leave again.
+        """
         row = self.rows.get(ident)
         if row is None:
             if ident in self._order:
@@ -484,7 +515,7 @@ class Spilling:
             return False
         if row.state is State.DROPPED:
             raise LookupError(f"{ident.hex()} is to be fetched from its own node")
-        offset = self.directory.grant(STORE, row.size)
+        offset = self.directory.grant(STORE, row.size, borrows=now is not None and self.is_full(now))
         if offset is None:
             return None
         row.state = State.READING

@@ -17,9 +17,10 @@ from ..store.arena import HEADER_BYTES
 from ..wire import messages as m, spill
 from ..wire.config import SpillConfig
 from .directory import SENDER
+from .filling import what_fills
 from .history import ERROR, INFO
 from .spill_files import SpillFiles
-from .spilling import Moves, Read, Spilling, Write
+from .spilling import FULL_S, Moves, Read, Spilling, Write
 
 if TYPE_CHECKING:
     from .client import Client
@@ -143,6 +144,7 @@ class SpillShell:
             print(
                 f"objects could not be written to {self.config.roots[job.root]}: {error}", file=sys.stderr, flush=True
             )
+            self.logic.restoring = bool(self._starved)
             self.logic.write_failed(job.file, job.pieces, time.monotonic())
             return
         self.last_error = ""
@@ -289,6 +291,7 @@ class SpillShell:
             else:
                 self.on_pull(client, ident)
         if agreed:
+            self.logic.restoring = bool(self._starved)
             self._carry_out(self.logic.leave(agreed, time.monotonic()))
             self._serve()
 
@@ -315,7 +318,7 @@ class SpillShell:
         """Why nothing leaves memory, in words, and whether it is for want of room on the disk."""
         if not self.config.enabled:
             return "spilling is switched off", False
-        if self.logic.is_full(time.monotonic()) or self.last_error:
+        if self.logic.is_full(time.monotonic() - FULL_S) or self.last_error:  # it is tried again now and then
             quota = (
                 f"the quota of {self.config.quota_bytes} bytes is used up" if not self.last_error else self.last_error
             )
@@ -345,7 +348,7 @@ class SpillShell:
             if ident not in self.logic.rows:
                 self._answer(ident, self._error_of(ident))
                 continue
-            found = self.logic.restore(ident)
+            found = self.logic.restore(ident, time.monotonic())
             if found is None:
                 self._starved = {ident: None, **self._starved}
                 return
@@ -358,7 +361,8 @@ class SpillShell:
         if late:
             size = self.logic.rows[ident].size
             error = ObjectStoreFullError(
-                f"no room came free in time for a spilled object of {size} bytes: {self.why_full()[0]}"
+                f"no room came free in time for a spilled object of {size} bytes: {self.why_full()[0]}. "
+                f"In memory are {what_fills(self.node)}"
             )
             value = m.Value(m.ERROR, pack_error(error, function_name="", pid=0, task_id=""))
             self._waiting[ident] = [(until, then) for until, then in waiting if now < until]

@@ -27,6 +27,7 @@ from ..wire import messages as m, transfer as t
 from ..wire.cluster import DEAD
 from ..wire.tls import hidden
 from .directory import SENDER, Effects, aligned
+from .filling import what_fills
 from .lanes import AT_ONCE_BYTES, STALL_S, Copy, Lane, Movers
 from .pulls import SEARCH_S, Chunks, Dial, Queue, Route
 from .reports import Reports
@@ -465,7 +466,10 @@ class Transfers:
         self._retry_at = now + MEMORY_RETRY_S
         for ident in self.queue.late(now):
             size = self._pulls[ident].size
-            reason = f"no room for an object of {size} bytes from another node came free in time"
+            reason = (
+                f"no room for an object of {size} bytes from another node came free in time: "
+                f"{self.node.spills.why_full()[0]}. In memory are {what_fills(self.node)}"
+            )
             self._fail(self._pulls[ident], ObjectStoreFullError(reason))
         self._admit()
 

@@ -1,9 +1,10 @@
 """The arena: all shared memory of a node, as one sparse memfd.
 
-The node makes it with the size of the whole store and hands the descriptor to its processes; each maps it twice,
-read-only for what others wrote and writable for what it writes itself. Mapping costs nothing until pages are touched,
-so there is one descriptor, one mapping and no bookkeeping of segments. There is no file to leave behind, and no
-/dev/shm size to run into.
+The node makes it and hands the descriptor to its processes; each maps it twice, read-only for what others wrote and
+writable for what it writes itself. Mapping costs nothing until pages are touched, so there is one descriptor, one mapping
+and no bookkeeping of segments. There is no file to leave behind, and no /dev/shm size to run into.
+
+It has more addresses than the store may have memory, so that memory in small pieces is of use for a large block: `space.py`.
 
 Pages are reserved with `posix_fallocate` by the process that is about to write them: running out of memory is an
 error there, and never a SIGBUS later.
@@ -21,6 +22,8 @@ ALIGN = 64
 PROGRESS_SLOTS = 1 << 14
 HEADER_BYTES = PROGRESS_SLOTS * 8
 """The arena begins with a number for each worker; see `Arena.progress`."""
+ADDRESSES = 4
+"""There are so many times as many addresses as memory."""
 PARALLEL_COPY_BYTES = 8 << 20
 """From here on two threads copy: one alone does not saturate the memory bus."""
 
@@ -48,20 +51,28 @@ class _PyBuffer(ctypes.Structure):
     )
 
 
+def release(fd: int, offset: int, size: int) -> None:
+    """Give the memory of whole pages inside a range back to the machine."""
+    start = -(-offset // PAGE) * PAGE
+    end = (offset + size) // PAGE * PAGE
+    if end > start and _libc.fallocate(fd, _KEEP_SIZE_PUNCH_HOLE, start, end - start):
+        raise OSError(ctypes.get_errno(), "cannot release memory of the object store")
+
+
 def create(size: int) -> int:
-    """A new arena's descriptor: `size` bytes of address space, no memory yet."""
+    """A new arena's descriptor, for a store of `size` bytes: only addresses, no memory yet."""
     fd = os.memfd_create("skate-arena", os.MFD_CLOEXEC)
-    os.ftruncate(fd, size)
+    os.ftruncate(fd, ADDRESSES * size)
     os.posix_fallocate(fd, 0, HEADER_BYTES)
     return fd
 
 
 class Arena:
-    """The arena as one process sees it."""
+    """The arena of a store of `size` bytes, as one process sees it."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
-        self.size = size
+        self.mapped = ADDRESSES * size
         self._read = 0
         self._write: mmap.mmap | None = None
         self._write_at = 0
@@ -70,7 +81,7 @@ class Arena:
     def _map_read(self) -> int:
         with self._lock:
             if not self._read:
-                at = _libc.mmap(None, self.size, mmap.PROT_READ, mmap.MAP_SHARED, self.fd, 0)
+                at = _libc.mmap(None, self.mapped, mmap.PROT_READ, mmap.MAP_SHARED, self.fd, 0)
                 if at in (None, ctypes.c_void_p(-1).value):
                     raise OSError(ctypes.get_errno(), "cannot map the object store")
                 self._read = at
@@ -79,7 +90,7 @@ class Arena:
     def _map_write(self) -> mmap.mmap:
         with self._lock:
             if self._write is None:
-                self._write = mmap.mmap(self.fd, self.size)
+                self._write = mmap.mmap(self.fd, self.mapped)
                 self._write_at = ctypes.addressof(ctypes.c_char.from_buffer(self._write))
         return self._write
 
@@ -95,13 +106,6 @@ class Arena:
             OSError: the machine has no memory for it.
         """
         os.posix_fallocate(self.fd, offset, size)
-
-    def release(self, offset: int, size: int) -> None:
-        """Give whole pages inside the range back to the machine."""
-        start = -(-offset // PAGE) * PAGE
-        end = (offset + size) // PAGE * PAGE
-        if end > start and _libc.fallocate(self.fd, _KEEP_SIZE_PUNCH_HOLE, start, end - start):
-            raise OSError(ctypes.get_errno(), "cannot release memory of the object store")
 
     def writable(self, offset: int, size: int) -> memoryview:
         """A view to write through. Only for ranges that this process was given."""
@@ -149,7 +153,7 @@ class Arena:
         if not unmap:
             return
         if self._read:
-            _libc.munmap(self._read, self.size)
+            _libc.munmap(self._read, self.mapped)
             self._read = 0
         if self._write is not None:
             self._write.close()

@@ -81,6 +81,17 @@ class Ranges:
             raise ValueError(f"range {start}+{size} is not there")
         self._cut(at, start, size)
 
+    def within(self, start: int, size: int) -> list[tuple[int, int]]:
+        """The parts of a range that are here."""
+        found = []
+        for at in range(max(0, bisect_right(self._starts, start) - 1), len(self._starts)):
+            first, end = max(start, self._starts[at]), min(start + size, self._starts[at] + self._sizes[at])
+            if self._starts[at] >= start + size:
+                break
+            if end > first:
+                found.append((first, end - first))
+        return found
+
     def _cut(self, at: int, start: int, size: int) -> None:
         first, have = self._starts[at], self._sizes[at]
         before, after = start - first, first + have - start - size

@@ -20,6 +20,7 @@ from ..client.metering import PROCESS
 from ..client.serialization import INLINE_BYTES_MAX, Packed, deserialize, is_plain, plain_dumps, serialize
 from ..client.sites import of_function
 from ..client.specs import STREAMING
+from ..exceptions import ObjectLostError
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed
 from ..wire.groups import group_of
@@ -28,6 +29,7 @@ from ..wire.stream import StreamChannel
 from .credits import wait_for_credit
 
 if TYPE_CHECKING:
+    from ..client.objects import Objects
     from .process import Worker
 
 _loads = pickle.loads
@@ -177,13 +179,24 @@ def arguments(
     args = list(args)
     if dependencies:
         for dependency in dependencies:
-            value = objects.load_value(dependency.value, blocks)
+            value = _load(objects, dependency.value, received)
             where = dependency.where
             if type(where) is int:
                 args[where] = value
             else:
                 kwargs[where] = value
     return tuple(args), kwargs
+
+
+def _load(objects: Objects, value: m.Value, received: Received | None) -> Any:
+    """An argument that was passed by reference. It was here; while others came it may have had to leave, and be lost by now."""
+    try:
+        return objects.load_value(value, received.blocks if received is not None else None)
+    except ObjectLostError as error:
+        if received is None or value.kind != m.SHARED:
+            raise
+        data = pack_error(error, function_name="", pid=0, task_id="")
+        raise ArgumentsLost([m.Value(m.LOST, b"", value.id)], data) from error
 
 
 def traced(worker: Worker, caller: Caller, task: m.Task, function: Function) -> Callable[..., Any]:

@@ -73,7 +73,7 @@ def test_f16_a_store_full_of_what_is_in_use(small: None) -> None:
             read.append(skate.get(skate.put(np.full(20 * MB, number, np.uint8))))
     assert 3 <= len(read) <= 5
     assert str(STORE) in str(caught.value)
-    assert f"driver process {os.getpid()} (" in str(caught.value), "it says who holds what"
+    assert f"of driver process {os.getpid()}, " in str(caught.value), "it says who holds what"
     for number, array in enumerate(read):
         assert int(array[-1]) == number, "what is in memory stays readable"
     del read, array
@@ -177,3 +177,33 @@ def test_what_ran_when_memory_became_short_is_let_go(small: None) -> None:
     with runtime.lock:
         runtime.spilling.press()
     assert [len(array) for array in skate.get(refs, timeout=GET_S)] == [20 * MB] * 2
+
+
+@skate.remote(max_calls=1)
+def join_after(size: int, *pieces: np.ndarray) -> np.ndarray:
+    """Reads all pieces when its result is to be stored."""
+    out = np.full(size, len(pieces), np.uint8)
+    out[: len(pieces)] = [int(piece[0]) for piece in pieces]
+    reading.extend(pieces)
+    return out
+
+
+reading: list[np.ndarray] = []
+
+
+def test_f16_what_is_read_lies_all_over_the_store(small: None) -> None:
+    """A third is in use, in small pieces that cannot move: there is room for a large block all the same."""
+    refs = [skate.put(np.full(350 << 10, number, np.uint8)) for number in range(240)]
+    used = refs[::3]
+    result = join_after.remote(40 * MB, *used)
+    del refs
+    array = skate.get(result, timeout=GET_S)
+    assert array.nbytes == 40 * MB and array[-1] == len(used)
+    assert array[: len(used)].tolist() == [3 * number for number in range(len(used))]
+    assert resident(current.runtime) <= STORE + MB, "as much was given back to the machine"
+    del array, result, used
+
+
+def resident(runtime: Any) -> int:
+    """The memory of the arena."""
+    return os.fstat(runtime.memory.arena.fd).st_blocks * 512

@@ -41,7 +41,9 @@ def fill_until_full(refs: list[Any]) -> None:
     with pytest.raises(OutOfDiskError) as caught:
         for _ in range(100):
             refs.append(skate.put(value(len(refs))))
-    assert "free some room there" in str(caught.value) and f"driver process {os.getpid()} (" in str(caught.value)
+    assert "free some room there" in str(caught.value) and f"objects that driver process {os.getpid()} holds, " in str(
+        caught.value
+    )
 
 
 def assert_whole(refs: list[Any]) -> None:

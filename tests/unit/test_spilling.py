@@ -226,9 +226,10 @@ class SpillingMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ what the node does
 
-    @rule(need=st.integers(1, 4000), later=st.floats(0, 1))
-    def press(self, need: int, later: float) -> None:
+    @rule(need=st.integers(1, 4000), later=st.floats(0, 1), restoring=st.booleans())
+    def press(self, need: int, later: float, restoring: bool) -> None:
         self.now += later
+        self.logic.restoring = restoring
         self.carry_out(self.logic.choose(need, self.now))
         self.settle()
 
@@ -344,6 +345,40 @@ def test_the_least_recently_used_leaves_first_and_small_ones_share_a_file() -> N
     for job in moves.write:
         logic.written(job.file, [0] * len(job.pieces), job.pieces)
     assert {ident for ident, row in logic.rows.items() if row.state is State.SPILLED} == {b"two", b"three", b"four"}
+
+
+def test_a_nearly_full_disk_takes_what_fits() -> None:
+    for restoring in (False, True):
+        directory, logic = make(min_spilling_size=400, quota_bytes=250)
+        idents = [b"one", b"two", b"three", b"four"]
+        for ident in idents:
+            put(directory, b"a", ident)
+        logic.restoring = restoring
+        moves = logic.choose(1, 0.0)
+        logic.answered(b"a", moves.round, idents, [], [], 0.0)
+        written = [ident for job in logic.leave(logic.take_agreed(), 0.0).write for ident, _, _ in job.pieces]
+        assert written == idents[:2]
+        assert set(logic.rows) == set(written)
+        logic.validate()
+
+
+def test_after_a_failed_write_smaller_ones_are_tried_when_somebody_waits_to_read() -> None:
+    directory, logic = make(min_spilling_size=400)
+    idents = [b"one", b"two", b"three", b"four"]
+    for ident in idents:
+        put(directory, b"a", ident)
+    logic.restoring = True
+    sizes = []
+    for now in (0.0, 1.0, 2.0):
+        moves = logic.choose(1, now)
+        for client, ids in moves.ask.items():
+            logic.answered(client, moves.round, ids, [], [], now)
+        jobs = logic.leave(logic.take_agreed(), now).write
+        sizes.append([len(job.pieces) for job in jobs])
+        for job in jobs:
+            logic.write_failed(job.file, job.pieces, now)
+        logic.validate()
+    assert sizes == [[4], [2, 2], [1, 1, 1, 1]] and logic.is_full(2.0), "one does not fit: nothing does"
 
 
 def test_a_view_keeps_its_object_and_what_was_told_meanwhile_counts() -> None:

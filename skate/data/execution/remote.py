@@ -4,12 +4,16 @@ A task whose blocks nobody takes (it is *paused*) does not need its CPU, and len
 if such tasks hold all CPUs, and the runtime can make the blocks of lost nodes again. Where actors have reserved all CPUs, tasks
 ask for none. An execution inside of a task waits in such a way that the runtime lends the CPU of that task.
 
+Nodes may die and join meanwhile. Work for three nodes would be too much for the memory of two, so how much may run follows what
+the cluster has.
+
 INV-1: `busy` is the number of CPUs of the tasks that run and are not paused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -25,6 +29,8 @@ from .produce import Apart, files_of, produce, produce_parts
 
 POLL_S = 1.0
 """How long a wait for events may take before the caller looks around."""
+LOOK_S = 0.5
+"""So often it is looked whether nodes have come or gone."""
 LEAST_CPUS = 0.25
 """A task that asks for no CPU counts as so many, so that not any number is started."""
 MAX_RETRIES = 3
@@ -52,13 +58,10 @@ class RemoteRunner:
 
     def __init__(self) -> None:
         self.runtime = get_runtime()
-        self._total = self.runtime.cluster_resources()
-        self.cpus = max(1, int(self._total.get("CPU", 1)))
-        self.store_bytes = int(self._total.get("object_store_memory", 1 << 30))
-        stores = [node["Resources"].get("object_store_memory", 0) for node in self.runtime.nodes() if node["Alive"]]
-        self._most_input = int(min(filter(None, stores), default=self.store_bytes) * MOST_INPUT)
-        self.slots = self.cpus + 1
-        """One more than CPUs, so that the next is at hand when one ends."""
+        self._size({})
+        self._look_at = time.monotonic() + LOOK_S
+        self.on_size: Callable[[], None] | None = None
+        """Called when the cluster has another size."""
         self.window = 8
         """How many blocks a task makes ahead of whoever takes them."""
         self._events: SimpleQueue[Task | Actor | None] = SimpleQueue()
@@ -72,6 +75,27 @@ class RemoteRunner:
         """Of operators whose pools are not there yet: how many CPUs their first actors will reserve."""
         self._busy = 0.0
         self._checked: set[int] = set()
+
+    def _size(self, before: Mapping[str, float]) -> bool:
+        """What the cluster has now; False if that is what it had before."""
+        self._total = self.runtime.cluster_resources()
+        if self._total == before:
+            return False
+        self.cpus = max(1, int(self._total.get("CPU", 1)))
+        self.store_bytes = int(self._total.get("object_store_memory", 1 << 30))
+        stores = [node["Resources"].get("object_store_memory", 0) for node in self.runtime.nodes() if node["Alive"]]
+        self._most_input = int(min(filter(None, stores), default=self.store_bytes) * MOST_INPUT)
+        self.slots = self.cpus + 1
+        """One more than CPUs, so that the next is at hand when one ends."""
+        return True
+
+    def _look(self) -> None:
+        """Nodes may have come or gone: more may run then, or only less."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            if self._size(self._total) and self.on_size is not None:
+                self.on_size()
 
     # ------------------------------------------------------------ starting
 
@@ -177,6 +201,7 @@ class RemoteRunner:
     def poll(self, accepts: Accepts, wait: bool) -> list[Event]:
         """See `Runner`."""
         out: list[Event] = []
+        self._look()
         for pool in self._pools.values():
             pool.shrink()
         for task in list(self._paused):  # each block that is taken is counted before the next is asked for
