@@ -14,6 +14,7 @@ import pickle
 from functools import partial
 from typing import Any
 
+from ..store.arena import ADDRESSES
 from ..wire import messages as m
 from ..wire.channel import Channel, pair
 from .output import LineWriter, whose
@@ -66,7 +67,7 @@ def _be_worker(arena_fd: int, actor: m.BeActor | None) -> None:
 
 
 def _begin(arena_fd: int) -> m.Begin:
-    size = os.fstat(arena_fd).st_size
+    size = os.fstat(arena_fd).st_size // ADDRESSES
     welcome = m.Welcome(b"rehearsa", "", "", "", "", size, {"CPU": 1.0}, 0)
     return m.Begin(welcome, "", [], "", False, "")
 
