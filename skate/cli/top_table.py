@@ -119,6 +119,10 @@ class Table(ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         self._fit()
 
+    def watch_virtual_size(self) -> None:
+        """Wider or longer than the screen: Textual looks at that only when the screen changes."""
+        self._refresh_scrollbars()
+
     def on_resize(self) -> None:
         """More rows may be seen."""
         self._fit()
