@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -9,6 +10,8 @@ import click
 from ..api.overview import stored as _store, use as _use, uses as _uses
 
 BAR = 10
+Style = dict[str, Any]
+"""Arguments of `click.style`."""
 
 
 def show_plain(state: dict[str, Any], verbose: bool) -> None:
@@ -84,41 +87,53 @@ def _ago(seconds: float | None) -> str:
     return f" {seconds:.0f} s ago"
 
 
-def show_rich(state: dict[str, Any], verbose: bool) -> None:
+def show_tables(state: dict[str, Any], verbose: bool) -> None:
     """Tables and bars."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(_headline(state))}[/bold]")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("node", "name", "address", "state", "CPU", "objects", "other resources"):
-        table.add_column(title, justify="right" if title == "node" else "left")
-    colours = {"alive": "green", "draining": "yellow", "away": "yellow", "drained": "dim"}
+    _say(_headline(state), bold=True)
+    colours = {"alive": "green", "draining": "yellow", "away": "yellow"}
+    head = [
+        [(title, {"dim": True})] for title in ("node", "name", "address", "state", "CPU", "objects", "other resources")
+    ]
+    rows = [head]
     for node in _shown(state, verbose):
         uses = _uses(node)
         others = [_use(name, used, total) for name, used, total in uses if name != "CPU"]
         cpus = next(((used, total) for name, used, total in uses if name == "CPU"), None)
         store = node["Store"]
-        table.add_row(
-            str(node["No"]),
-            escape(node["NodeName"]),
-            _where(node),
-            f"[{colours.get(node['State'], 'red')}]{node['State']}[/]",
-            "" if cpus is None else f"{_bar(*cpus)} {cpus[0]:g}/{cpus[1]:g}",
-            "" if store is None else f"{_bar(store['used'], store['total'])} {_store(store)}",
-            escape(", ".join(others)),
+        colour: Style = {"dim": True} if node["State"] == "drained" else {"fg": colours.get(node["State"], "red")}
+        rows.append(
+            [
+                [(f"{node['No']:>{len('node')}}", {})],
+                [(node["NodeName"], {})],
+                [(_where(node), {})],
+                [(node["State"], colour)],
+                [] if cpus is None else [*_bar(*cpus), (f" {cpus[0]:g}/{cpus[1]:g}", {})],
+                [] if store is None else [*_bar(store["used"], store["total"]), (f" {_store(store)}", {})],
+                [(", ".join(others), {})],
+            ]
         )
-    console.print(table)
+    widths = [max(sum(len(text) for text, _ in row[at]) for row in rows) for at in range(len(head))]
+    for row in rows:
+        cells = []
+        for cell, width in zip(row, widths, strict=True):
+            gap = width - sum(len(text) for text, _ in cell)
+            cells.append("".join(_styled(text, **style) for text, style in cell) + " " * gap)
+        click.echo(" ".join(cells).rstrip())
     for node in _shown(state, verbose):
         for more in _more(node, verbose):
-            console.print(f"node {node['No']}: {escape(more)}")
+            click.echo(f"node {node['No']}: {more}")
     for line in _rest(state):
-        colour = "red" if line.startswith("failed") else "yellow"
-        console.print(f"[{colour}]{escape(line)}[/]")
+        _say(line, fg="red" if line.startswith("failed") else "yellow")
 
 
-def _bar(used: float, total: float) -> str:
+def _bar(used: float, total: float) -> list[tuple[str, Style]]:
     full = round(BAR * min(1.0, used / total)) if total else 0
-    return f"[cyan]{'█' * full}[/][dim]{'░' * (BAR - full)}[/]"
+    return [("█" * full, {"fg": "cyan"}), ("░" * (BAR - full), {"dim": True})]
+
+
+def _styled(text: str, **style: Any) -> str:
+    return text if os.environ.get("NO_COLOR") or not style else click.style(text, **style)
+
+
+def _say(text: str, **style: Any) -> None:
+    click.echo(_styled(text, **style))

@@ -18,7 +18,7 @@ from ..client import asking, sessions
 from ..exceptions import AuthenticationError
 from .looking import asked_for, explained, look, note_others
 from .nodes import host_and_port
-from .show import show_plain, show_rich
+from .show import show_plain, show_tables
 
 WIDE = 100
 """From so many columns on there are tables: in fewer, their cells would be cut."""
@@ -36,7 +36,7 @@ def status(address: str | None, temp_dir: str | None, verbose: bool, as_json: bo
     if as_json:
         click.echo(json.dumps(state))
     elif sys.stdout.isatty() and shutil.get_terminal_size().columns >= WIDE:
-        show_rich(state, verbose)
+        show_tables(state, verbose)
     else:
         show_plain(state, verbose)
 

@@ -6,6 +6,7 @@ moment old.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ def watched(execution: Execution, context: DataContext, name: str | None = None)
         return iter(execution)
     if notebook() is not None:
         return _shown_in_notebook(execution, name)
-    return _shown(execution, name) if sys.stderr.isatty() else iter(execution)
+    has_rich = importlib.util.find_spec("rich") is not None  # who has installed pyarrow alone has no bars
+    return _shown(execution, name) if has_rich and sys.stderr.isatty() else iter(execution)
 
 
 def _shown(execution: Execution, name: str | None) -> Iterator[Bundle]:
