@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from integration import scrape
+from ports import free_port
 
 import skate
 from skate.cli.grafana import dashboard
@@ -54,7 +55,7 @@ class Prometheus:
         (folder / "token").write_text(token.reading_token(secret))
         words = CONFIG.format(token=folder / "token", head=head, file=file, dashboard=shown)
         (folder / "prometheus.yml").write_text(words)
-        self.port = scrape.free_port()
+        self.port = free_port()
         flags = (
             f"--config.file={folder}/prometheus.yml",
             f"--storage.tsdb.path={folder}/data",
@@ -106,10 +107,12 @@ def prometheus(two: tuple[Nodes, list[str]], tmp_path: Path) -> Iterator[Prometh
     folder = nodes.started[0].folder
     found, process = dashboards.launch(dashboards.Settings(where[0], port=0), folder)
     shown = found.url.removeprefix("http://")
-    server = Prometheus(tmp_path, where[0], Path(folder, "prometheus-sd.json"), shown)
-    yield server
-    server.end()
-    dashboards.end(process)
+    try:
+        server = Prometheus(tmp_path, where[0], Path(folder, "prometheus-sd.json"), shown)
+        yield server
+        server.end()
+    finally:
+        dashboards.end(process)
 
 
 @skate.remote

@@ -30,7 +30,7 @@ SHOWN_TO_PEOPLE = {
     "node/history.py": "when events were",
     "node/jobs.py": "when jobs began and ended",
     "node/deaths.py": "when processes died",
-    "client/why.py": "how long ago that was",
+    "client/endings.py": "how long ago that was",
     "client/recording.py": "when tasks began",
     "cli/top_source.py": "how long tasks have run",
     "cli/top_app.py": "how old what is shown is",
