@@ -144,12 +144,12 @@ def large() -> bytes:
 
 def work() -> list[Any]:
     """Something of all that is plotted, again and again until the plots have it; what lives on is returned."""
+    with pytest.raises(skate.exceptions.WorkerCrashedError):  # first, as what a process has not told is lost with it
+        skate.get(crashes.options(**on("alice")).remote())
     actor = Holds.options(num_cpus=0, **on("alice")).remote()
     refs = [large.remote() for _ in range(3)]
     assert skate.get([actor.hold.remote(ref) for ref in refs]) == [2_000_000] * 3
     skate.get([works.remote(at) for at in range(20)])
-    with pytest.raises(skate.exceptions.WorkerCrashedError):
-        skate.get(crashes.options(**on("alice")).remote())
     return [actor, *refs]
 
 
