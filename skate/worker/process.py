@@ -71,6 +71,8 @@ class Worker:
         self._kept_prune = 256
         self._spin_misses = 0
         self.running: tuple[Caller, m.Task, Function] | None = None
+        self.missed = False
+        """An interrupt came while nothing ran: the message that says what is to be cancelled may not be read yet."""
         self.began = 0.0
         """When the main thread began with what it runs."""
         runtime.on_message = self._on_message
@@ -268,6 +270,11 @@ class Worker:
         if self.actor is None:
             self.runtime.tasks.capture = function.capture
         try:
+            if self.missed:
+                self.missed = False
+                self.runtime.pump.try_turn()
+                if self.was_cancelled(caller, task):
+                    raise KeyboardInterrupt
             if task.dependencies is None and task.refs is None and task.shared is None and not task.parts:
                 args, kwargs = deserialize(task.body)
             else:
@@ -492,6 +499,7 @@ class Worker:
         """
         running = self.running
         if running is None:
+            self.missed = True
             return
         lock: Any = self.runtime.lock
         if lock._is_owned() or self.out_lock.locked():
