@@ -102,7 +102,12 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *globals(), *_LAZY, *_LAZY_MODULES})
+    from importlib.util import find_spec
+
+    modules = [
+        name for name in _LAZY_MODULES if name != "data" or find_spec("pyarrow")
+    ]  # whoever lists names gets them all
+    return sorted({*__all__, *globals(), *_LAZY, *modules})
 
 
 __all__ = [

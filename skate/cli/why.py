@@ -15,11 +15,15 @@ import click
 from ..client.chains import Chain, Reason
 from ..client.finding import KINDS, Thing, find
 from ..client.observing import Member, Observer, tell_all
+from ..client.telling import PENDING_ARGS, PENDING_NODE
 from ..client.why import ID_DIGITS, chain_of
 from .looking import explained, look, members, note
 
 FIRST = 5
-"""So many tasks of each program are explained if none is named."""
+"""So many tasks of each program are explained if none is named: first those that have begun, as others wait for these."""
+QUEUED = (PENDING_ARGS, PENDING_NODE)
+LOOKED_AT = 1000
+"""So many tasks of each program are looked at for that."""
 EXIT_UNKNOWN = 1
 """Of something that was asked about nobody knows anything."""
 
@@ -84,6 +88,13 @@ def _of_thing(observer: Observer, thing: Thing, nodes: dict[int, Member]) -> Cha
 
 def _first_of_each(observer: Observer) -> list[str]:
     """The first unfinished tasks of each program; who cannot say is named on stderr."""
-    said, silent = tell_all(observer, "tasks", {"limit": FIRST})
+    said, silent = tell_all(observer, "tasks", {"limit": LOOKED_AT})
     note(silent)
-    return [task["task_id"] for _, told in said if not told["worker"] for task in told["value"]["tasks"]]
+    found = []
+    for _, told in said:
+        if not told["worker"]:
+            tasks = sorted(told["value"]["tasks"], key=lambda task: task["state"] in QUEUED)
+            found += [task["task_id"] for task in tasks[:FIRST]]
+            if (more := told["value"]["count"] - FIRST) > 0:
+                note([f"{more} more unfinished tasks of process {told['pid']}: see skate list tasks, and skate why ID"])
+    return found

@@ -163,20 +163,19 @@ class ActorLife:
         if task.cancelled:
             self.runtime.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
             return
-        self.runtime.tasks.fail(task, self.death_error(actor))
+        self.runtime.tasks.fail(task, self.death_error(actor, task.attempt))
 
-    def death_error(self, actor: ActorClient) -> Exception:
-        """What a call to an actor that is dead, or died meanwhile, raises."""
+    def death_error(self, actor: ActorClient, attempt: int = 0) -> Exception:
+        """What a call to an actor that is dead, or died meanwhile, raises; `attempt`: how often it was made before."""
         name = actor.class_name or "actor"
         ident = actor.id.hex()
         death = actor.death
         if actor.state == ACTOR_RESTARTING:
             reason = death.reason if death else "its process died"
-            return ActorUnavailableError(
-                f"Actor {name} ({ident}) is being restarted: {reason}. The call may or may not have run; "
-                "set max_task_retries to have such calls made again.",
-                ident,
-            )
+            more = "The call may or may not have run; set max_task_retries to have such calls made again."
+            if attempt:
+                more = f"It has died in each of {attempt + 1} attempts at the call, which has no more max_task_retries."
+            return ActorUnavailableError(f"Actor {name} ({ident}) is being restarted: {reason}. {more}", ident)
         if actor.trouble:
             return ActorUnavailableError(
                 f"Actor {name} ({ident}) lives, but {actor.trouble}. The call has not run.", ident

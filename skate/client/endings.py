@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import convert
 
+from ..exceptions import RayError
 from ..wire.history import FAILED, Chunk, tasks_of
 from ..wire.messages import Death
 from .reasons import death_in_words
@@ -83,7 +84,12 @@ def _how_it_died(ask: Ask, row: dict[str, Any]) -> str:
     """Of a task whose process died, with memory and last output, if its node remembers it."""
     if row["error_type"] not in _CRASHES or not row["worker_pid"]:
         return ""
-    found = ask(row["node_no"], "deaths", {"key": "pid", "value": row["worker_pid"]})
+    from .why import Silent
+
+    try:
+        found = ask(row["node_no"], "deaths", {"key": "pid", "value": row["worker_pid"]})
+    except (Silent, LookupError, RayError):
+        return ""  # the node is gone: the history has the reason, too
     return death_in_words(convert(found[0]["death"], Death)) if found else ""
 
 

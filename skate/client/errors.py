@@ -133,6 +133,7 @@ def format_remote_traceback(error: BaseException) -> str:
     try:
         report = traceback.TracebackException.from_exception(error)
         _drop_own_frames(report, set())
+        report.__notes__ = None  # the error has them still, and whoever prints it prints them
         return "".join(report.format())
     except Exception as problem:  # a broken __str__, or source that cannot be read
         return f"{type(error).__name__} (its traceback cannot be shown: {type(problem).__name__})"

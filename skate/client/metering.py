@@ -180,9 +180,10 @@ class Metering:
             return self._tallies.setdefault(name, [0] * (CRASHED + 1))
 
     def crashed(self, name: str) -> None:
-        """A task of this process was running in a worker that died. Needs the runtime's lock."""
+        """A task of this process was running in a worker that died. Needs the lock, and is for who handles messages: what
+        has changed is looked at after that."""
         self.tally(name)[CRASHED] += 1
-        self._change()
+        self.changed = True
 
     # ------------------------------------------------------------ telling
 

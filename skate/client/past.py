@@ -120,7 +120,7 @@ class PastObserver:
             {
                 "No": int(about.get("node_no", 0)),
                 "NodeID": about.get("node_id", ""),
-                "Alive": True,
+                "Alive": True,  # its file is, which is all that is asked
                 "State": "alive" if self.past.running else "ended",
                 "NodeName": self.past.name,
                 "NodeManagerAddress": "",

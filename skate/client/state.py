@@ -395,7 +395,7 @@ def _nodes(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
             "node_id": node["NodeID"],
             "node_ip": node["NodeManagerAddress"],
             "is_head_node": node.get("No", 0) <= 1,
-            "state": "ALIVE" if node["Alive"] else "DEAD",
+            "state": "ALIVE" if node["Alive"] and node["State"] != "ended" else "DEAD",
             "state_message": node.get("DeathReasonMessage") or ("" if node["State"] == "alive" else node["State"]),
             "node_name": node["NodeName"],
             "resources_total": node["Resources"],

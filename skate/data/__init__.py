@@ -17,7 +17,11 @@ Layers, from what users call to what runs (an import goes downwards only):
 
 from __future__ import annotations
 
+from importlib.util import find_spec as _find_spec
 from typing import Any
+
+if _missing := [name for name in ("numpy", "pandas", "polars", "pyarrow") if _find_spec(name) is None]:
+    raise ImportError(f"skate.data needs {', '.join(_missing)}: pip install 'skate[data]'", name=_missing[0])
 
 from .context import DataContext, ExecutionOptions, ExecutionResources
 from .creation import (

@@ -272,7 +272,11 @@ class Consumption(Base):
         schema = self._schema
         with suppress(KeyError, TypeError, ValueError):  # a plan that cannot be carried out can be shown
             schema = schema if schema is not None else known_columns(self._node, ask_sources=False)
-        count = self._count if self._count is not None or files_of(self._node) else known_count(self._node)
+        count = self._count
+        if count is None and not any(
+            isinstance(node, plan.Read) and node.source.files() for node in plan.walk(self._node)
+        ):
+            count = known_count(self._node)  # files may be asked for it, which is more than to show a dataset
         return f"num_rows={'?' if count is None else count}, schema={'?' if schema is None else short(schema)}"
 
     def __repr__(self) -> str:

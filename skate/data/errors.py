@@ -6,6 +6,16 @@ from collections.abc import Collection, Iterable
 
 from ..api.arity import closest
 
+_DELIMITER = " Say parse_options=pyarrow.csv.ParseOptions(delimiter=...)."
+INSTEAD = {
+    ("read_csv", "sep"): _DELIMITER,
+    ("read_csv", "delimiter"): _DELIMITER,
+    ("read_csv", "dtype"): " Say convert_options=pyarrow.csv.ConvertOptions(column_types={...}).",
+    ("read_csv", "usecols"): " Follow it with select_columns(...): what is not needed is not read.",
+    ("read_csv", "columns"): " Follow it with select_columns(...): what is not needed is not read.",
+}
+"""What functions of pandas and Arrow call it, and what to say here."""
+
 
 class ColumnNotFoundError(KeyError):
     """A column was named that is not there; the message has those that are."""
@@ -34,4 +44,5 @@ def check_arguments(function: str, given: Iterable[str], known: Collection[str])
         if name not in known:
             close = closest(name, sorted(known))
             hint = f" Did you mean {close!r}?" if close else ""
+            hint = hint or INSTEAD.get((function, name), "")
             raise TypeError(f"{function}() has no argument {name!r}.{hint}")

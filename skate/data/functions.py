@@ -119,6 +119,8 @@ def explain(error: BaseException, what: str, first: int, block: Block) -> None:
     error.add_note(f"raised in {what}, {rows} of the block{files}")
     if isinstance(error, KeyError) and error.args and error.args[0] not in block.column_names:
         error.add_note(f"the columns are {', '.join(map(repr, block.column_names)) or 'none'}")
+    if isinstance(error, ValueError) and str(error).endswith("is read-only"):
+        error.add_note("it may be a view of shared memory: copy it, or pass zero_copy_batch=False to map_batches")
     try:
         error.__skate_data__ = True  # type: ignore[attr-defined]
     except AttributeError:

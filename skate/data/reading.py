@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, Literal, TypedDict, Unpack
 
 from ..exceptions import UnsupportedError
@@ -424,7 +425,8 @@ def _files(
     compression: str | None = "infer",
 ) -> Files:
     """The files that the arguments name."""
-    check_arguments(function, options, FILE_NAMES)
+    if not options.keys() <= FILE_NAMES:
+        check_arguments(function, options, [*FILE_NAMES, *signature(globals()[function]).parameters])
     filesystem = options.get("filesystem")
     endings = options.get("file_extensions", extensions)
     found = find(paths, endings, filesystem, options.get("ignore_missing_paths", False))

@@ -247,7 +247,7 @@ class SharedIterator(DataIterator):
         return Dataset(self._node, self._context)
 
     def __repr__(self) -> str:
-        return f"DataIterator(share {self._consumer} of\n{plan.render(self._node)})"
+        return f"DataIterator(share {self._consumer} of\n{plan.render(self._node)}\n)"
 
 
 def split(node: plan.Node, context: DataContext, n: int, equal: bool) -> list[SharedIterator]:

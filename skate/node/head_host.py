@@ -105,6 +105,7 @@ class HeadHost:
         if self.node.running:
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             print(f"the head has died ({how}) and is started again", file=sys.stderr, flush=True)
+            self.node.history.event("WARNING", "NODE", f"the head has died ({how}) and is started again")
             self._start()
 
     def _close_channel(self) -> None:

@@ -112,6 +112,7 @@ class HeadProcess:
             self.awaited[job] = now + REJOIN_S
         for actor in self.rows.load():
             node.actors.table.restore(actor)
+            node.history.actor_known(actor)
             if actor.state != "dead":
                 node.directory.restore_actor(actor.id, actor.spec.depends or [])
         for group in self.rows.load_groups():

@@ -119,9 +119,7 @@ class History(Minor):
         state = str(actor.state)
         if self.off or self._actors.get(actor.id) == (state, actor.restarts):
             return
-        self._actors[actor.id] = state, actor.restarts
-        while len(self._actors) > ACTORS_MAX:
-            del self._actors[next(iter(self._actors))]
+        self.actor_known(actor)
         death, name = actor.death, actor.spec.name or actor.spec.class_name
         ended = state in ("dead", "restarting")
         why = f": {death.reason}" if death is not None and ended else ""
@@ -131,6 +129,12 @@ class History(Minor):
         text = f"actor {name} ({actor.id.hex()}) is {state}{why}"
         ids = {"actor_id": actor.id.hex(), "pid": actor.pid, "restarts": actor.restarts}
         self.event(severity, "ACTOR", text, actor.job, **ids)
+
+    def actor_known(self, actor: Actor) -> None:
+        """As it is now an actor is no news."""
+        self._actors[actor.id] = str(actor.state), actor.restarts
+        while len(self._actors) > ACTORS_MAX:
+            del self._actors[next(iter(self._actors))]
 
     def group_changed(self, group: Group) -> None:
         """A placement group has another state."""
@@ -214,6 +218,8 @@ class History(Minor):
         try:
             if self._events:
                 self._write_events()
+            if self._db is None and not self.off and self.path.exists():
+                self._open()  # the head was started again: it goes on with the file of the one before
             value = None if self._db is None else history_file.QUESTIONS[what](self._db, argument)
         except sqlite3.Error as error:
             self._give_up(error)

@@ -135,7 +135,7 @@ def _who(node: Node, ident: bytes) -> str:
     """A client in words."""
     client = node.clients.get(ident)
     if client is None:
-        return _OWN.get(ident) or f"client {ident.hex()}"
+        return _OWN.get(ident) or f"client {ident.hex()}, which has ended"
     far = f" on node {int.from_bytes(ident[:4], 'big')}" if client.far else ""
     is_driver = client.hello is not None and client.hello.is_driver
     return f"{'driver' if is_driver else 'worker'} {client.pid}{far}"

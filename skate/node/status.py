@@ -148,6 +148,9 @@ def why_waiting(node: Node, request: dict[str, int], known: dict[int, NodeInfo] 
     if group:
         return _why_group(node, group, request)
     if any(policy.feasible(info, request) for info in view):
+        bare = without(request)
+        if any(i.state == ALIVE and all(i.free.get(name, 0) >= n for name, n in bare.items()) for i in view):
+            return "there is room: a worker is being started, or its runtime environment is set up"
         return "every node that could is busy"
     for state, words in (
         (DRAINING, "which is being drained"),

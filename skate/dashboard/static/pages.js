@@ -109,7 +109,7 @@ function nodeCard(node) {
 // ------------------------------------------------------------ tasks
 
 const TASKS = [
-  { key: "task_id", title: "Task", width: "8.5rem", id: true },
+  { key: "task_id", title: "Task", width: "10rem", id: true },
   { key: "name", title: "Name", width: "9rem" },
   { key: "state", title: "State", width: "14.5rem", tone: true },
   { key: "job_id", title: "Job", width: "5.5rem" },

@@ -195,9 +195,12 @@ class Aggregation:
         keys = self.keys
         scalar = calls and block.num_rows and all(function in SCALAR for _, function, _ in calls)
         if not keys and scalar:  # Arrow's module of groups takes long to import
-            return pa.table(
-                {name: pa.repeat(pc.call_function(what, [columns[name]], how), 1) for name, what, how in calls}
-            )
+            try:
+                return pa.table(
+                    {name: pa.repeat(pc.call_function(what, [columns[name]], how), 1) for name, what, how in calls}
+                )
+            except pa.ArrowNotImplementedError as error:
+                raise self._explained(block, error) from error
         if not keys:
             keys = [ALL]
             data = data.append_column(ALL, pa.array(np.ones(block.num_rows, bool)))

@@ -91,7 +91,10 @@ class ParquetSink(LibrarySink):
             yield "/".join(folders), rest.take(pa.array(sorted(entry[f"{row}_list"])))
 
     def write_file(self, file: Any, block: Block) -> None:
-        pq.write_table(block, file, **self.all_options())
+        try:
+            pq.write_table(block, file, **self.all_options())
+        except TypeError as error:
+            raise TypeError(f"write_parquet: {str(error).removeprefix('__cinit__() ')}") from None
 
 
 def _folder(value: Any) -> str:
@@ -116,7 +119,12 @@ class CSVSink(LibrarySink):
 
     def _write_options(self) -> Any:
         options = self.all_options()
-        return options.pop("write_options", None) or arrow_csv.WriteOptions(**options)
+        try:
+            return options.pop("write_options", None) or arrow_csv.WriteOptions(**options)
+        except TypeError as error:
+            raise TypeError(
+                f"write_csv: {str(error).removeprefix('__init__() ')}; see pyarrow.csv.WriteOptions"
+            ) from None
 
     def write_file(self, file: Any, block: Block) -> None:
         try:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from ..block import Block
-from ..storage import UNFINISHED, Storage, storage_of
+from ..storage import UNFINISHED, Local, Storage, storage_of
 
 
 class SaveMode(StrEnum):
@@ -41,6 +41,10 @@ class SaveMode(StrEnum):
     """The write fails if there is something."""
     UPSERT = "upsert"
     """Rows with the same keys are replaced: `write_iceberg` does this."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> SaveMode:
+        raise ValueError(f"mode={value!r}: it must be one of {', '.join(map(repr, map(str, cls)))}")
 
 
 class Sink(Protocol):
@@ -151,6 +155,7 @@ class FileSink:
         self.create_folder = create_folder
         self.compression = compression
         self.job = os.urandom(8).hex()
+        self._existed = True
         self._before: set[str] = set()
         """The files that were there at the start."""
         self._placed: list[str] = []
@@ -215,7 +220,7 @@ class FileSink:
         storage, root = self._target()
         if storage.size(root) is not None:
             raise FileExistsError(f"{self.path!r} is a file: rows are written to files in a folder")
-        exists = storage.is_folder(root)
+        exists = self._existed = storage.is_folder(root)
         if not exists and not self.create_folder:
             raise FileNotFoundError(f"there is no folder {self.path!r}, and try_create_dir=False")
         self._before = {file.path for file in storage.find(root)} if exists else set()
@@ -250,6 +255,9 @@ class FileSink:
         for path in self._placed:
             if path not in self._before:
                 storage.remove(path)
+        if not self._existed and isinstance(storage, Local):
+            with contextlib.suppress(OSError):  # somebody else writes there, too
+                os.rmdir(root)
 
     def _sweep(self, storage: Storage, root: str, stay: Collection[str]) -> None:
         """Delete the files of this write, but for some."""

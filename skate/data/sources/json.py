@@ -97,7 +97,7 @@ def _explained(piece: bytes, first: int, text: str) -> str:
         if line.strip():
             try:
                 json.loads(line)
-            except ValueError as error:
-                return f"line {number}: {error}"
+            except json.JSONDecodeError as error:
+                return f"line {number}, column {error.colno}: {error.msg}"
     found = re.search(r" in row (\d+)", text)
     return text if found is None else f"line {first + int(found[1])}: {text[: found.start()]}"
