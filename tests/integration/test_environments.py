@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import skate
+from skate.client import current
 from skate.exceptions import RuntimeEnvSetupError
 from skate.testing import eventually
 
@@ -26,7 +27,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     skate.shutdown()
     folder = tmp_path_factory.mktemp("t")
     skate.init("local", num_cpus=2, runtime_env={"env_vars": {"OF_JOB": "1"}}, _temp_dir=str(folder))
-    node = psutil.Process().children()[0]
+    runtime: Any = current.runtime
+    node = psutil.Process(runtime.node_process.pid)
     yield
     processes = [node, *node.children(recursive=True)]
     skate.shutdown()
