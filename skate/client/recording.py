@@ -12,10 +12,13 @@ INV-2: the process of a worker is looked up when its rows are sent: rows of an a
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..exceptions import NotRunningError
 from ..wire import messages as m
 from ..wire.history import CALL, FAILED, FINISHED, NORMAL, SAME_S, Recorded
 from .errors import describe_packed
@@ -30,6 +33,8 @@ ERROR_CHARS = 500
 WIDTH = 8
 """A row: function, worker, when the last task ended, microseconds for each, number of the first, how many, when the first was
 submitted, and what is said only of some, or None."""
+ABANDONED_MAX = 10_000
+"""Of the tasks that have not ended when their program does, so many are recorded."""
 NOBODY = (0, 0)
 """In place of a worker: no worker has had the task."""
 UNKNOWN = -1
@@ -127,6 +132,11 @@ class Recording:
         line = " | ".join(filter(None, text.split("\n")))
         more = (FAILED, task.attempt, id_of(task.parent), kind, line[:ERROR_CHARS])
         self.rows += (task.function, worker, ended, each_us, first_seq(task), 1, submitted, more)
+
+    def abandoned(self, tasks: Iterable[TaskRecord]) -> None:
+        """The program ends, and these tasks have not."""
+        for task in islice(tasks, ABANDONED_MAX):
+            self.failed(task, task.worker, NotRunningError("its program ended before it had"))
 
     def again(self, task: TaskRecord) -> None:
         """Another attempt begins."""

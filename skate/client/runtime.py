@@ -536,6 +536,8 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.reporting.tell()
+                if self.is_driver:
+                    self.recording.abandoned(self.telling.unfinished())
                 self.recording.send()
                 slot = self.link.open_request()
                 self.send(m.Flushed(slot.number))

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import skate
 from skate.client import past
 from skate.exceptions import RayTaskError
+from skate.testing import eventually
 from skate.util import state
 
 from .commands import shell
@@ -53,6 +55,12 @@ def double(x: int) -> int:
 def fails() -> None:
     """Never returns."""
     raise ValueError("no such thing")
+
+
+@skate.remote
+def waits() -> None:
+    """Does not end by itself."""
+    time.sleep(60)
 
 
 @skate.remote
@@ -114,6 +122,18 @@ def test_a_killed_program_leaves_its_history(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], timeout=30, check=False)
     found = shell("summary", "tasks", "--json", "--session", "last", "--temp-dir", str(tmp_path))
     assert found["summary"] == {"killed": {"FINISHED": 10}}
+
+
+def test_what_never_ended_is_known_afterwards(tmp_path: Path) -> None:
+    skate.init(num_cpus=1, _temp_dir=str(tmp_path))
+    refs = [waits.remote() for _ in range(2)]
+    eventually(lambda: [row for row in state.list_tasks() if row["state"] == "RUNNING"], 10, "one of them runs")
+    skate.shutdown()
+    del refs
+    found = shell("list", "tasks", "--json", "--detail", "--session", "last", "--temp-dir", str(tmp_path))["rows"]
+    assert [(row["name"], row["state"]) for row in found] == [("waits", "FAILED")] * 2
+    assert {row["error_message"] for row in found} == {"its program ended before it had"}
+    assert sorted(bool(row["worker_pid"]) for row in found) == [False, True], "one of them had a worker"
 
 
 def test_only_so_much_is_kept(tmp_path: Path) -> None:
