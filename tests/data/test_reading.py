@@ -549,7 +549,7 @@ def test_a_bad_line_of_json_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(source, "PIECE_BYTES", 64)
     path = tmp_path / "a.json"
     path.write_text('{"x": 1}\n' * 100 + '{"x": 2,\n' + '{"x": 1}\n' * 100)
-    with pytest.raises(ValueError, match=r"a\.json: line 101: "):
+    with pytest.raises(ValueError, match=r"a\.json: line 101, column 9: "):
         data.read_json(path).take_all()
     path.write_text("[1, 2]")
     with pytest.raises(ValueError, match=r"a\.json: value 0 is no object but int"):
