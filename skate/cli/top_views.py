@@ -289,10 +289,11 @@ def headlines(found: Snapshot) -> list[str]:
     waiting = sum(each["waiting"] for each in found.functions)
     failed = sum(each["failed"] for each in found.functions)
     rates = [each["per_s"] for each in found.functions if each["per_s"] is not None]
+    machines = list({node["address"].rpartition(":")[0] or node["address"]: node for node in nodes}.values())
     first = (
         f"cluster {head + ' ' if head else ''}of {len(nodes)} node{'s' * (len(nodes) != 1)}"
         f"   CPUs {count(_sum(nodes, 'cpus_used'))}/{count(_sum(nodes, 'cpus'))}"
-        f"   memory {size(_sum(nodes, 'memory_used'))}/{size(_sum(nodes, 'memory'))}"
+        f"   memory {size(_sum(machines, 'memory_used'))}/{size(_sum(machines, 'memory'))}"
         f"   store {size(_sum(nodes, 'store_used'))}/{size(_sum(nodes, 'store'))}"
     )
     rate = f"   {count(round(sum(rates), 1))} per second" if rates else ""

@@ -90,7 +90,7 @@ class ClusterSource:
         vitals = {member.no: value for member, value in ask_each(self.observer, "vitals", None, missing, nodes)}
         names, ended = self._names(nodes, missing)
         said, silent = tell_all(self.observer, "tasks", {"limit": 0}, nodes)
-        counts = _counts(list(vitals.values()))
+        counts = _counts(vitals, {node.get("No", 0): node["NodeManagerAddress"] for node in known})
         counts["ended"] = ended
         counts["unfinished"] = sum(told["value"]["count"] for _, told in said)
         status = self._status(missing)
@@ -224,16 +224,16 @@ def _thread(thread: Any) -> Row:
     return {"name": thread["thread"], "frames": frames}
 
 
-def _counts(vitals: list[Row]) -> dict[str, float]:
-    found: dict[str, float] = {
-        name: sum(each[name] for each in vitals)
-        for name in (
-            *("cpu_busy_s", "cpu_s", "cpu_count", "memory_used", "memory_total"),
-            *("store_used", "store_total", "spilled", "objects", "workers", "actors"),
-        )
-    }
-    found["cpus_total"] = sum(each["total"].get("CPU", 0.0) for each in vitals)
-    free = sum(min(each["free"].get("CPU", 0.0), each["total"].get("CPU", 0.0)) for each in vitals)
+def _counts(vitals: dict[int, Row], hosts: dict[int, str]) -> dict[str, float]:
+    """What all nodes have together. What they say of their machine counts once if several of them are on it."""
+    nodes = vitals.values()
+    machines = {hosts.get(number, ""): each for number, each in vitals.items()}.values()
+    of_machine = ("cpu_busy_s", "cpu_s", "cpu_count", "memory_used", "memory_total")
+    of_node = ("store_used", "store_total", "spilled", "objects", "workers", "actors")
+    found: dict[str, float] = {name: sum(each[name] for each in machines) for name in of_machine}
+    found |= {name: sum(each[name] for each in nodes) for name in of_node}
+    found["cpus_total"] = sum(each["total"].get("CPU", 0.0) for each in nodes)
+    free = sum(min(each["free"].get("CPU", 0.0), each["total"].get("CPU", 0.0)) for each in nodes)
     found["cpus_used"] = max(0.0, found["cpus_total"] - free)
     return found
 

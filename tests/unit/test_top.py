@@ -147,6 +147,14 @@ def test_the_same_as_text() -> None:
     ]
 
 
+def test_the_memory_of_a_machine_counts_once() -> None:
+    found = Fake().poll(Wish("nodes"))
+    (node,) = found.nodes
+    host = node["address"].rpartition(":")[0]
+    found.nodes += [{**node, "address": f"{host}:1"}, {**node, "address": "10.9.9.9:1"}]
+    assert "of 3 nodes   CPUs 9/12   memory 10.4 GB/48.0 GB   store 36.0 MB/900.0 MB" in headlines(found)[0]
+
+
 def test_once_looks_twice_and_says_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
     source = Fake()
     source.missing = ["node 2 (two): it has not answered in 2 s"]
