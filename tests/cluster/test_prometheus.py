@@ -72,6 +72,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == 503:
+                return None  # it is not ready yet
             raise AssertionError(f"{query}: {error.read().decode()}") from None
         except OSError:
             assert self.process.poll() is None, self.log.read_text()
