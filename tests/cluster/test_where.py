@@ -77,6 +77,7 @@ def test_tasks_that_must_be_on_a_node_fail_when_it_is_lost(nodes: Nodes, tmp_pat
     nodes.add(1)
     lost = nodes.add(1)
     skate.init(address=nodes.address)
+    eventually(lambda: sum(node["Alive"] for node in skate.nodes()) == 2, 10, "the own node has heard of the other")
     hard, soft = (NodeAffinitySchedulingStrategy(lost.node_id, soft=soft) for soft in (False, True))
     running = linger.options(scheduling_strategy=hard).remote(str(tmp_path))
     eventually(lambda: len(os.listdir(tmp_path)) == 1, 10)
