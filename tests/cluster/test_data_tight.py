@@ -48,7 +48,8 @@ def test_a_node_dies_while_memory_is_tight(nodes: Nodes, joins: bool) -> None:
         last = keys[-1]
         found.append(block.column("id").to_numpy().copy())
         del block, bundle
-    assert asking.ask(nodes.started[0], "store")["spilled_bytes"], "memory was tight"
+    living = [node for number, node in enumerate(nodes.started) if number != 1]
+    assert any(asking.ask(node, "store")["spilled_bytes"] for node in living), "memory was tight"
     assert np.array_equal(np.sort(np.concatenate(found)), np.arange(ROWS))
     if not joins:
         assert runner.slots == slots - 1 and execution.budget_bytes * 3 // 2 <= budget + 2
