@@ -43,3 +43,8 @@ def compute(whole: pa.Table, **columns: Expr) -> dict[str, list[Any]]:
 def one(expr: Expr, **values: Any) -> Any:
     """The values of an expression over columns."""
     return compute(blocks.from_columns(values), out=expr)["out"]
+
+
+def source_of(dataset: Any) -> Any:
+    """The source at the bottom of the optimised plan."""
+    return next(node.source for node in plan.walk(optimize(dataset._node)) if isinstance(node, plan.Read))
