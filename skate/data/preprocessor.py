@@ -221,6 +221,13 @@ class Columns(Preprocessor):
             )
         self.stats_: dict[str, Any] = {}
 
+    def _by_column(self, argument: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """An argument that says something of some columns."""
+        wrong = sorted(set(given or ()) - set(self.columns))
+        if wrong:
+            raise ValueError(f"{argument}: {', '.join(wrong)} are none of the columns")
+        return dict(given or {})
+
     def _column(self, name: str) -> Expr:
         """What becomes of a column."""
         raise NotImplementedError

@@ -24,6 +24,7 @@ class Discretizer(Columns):
     """What both have in common.
 
     Args:
+        bins: of which intervals, or this by column.
         right: an interval has its right end, and not its left one; False: the other way round.
         include_lowest: the first one has its left end, too.
         duplicates: "raise" or "drop", for edges that come twice.
@@ -33,6 +34,7 @@ class Discretizer(Columns):
     def __init__(
         self,
         columns: Sequence[str],
+        bins: Any,
         right: bool,
         include_lowest: bool,
         duplicates: str,
@@ -43,7 +45,12 @@ class Discretizer(Columns):
         if duplicates not in ("raise", "drop"):
             raise ValueError(f'duplicates={duplicates!r}: it must be "raise" or "drop"')
         self.right, self.include_lowest, self.duplicates = right, include_lowest, duplicates
-        self.dtypes = dict(dtypes or {})
+        self.dtypes = self._by_column("dtypes", dtypes)
+        self.bins = bins
+        if isinstance(bins, Mapping) and set(bins) != set(self.columns):
+            raise ValueError(
+                f"bins has {', '.join(map(str, bins))}: it must have the columns {', '.join(self.columns)}"
+            )
 
     def _edges(self, name: str) -> Any:
         """Where the intervals of a column begin and end."""
@@ -95,12 +102,7 @@ class CustomKBinsDiscretizer(Discretizer):
         dtypes: Mapping[str, Any] | None = None,
         output_columns: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(columns, right, include_lowest, duplicates, dtypes, output_columns)
-        self.bins = bins
-        if isinstance(bins, Mapping) and set(bins) != set(self.columns):
-            raise ValueError(
-                f"bins has {', '.join(map(str, bins))}: it must have the columns {', '.join(self.columns)}"
-            )
+        super().__init__(columns, bins, right, include_lowest, duplicates, dtypes, output_columns)
 
     def _edges(self, name: str) -> Any:
         found = self.bins[name] if isinstance(self.bins, Mapping) else self.bins
@@ -125,10 +127,7 @@ class UniformKBinsDiscretizer(Discretizer):
         dtypes: Mapping[str, Any] | None = None,
         output_columns: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(columns, right, include_lowest, duplicates, dtypes, output_columns)
-        self.bins = bins
-        if isinstance(bins, Mapping) and set(bins) != set(self.columns):
-            raise ValueError(f"bins has {', '.join(bins)}: it must have the columns {', '.join(self.columns)}")
+        super().__init__(columns, bins, right, include_lowest, duplicates, dtypes, output_columns)
 
     def _fit(self, dataset: Dataset) -> None:
         found = dataset.aggregate(*(each for name in self.columns for each in (Min(name), Max(name))))

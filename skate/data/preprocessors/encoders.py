@@ -141,10 +141,7 @@ class OneHotEncoder(Columns):
         output_columns: Sequence[str] | None = None,
     ) -> None:
         super().__init__(columns, output_columns)
-        self.max_categories = dict(max_categories or {})
-        wrong = sorted(set(self.max_categories) - set(self.columns))
-        if wrong:
-            raise ValueError(f"max_categories: {', '.join(wrong)} are none of the columns")
+        self.max_categories = self._by_column("max_categories", max_categories)
 
     def _fit(self, dataset: Dataset) -> None:
         self.stats_ = find_categories(dataset, self.columns, self.max_categories, type(self).__name__)
@@ -208,10 +205,7 @@ class Categorizer(Columns):
         output_columns: Sequence[str] | None = None,
     ) -> None:
         super().__init__(columns, output_columns)
-        self.dtypes = dict(dtypes or {})
-        wrong = sorted(set(self.dtypes) - set(self.columns))
-        if wrong:
-            raise ValueError(f"dtypes: {', '.join(wrong)} are none of the columns")
+        self.dtypes = self._by_column("dtypes", dtypes)
 
     def _fit(self, dataset: Dataset) -> None:
         import pandas
