@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from ..client.finding import PART_MIN
 from .topics import Group
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _meant(client: JobSubmissionClient, ident: str) -> str:
     """The id of the job that is meant: the beginning of one is enough. The cluster says so if there is none."""
     known = [info.submission_id for info in client.list_jobs() if info.submission_id]
     found = [each for each in known if each.startswith(ident)]
-    if ident in known or not found:
+    if ident in known or not found or len(ident) < PART_MIN:
         return ident
     if len(found) > 1:
         raise ValueError(f"{ident!r} may be one of several jobs: {', '.join(found)}")

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ..client import observing
+from ..client import observing, state
 from ..client.observing import Member, Observer, Word, ask_all
 from ..exceptions import RayError
-from .looking import look, meant, members, node_of
+from .looking import explained, look, meant, members, node_of
 
 LOOK_S = 0.2
 """How often it is looked for more."""
@@ -58,7 +58,11 @@ def logs(
 
 def _ident(observer: Observer, text: str, kind: str) -> str:
     """An id, or its beginning, as it was said; else the id of what has this name."""
-    return text if set(text.lower()) <= set("0123456789abcdef") else meant(observer, text, (kind,)).ident
+    if set(text.lower()) <= set("0123456789abcdef"):
+        with explained():
+            if not text or not state.listing(observer, kind, [("name", "=", text)], 1).rows:
+                return text
+    return meant(observer, text, (kind,)).ident
 
 
 class Reader:

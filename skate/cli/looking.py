@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -36,7 +35,7 @@ def checked() -> Iterator[None]:
 
 def asked_for(address: str | None) -> str | None:
     """The address that is meant: one that was said, else that of the environment; None: whatever runs here."""
-    address = address or os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or None
+    address = address or observing.environment_address()
     return None if address in ("auto", "local") else address
 
 

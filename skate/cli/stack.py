@@ -7,6 +7,7 @@ frames of C code, and for a process that neither answers nor heeds its signal.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -80,6 +81,8 @@ def stack(
     """Show the stacks of these processes, or of all processes of a node, or of all nodes."""
     wanted = Wanted(address, temp_dir, what, node)
     missing: list[str] = []
+    if flame is not None and as_json:
+        raise click.UsageError("--flame draws a picture: not with --json")
     if flame is not None:
         _draw(wanted, flame, seconds, native, verbose, missing)
         return
@@ -121,12 +124,13 @@ def _place(observer: Observer, what: str) -> tuple[int | None, int]:
     if len(what) == ID_DIGITS:
         with explained():
             actor = observer.ask_head("actor", {"id": what})
-        if actor is None or not actor["pid"]:
-            state = "not known" if actor is None else actor["state"]
-            raise click.ClickException(f"actor {what} has no process: it is {state}; `skate why {what}` may say more")
-        return actor["node"], actor["pid"]
+        if actor is not None and not actor["pid"]:
+            words = f"it is {actor['state']}; `skate why {what}` may say more"
+            raise click.ClickException(f"actor {what} has no process: {words}")
+        if actor is not None:
+            return actor["node"], actor["pid"]
     node, _, pid = what.rpartition(":")
-    if pid.isdigit() and (not node or node.isdigit()):
+    if len(what) != ID_DIGITS and pid.isdigit() and (not node or node.isdigit()):
         return int(node) if node else None, int(pid)
     thing = meant(observer, what, ("actors", "tasks", "jobs"))
     row = thing.rows[0]
@@ -179,6 +183,8 @@ def _of_user(frames: list[list[Any]]) -> list[list[Any]]:
 
 def _draw(wanted: Wanted, path: str, seconds: int, native: bool, verbose: bool, missing: list[str]) -> None:
     """Watch for some seconds, and draw what was seen."""
+    if not os.access(Path(path).parent, os.W_OK):
+        raise click.ClickException(f"{path} cannot be written: there is no such folder, or it is not yours")
     from ..dashboard.flames import flame
     from .flames import picture
 
@@ -204,5 +210,8 @@ def _draw(wanted: Wanted, path: str, seconds: int, native: bool, verbose: bool, 
         raise click.ClickException(f"nothing was seen in {seconds} s: there is no such process, or it waits for work")
     looks = sum(stacks.values())
     root = flame(list(frames) for frames, count in stacks.items() for _ in range(count))
-    Path(path).write_text(picture(root, f"{looks} stacks in {seconds} s"))
+    try:
+        Path(path).write_text(picture(root, f"{looks} stacks in {seconds} s"), encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
     click.echo(f"{looks} stacks are drawn in {path}")

@@ -197,6 +197,12 @@ class _Folder:
         return asking.ask_in(str(self.folder), what, argument, self.answer_s)
 
 
+def environment_address() -> str | None:
+    """The cluster that the environment says is meant. That of a dashboard, http://..., is only for who submits jobs."""
+    found = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or ""
+    return found if found and not found.startswith(("http://", "https://")) else None
+
+
 def observe(address: str | None = None, temp_dir: str | None = None, answer_s: float = ANSWER_S) -> Observer:
     """What there is to look at: the cluster of this process, or at an address, or on this machine.
 
@@ -217,7 +223,7 @@ def observe(address: str | None = None, temp_dir: str | None = None, answer_s: f
         if not hasattr(runtime, "links"):
             raise UnsupportedError('mode="inline" has no processes to look at, and keeps no history')
         return _Own(runtime, answer_s)  # type: ignore[arg-type]
-    address = address or os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or None
+    address = address or environment_address()
     if address is not None and address.isdigit():
         found = [folder for folder in programs(temp_dir) if folder.name.split("-")[1] == address]
         if not found:

@@ -9,11 +9,15 @@ and a value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ANSWERS = "skate_node_answers"
+OWN = frozenset(("instance", "skate_node", "skate_node_no"))
+"""The labels that say of which node a series is."""
+_LABEL = re.compile(r'(\w+)="(?:[^"\\]|\\.)*"')
 
 
 class Scraped(NamedTuple):
@@ -67,9 +71,10 @@ def merged(nodes: Iterable[Scraped]) -> str:
 
 
 def _labelled(line: str, labels: str) -> str:
-    """A series with more labels."""
+    """A series with more labels. Its own of these names are called as Prometheus would call them."""
     name, brace, rest = line.partition("{")
     if brace:
+        rest = _LABEL.sub(lambda found: ("exported_" if found[1] in OWN else "") + found[0], rest)
         return f"{name}{{{labels},{rest}\n"
     name, _, value = line.partition(" ")
     return f"{name}{{{labels}}} {value}\n"

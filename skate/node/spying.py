@@ -178,7 +178,7 @@ class Spying:
         pid, worker = question.left.popleft()
         program = which()
         wish = question.wish
-        if program is None or now >= question.until:
+        if program is None or now + wish.seconds >= question.until:  # who asks would not wait for it
             self._add(question, pid, worker, b"", "there was no time" if program else MISSING)
             return
         words = [program, *command(pid, wish, _stands_still(pid))]

@@ -217,12 +217,16 @@ def get_log(
 
 def _lines(observer: observing.Observer, node_id: str | None, wish: dict[str, Any], follow: bool) -> Iterator[str]:
     nodes = [member for member in observing.members(observer) if node_id in (None, member.id)]
+    if follow and not nodes:
+        raise ValueError(f"no node that lives is {node_id!r}")
     places: dict[int, dict[str, Any]] = {member.no: {} for member in nodes}
     while True:
         for member in nodes:
             since = places[member.no]
             (word,) = observing.ask_all(observer, "printed", {**wish, "since": since}, [member])
             _complain([f"{member}: {word.error}"] if word.error else [], True)
+            if word.value["cut"] and not follow:
+                warnings.warn(f"{member}: there is more than is returned", stacklevel=2)
             for file in word.value["files"]:
                 since[file["name"]] = file["place"]
                 if file["is_error"] == wish["errors"]:

@@ -169,6 +169,8 @@ def test_what_has_failed_is_explained_when_its_session_is_over(tmp_path: Path) -
 def test_stacks_and_lines_by_name() -> None:
     said = shell("stack", "one")
     assert "worker (leased)" in said and "hold" in said and __file__ in said
+    (one,) = state.list_tasks(filters=[("name", "=", "one")])
+    assert "hold" in shell("stack", one.task_id)
     assert "actor Counter 'tally'" in shell("stack", "tally")
     assert "gone" in (said := shell("stack", "gone", code=1)) and "nothing of it runs; `skate why" in said
     assert "is not among the actors and tasks and jobs" in shell("stack", "nonsense", code=1)

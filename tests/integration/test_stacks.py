@@ -141,7 +141,9 @@ def test_all_of_a_node_and_an_actor_by_its_id(tmp_path: Path) -> None:
 def test_what_is_not_there_is_said() -> None:
     assert "no node has such a worker" in command("1", code=1)
     assert "'me' is not among the actors and tasks" in command("me", code=1)
-    assert "has no process: it is not known" in command("0" * 32, code=1)
+    assert "is not among the actors and tasks" in command("0" * 32, code=1)
+    assert "not with --json" in command("--flame", "/tmp/x.svg", "--json", code=2)
+    assert "cannot be written" in command("--flame", "/no/such/folder/x.svg", code=1)
 
 
 def test_a_worker_whose_code_takes_the_signal_away(tmp_path: Path) -> None:
