@@ -45,6 +45,8 @@ class Environments:
         self.own = ""
         """What this process runs in, or, of a driver, what its tasks do; "" is none."""
         self._lock = threading.Lock()
+        self._packing = threading.Lock()
+        """Packing takes long: nobody waits for it whose environment is known."""
         self._packed: dict[str, str] = {}
         """Texts by what was asked for; what was asked for last is the last."""
         self._packages: dict[Key, tuple[str, int]] = {}
@@ -58,16 +60,28 @@ class Environments:
         """
         if not asked:
             return self.own
-        with self._lock:
-            found = self._packed.pop(asked, None)
+        found = self._known(asked)
+        if found is not None:
+            return found
+        with self._packing:
+            found = self._known(asked)
             if found is None:
                 try:
                     found = encode(merge(given_in(self.own), self._with_packages(given_in(asked))))
                 except BaseException:
-                    self._let_go()  # one folder may have been packed, another not
+                    with self._lock:
+                        self._let_go()  # one folder may have been packed, another not
                     raise
-            self._packed[asked] = found
-            self._forget_oldest()
+                with self._lock:
+                    self._packed[asked] = found
+                    self._forget_oldest()
+        return found
+
+    def _known(self, asked: str) -> str | None:
+        with self._lock:
+            found = self._packed.pop(asked, None)
+            if found is not None:
+                self._packed[asked] = found
         return found
 
     def _forget_oldest(self) -> None:
@@ -115,6 +129,6 @@ class Environments:
     def close(self) -> None:
         """The packages may go when nobody else needs them."""
         with self._lock:
-            for _, fd in self._packages.values():
+            for _, fd in list(self._packages.values()):
                 os.close(fd)
             self._packages.clear()

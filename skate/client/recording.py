@@ -132,6 +132,8 @@ class Recording:
         line = " | ".join(filter(None, text.split("\n")))
         more = (FAILED, task.attempt, id_of(task.parent), kind, line[:ERROR_CHARS])
         self.rows += (task.function, worker, ended, each_us, first_seq(task), 1, submitted, more)
+        if len(self.rows) >= CHUNK_ROWS * WIDTH or now() >= self._send_at:
+            self.send()
 
     def abandoned(self, tasks: Iterable[TaskRecord]) -> None:
         """The program ends, and these tasks have not."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 REST_S = 1.0
 """How long a part rests after its first fault; twice as long after each more."""
 REST_S_MAX = 60.0
+CUTS_MAX = 100
+"""What came before a connection was cut is still read, and may fail, too: but not for ever."""
 LOGGED_MAX = 20
 """So many faults of one part are in the log; all are counted."""
 TEXT_CHARS = 500
@@ -67,6 +69,8 @@ class Faults:
         self.node = node
         self.counts: Counter[str] = Counter()
         """By the name of the part."""
+        self._cuts: dict[int, tuple[Callable[[int], bool], int]] = {}
+        """By descriptor: whose connection was cut last, and how often its handler has failed."""
 
     def of_part(self, part: Part, error: Exception, now: float) -> None:
         """What a part has raised when something was due.
@@ -88,7 +92,10 @@ class Faults:
         Raises:
             Exception: the error itself: the node cannot go on.
         """
-        if not (watched and _cut(fd)):
+        last, times = self._cuts.get(fd, (handler, 0))
+        times = times + 1 if last == handler else 1
+        self._cuts[fd] = handler, times
+        if not watched or times > CUTS_MAX or not _cut(fd):
             raise error
         self.note(getattr(handler, "__qualname__", repr(handler)).partition(".")[0], error)
 

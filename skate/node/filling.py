@@ -17,11 +17,21 @@ if TYPE_CHECKING:
 
 TOLD = 4
 """So many reasons are told, those with most bytes first."""
+FRESH_S = 1.0
 LEAVING = {State.ASKED: "are about to leave it", State.WRITING: "are written to disk"}
 
 
 def what_fills(node: Node) -> str:
-    """Who keeps how much of a node's memory, and for what."""
+    """Who keeps how much of a node's memory, and for what; as it was within the last second, as many may be refused at once."""
+    until, text = node.spills.filled
+    now = time.monotonic()
+    if now >= until:
+        text = _count(node)
+        node.spills.filled = now + FRESH_S, text
+    return text
+
+
+def _count(node: Node) -> str:
     sums: dict[str, tuple[int, int]] = {}
     own = {client: ranges.total for client, ranges in node.directory.grants.items()}
     now = time.monotonic()

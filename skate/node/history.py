@@ -221,7 +221,7 @@ class History(Minor):
             if self._db is None and not self.off and self.path.exists():
                 self._open()  # the head was started again: it goes on with the file of the one before
             value = None if self._db is None else history_file.QUESTIONS[what](self._db, argument)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._give_up(error)
             value = None
         return {"value": value, "off": self.off, "path": str(self.path) if self._db is not None else ""}

@@ -25,6 +25,7 @@ from msgspec import Meta, Struct, to_builtins
 
 from ..wire import messages as m
 from . import reasons
+from .faults import Minor
 
 if TYPE_CHECKING:
     from .client import Client
@@ -105,7 +106,12 @@ class _Run:
         self.until = time.monotonic() + patience_s
         self._out = os.memfd_create("skate-spy")
         self._err = os.memfd_create("skate-spy-errors")
-        self._child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err)
+        try:
+            self._child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err)
+        except OSError:
+            os.close(self._out)
+            os.close(self._err)
+            raise
 
     def ended(self, now: float) -> bool:
         """Whether it has; it is killed when its time is over."""
@@ -131,7 +137,7 @@ class _Run:
         os.close(self._err)
 
 
-class Spying:
+class Spying(Minor):
     """The questions to py-spy of one node."""
 
     def __init__(self, node: Node) -> None:
@@ -238,8 +244,8 @@ def command(pid: int, wish: Wish, still: bool) -> list[str]:
 def _stands_still(pid: int) -> bool:
     try:
         return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False  # it has ended, which py-spy will say
+    except OSError:
+        return False  # it has ended, or cannot be looked at, which py-spy will say
 
 
 def trouble(text: str) -> str:
