@@ -148,7 +148,7 @@ def _from_arrays(values: list[Any]) -> pa.Array:
     if all(isinstance(value, np.ndarray) for value in values):
         shapes = {value.shape for value in values}
         dtypes = {value.dtype for value in values}
-        if len(shapes) == 1 and len(dtypes) == 1 and object not in dtypes:
+        if len(shapes) == 1 and len(dtypes) == 1 and np.dtype(object) not in dtypes:
             return _from_numpy(np.stack(values))
     if all(value is None or isinstance(value, np.ndarray) for value in values):
         dtype = np.result_type(*{value.dtype for value in values if value is not None})

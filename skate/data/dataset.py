@@ -349,7 +349,7 @@ class Dataset(Writing, Splitting, Totals):
         down = (descending,) * len(keys) if isinstance(descending, bool) else tuple(descending)
         if len(down) != len(keys):
             raise ValueError(f"sort: {len(down)} values of descending for {len(keys)} columns")
-        limits = tuple(boundaries or ())
+        limits = () if boundaries is None else tuple(boundaries)
         if list(limits) != sorted(limits):
             raise ValueError(f"sort: boundaries={list(limits)!r} must be in order")
         if limits and down[0]:

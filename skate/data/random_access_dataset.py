@@ -11,8 +11,6 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from . import block as blocks
 from .block import Block
 
@@ -30,7 +28,7 @@ class Holder:
     def __init__(self, key: str, first: int, *held: Block) -> None:
         self._first = first
         self._held = held
-        self._keys = [blocks.to_numpy(block.column(key).drop_null()) for block in held]
+        self._keys = [block.column(key).drop_null() for block in held]
         self._calls = self._found = 0
 
     def find(self, wanted: Sequence[tuple[int, Any]]) -> list[Row | None]:
@@ -44,8 +42,8 @@ class Holder:
 
     def _row(self, number: int, key: Any) -> Row | None:
         keys = self._keys[number]
-        at = int(np.searchsorted(keys, key))
-        if at == len(keys) or keys[at] != key:
+        at = bisect.bisect_left(keys, key, key=lambda each: each.as_py())
+        if at == len(keys) or keys[at].as_py() != key:
             return None
         self._found += 1
         return blocks.to_rows(self._held[number].slice(at, 1))[0]
@@ -66,7 +64,7 @@ class RandomAccessDataset:
         pieces = [(block, meta) for block, meta in dataset.sort(key)._pieces() if meta.rows]
         look = remote(num_cpus=0)(_first_key)
         self._firsts = [each for each in get([look.remote(block, key) for block, _ in pieces]) if each is not None]
-        pieces = pieces[: len(self._firsts)]  # nulls come last, and are no keys
+        pieces = pieces[: len(self._firsts)]
         count = min(num_workers or WORKERS, len(pieces))
         cuts = [len(pieces) * at // count for at in range(count + 1)] if count else []
         actor = remote(num_cpus=0)(Holder)
@@ -120,4 +118,6 @@ class RandomAccessDataset:
 
 
 def _first_key(block: Block, key: str) -> Any:
-    return block.column(key)[0].as_py()
+    """None: null, or not a number, which come last and are found by nobody."""
+    found = block.column(key)[0].as_py()
+    return found if found == found else None

@@ -426,7 +426,9 @@ def _files(
 ) -> Files:
     """The files that the arguments name."""
     if not options.keys() <= FILE_NAMES:
-        check_arguments(function, options, [*FILE_NAMES, *signature(globals()[function]).parameters])
+        check_arguments(
+            function, options, [*FILE_NAMES, *(signature(globals()[function]).parameters.keys() - {"options"})]
+        )
     filesystem = options.get("filesystem")
     endings = options.get("file_extensions", extensions)
     found = find(paths, endings, filesystem, options.get("ignore_missing_paths", False))

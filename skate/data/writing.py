@@ -293,12 +293,10 @@ class Writing(Base):
         from .sinks.datasink import UserSink
         from .sinks.file_datasink import FileDatasink
 
-        if isinstance(datasink, FileDatasink):
-            self._write(datasink.files(), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
-            return
         if not getattr(datasink, "supports_distributed_writes", True):
             concurrency = 1
-        self._write(UserSink(datasink), {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
+        sink = datasink.files() if isinstance(datasink, FileDatasink) else UserSink(datasink)
+        self._write(sink, {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
 
     def _write(self, sink: Sink, options: Mapping[str, Any]) -> None:
         """Carry the plan out, with a sink at its end."""

@@ -195,7 +195,9 @@ def test_a_write_that_fails_leaves_nothing(place: Place) -> None:
     assert place.files() == [] and place.snapshots() == 0
 
 
-def test_files_stay_if_nobody_knows_whether_the_catalog_has_them(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_stay_if_nobody_knows_whether_the_catalog_has_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.exceptions import CommitFailedException
 
@@ -209,10 +211,19 @@ def test_files_stay_if_nobody_knows_whether_the_catalog_has_them(place: Place, m
     with pytest.raises(CommitFailedException):
         place.write([{"id": 1, "s": "a"}])
     assert place.files() == []
+    monkeypatch.undo()
+    place.write([{"id": 1, "s": "a"}, {"id": 2, "s": "b"}])
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".avro", ".parquet"))
+    monkeypatch.setattr(SqlCatalog, "commit_table", refuse)
+    with pytest.raises(CommitFailedException):  # which makes pyiceberg write files of its own
+        place.write([{"id": 3, "s": "c"}], mode="overwrite", overwrite_filter=col("id") == 2)
+    left = sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".avro", ".parquet"))
+    assert left == before
+    count = len(place.files())
     raised = ConnectionError("lost")
     with pytest.raises(ConnectionError):
         place.write([{"id": 1, "s": "a"}])
-    assert len(place.files()) == 1
+    assert len(place.files()) == count + 1
 
 
 def test_types_that_come_from_elsewhere(place: Place) -> None:

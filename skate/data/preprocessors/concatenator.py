@@ -63,6 +63,13 @@ class Concatenator(Preprocessor):
 def _side_by_side(dtype: Any, flatten: bool, *columns: pa.Array) -> Any:
     arrays = []
     for values in columns:
+        whole = pa.types.is_integer(values.type) or pa.types.is_boolean(values.type)
+        if (
+            whole and values.null_count and (dtype is None or dtype.kind not in "fc")
+        ):  # other blocks would have other types
+            raise ValueError(
+                "Concatenator: a column has nulls: fill them before, with SimpleImputer, or say dtype=float"
+            )
         array = blocks.to_numpy(pa.chunked_array([values]))
         if array.dtype == object and flatten and len(array):
             array = np.stack([np.asarray(each) for each in array])

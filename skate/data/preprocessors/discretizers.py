@@ -65,6 +65,8 @@ def _cut(edges: Any, dtype: Any, how: Mapping[str, Any], values: pa.Array) -> pa
     import pandas
 
     labels = getattr(dtype, "categories", None)  # of a CategoricalDtype
+    if pa.types.is_null(values.type):
+        values = values.cast(pa.float64())
     found: Any = pandas.cut(values.to_pandas(), edges, labels=False if labels is None else labels, **how)
     if labels is not None:
         return pa.array(found, from_pandas=True)
@@ -136,6 +138,7 @@ class UniformKBinsDiscretizer(Discretizer):
             low, high = found[f"min({name})"], found[f"max({name})"]
             if low is None:
                 raise ValueError(f"{type(self).__name__}: column {name!r} has no values to learn from")
+            low, high = float(low), float(high)
             count = self.bins[name] if isinstance(self.bins, Mapping) else self.bins
             more = (high - low) * SPREAD if high != low else abs(low) * SPREAD or SPREAD
             edges = (

@@ -74,9 +74,13 @@ def _numbers(categories: Categories, values: pa.Array) -> pa.Array:
     known = pa.array(list(categories))
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    return pc.index_in(values.cast(known.type) if values.type != known.type else values, value_set=known).cast(
-        pa.int64()
-    )
+    if pa.types.is_date(known.type) and pa.types.is_timestamp(
+        values.type
+    ):  # a time is none of the days, but at midnight
+        kind = values.type
+    else:
+        kind = blocks.unify([pa.schema([("", values.type)]), pa.schema([("", known.type)])]).field(0).type
+    return pc.index_in(values.cast(kind), value_set=known.cast(kind)).cast(pa.int64())
 
 
 class OrdinalEncoder(Columns):

@@ -30,7 +30,9 @@ class StandardScaler(Columns):
     """
 
     def _fit(self, dataset: Dataset) -> None:
-        self.stats_ = dataset.aggregate(*(each for name in self.columns for each in (Mean(name), Std(name, ddof=0))))
+        self.stats_ = _learnt(
+            self, dataset, [each for name in self.columns for each in (Mean(name), Std(name, ddof=0))]
+        )
 
     def _column(self, name: str) -> Expr:
         mean, std = float(self.stats_[f"mean({name})"]), float(self.stats_[f"std({name})"])
@@ -41,26 +43,35 @@ class MinMaxScaler(Columns):
     """Each column from 0, its minimum, to 1, its maximum. A column of one value becomes zeros."""
 
     def _fit(self, dataset: Dataset) -> None:
-        self.stats_ = dataset.aggregate(*(each for name in self.columns for each in (Min(name), Max(name))))
+        self.stats_ = _learnt(self, dataset, [each for name in self.columns for each in (Min(name), Max(name))])
 
     def _column(self, name: str) -> Expr:
         low, high = self.stats_[f"min({name})"], self.stats_[f"max({name})"]
-        return (_number(name) - float(low)) / float(_width(low, high))
+        return (_number(name) - float(low)) / _width(low, high)
 
 
-def _width(low: Any, high: Any) -> Any:
-    """The distance between two values that may not be there, to divide by."""
-    return 1 if low is None or high == low else high - low
+def _width(low: Any, high: Any) -> float:
+    """The distance between two values, to divide by."""
+    return float(high - low) or 1.0
+
+
+def _learnt(scaler: Columns, dataset: Dataset, wanted: list[Any]) -> dict[str, Any]:
+    """What is to be known of the columns."""
+    found = dataset.aggregate(*wanted)
+    for each in wanted:
+        if found[each.name] is None:
+            raise ValueError(f"{type(scaler).__name__}: there are no values to learn {each.name} from")
+    return found
 
 
 class MaxAbsScaler(Columns):
     """Each column by the greatest of its absolute values. A column of zeros stays."""
 
     def _fit(self, dataset: Dataset) -> None:
-        self.stats_ = dataset.aggregate(*map(AbsMax, self.columns))
+        self.stats_ = _learnt(self, dataset, list(map(AbsMax, self.columns)))
 
     def _column(self, name: str) -> Expr:
-        return _number(name) / float(self.stats_[f"abs_max({name})"] or 1)
+        return _number(name) / (float(self.stats_[f"abs_max({name})"]) or 1.0)
 
 
 class RobustScaler(Columns):
@@ -85,17 +96,15 @@ class RobustScaler(Columns):
     def _fit(self, dataset: Dataset) -> None:
         low, high = self.quantile_range
         wanted = [ApproximateQuantile(name, [low, 0.5, high], self.quantile_precision) for name in self.columns]
-        found = dataset.aggregate(*wanted)
+        found = _learnt(self, dataset, wanted)
         self.stats_ = {}
         for name, each in zip(self.columns, wanted, strict=True):
-            values = found[each.name] or (None, None, None)
-            self.stats_.update(
-                zip((f"low_quantile({name})", f"median({name})", f"high_quantile({name})"), values, strict=True)
-            )
+            names = f"low_quantile({name})", f"median({name})", f"high_quantile({name})"
+            self.stats_.update(zip(names, found[each.name], strict=True))
 
     def _column(self, name: str) -> Expr:
         low, median, high = (self.stats_[f"{what}({name})"] for what in ("low_quantile", "median", "high_quantile"))
-        return (_number(name) - float(median)) / float(_width(low, high))
+        return (_number(name) - float(median)) / _width(low, high)
 
 
 class Normalizer(Columns):

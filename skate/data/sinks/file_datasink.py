@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from ...exceptions import UnsupportedError
 from .. import block as blocks
 from ..accessor import BlockAccessor
 from ..block import Block
-from .datasink import Datasink
+from .datasink import Datasink, WriteResult
 from .sink import FilenameProvider, FileSink, SaveMode, Written
 
 
@@ -58,7 +60,9 @@ class FileDatasink(Datasink):
     def files(self) -> FileSink:
         """The sink that writes them."""
         path, filesystem, mode = self._where
-        return _Files(self, path, filesystem, mode, self._names, self._min_rows, None, self._create, self._compression)
+        return _Files(
+            self, path, filesystem, mode, self._names, self.min_rows_per_write, None, self._create, self._compression
+        )
 
 
 class BlockBasedFileDatasink(FileDatasink):
@@ -82,6 +86,24 @@ class _Files(FileSink):
         super().__init__(*options)
         self.datasink = datasink
         self.name = datasink.get_name()
+
+    def start(self, schema: pa.Schema | None) -> bool:
+        writes = super().start(schema)
+        if writes:
+            self.datasink.on_write_start(schema)
+        return writes
+
+    def commit(self, written: Block) -> None:
+        super().commit(written)
+        storage, root = self._target()
+        paths, rows = (written.column(name).to_pylist() for name in ("path", "rows"))
+        size = sum(storage.size(f"{root}/{path}") or 0 for path in paths)
+        self.datasink.on_write_complete(WriteResult(sum(rows), size, [None] * len(paths)))
+
+    def abort(self, error: BaseException) -> None:
+        super().abort(error)
+        if isinstance(error, Exception):
+            self.datasink.on_write_failed(error)
 
     def write_file(self, file: Any, block: Block) -> None:
         assert isinstance(self.datasink, BlockBasedFileDatasink)

@@ -37,6 +37,24 @@ FILES_OF_TASK = 1 << 20
 OPTIONS = {"branch", "case_sensitive"}
 
 
+def _made_for(transaction: Any, io: Any) -> list[str]:
+    """The files that pyiceberg has written for a transaction that is to be committed; those of tasks are not among them."""
+    from pyiceberg.manifest import ManifestEntryStatus
+    from pyiceberg.table.update import AddSnapshotUpdate
+
+    found = []
+    for update in transaction._updates:
+        if isinstance(update, AddSnapshotUpdate):
+            snapshot = update.snapshot
+            for manifest in snapshot.manifests(io):
+                if manifest.added_snapshot_id == snapshot.snapshot_id:
+                    entries = manifest.fetch_manifest_entry(io)
+                    found += [each.data_file.file_path for each in entries if each.status == ManifestEntryStatus.ADDED]
+                    found.append(manifest.manifest_path)
+            found.append(snapshot.manifest_list)
+    return found
+
+
 class IcebergSink:
     """A table of a catalog.
 
@@ -170,11 +188,19 @@ class IcebergSink:
             with update.fast_append() as append:
                 for file in files:
                     append.append_data_file(file)
+        made = _made_for(transaction, self.base[1])
         self._undecided = True
         try:
             transaction.commit_transaction()
-        except CommitFailedException:
+        except CommitFailedException as error:
             self._undecided = False
+            for path in made:
+                try:
+                    self.base[1].delete(path)
+                except FileNotFoundError:
+                    continue  # pyiceberg takes back a part itself
+                except Exception as other:  # why it has failed matters more
+                    error.add_note(f"{path} could not be taken away: {other}")
             raise
 
     def _add_columns(self, transaction: Any, found: Sequence[str]) -> None:

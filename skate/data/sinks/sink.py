@@ -15,9 +15,11 @@ INV-2: a file that has its final name is complete.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -155,7 +157,8 @@ class FileSink:
         self.create_folder = create_folder
         self.compression = compression
         self.job = os.urandom(8).hex()
-        self._existed = True
+        self._new: list[str] = []
+        """The folders that this write makes, the innermost first."""
         self._before: set[str] = set()
         """The files that were there at the start."""
         self._placed: list[str] = []
@@ -220,9 +223,11 @@ class FileSink:
         storage, root = self._target()
         if storage.size(root) is not None:
             raise FileExistsError(f"{self.path!r} is a file: rows are written to files in a folder")
-        exists = self._existed = storage.is_folder(root)
+        exists = storage.is_folder(root)
         if not exists and not self.create_folder:
             raise FileNotFoundError(f"there is no folder {self.path!r}, and try_create_dir=False")
+        above = [root, *map(str, Path(root).parents)] if isinstance(storage, Local) else []
+        self._new = list(itertools.takewhile(lambda folder: not os.path.isdir(folder), above))
         self._before = {file.path for file in storage.find(root)} if exists else set()
         if self._before and self.mode in (SaveMode.ERROR, SaveMode.CREATE):
             raise FileExistsError(f"{self.path!r} has files already, and mode={self.mode.name}")
@@ -255,9 +260,9 @@ class FileSink:
         for path in self._placed:
             if path not in self._before:
                 storage.remove(path)
-        if not self._existed and isinstance(storage, Local):
-            with contextlib.suppress(OSError):  # somebody else writes there, too
-                os.rmdir(root)
+        with contextlib.suppress(OSError):  # somebody else writes there, too
+            for folder in self._new:
+                os.rmdir(folder)
 
     def _sweep(self, storage: Storage, root: str, stay: Collection[str]) -> None:
         """Delete the files of this write, but for some."""
