@@ -56,7 +56,7 @@ class SpillShell:
         """When each client was last asked for what it could do without."""
         self._early: list[tuple[Client, bytes]] = []
         """Wishes to read objects whose registration is perhaps still in a client's channel."""
-        self.filled = 0.0, ""
+        self.filled: tuple[float, str] = (0.0, "")
         """Until when it is not counted again what fills the store, and what does."""
         self._press_at = 0.0
         self._need = 0
