@@ -335,7 +335,7 @@ class Actors:
             else:
                 self.runtime.tasks.conclude(task, reply)
         if done and recording.on:
-            recording.packet(actor, message, done)
+            recording.packet(actor, message, done, False)
 
     def _retry_exception(self, actor: ActorClient, task: TaskRecord, reply: m.Reply) -> bool:
         options = task.function.options

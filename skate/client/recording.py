@@ -2,7 +2,8 @@
 
 It must cost next to nothing. So of a packet of answers one row is kept; after `CHUNK_ROWS` of them, or `CHUNK_S`, all are encoded
 at once and go to the node in one message. Rows lie one after the other in one list: a list for each would be made, traced by the
-garbage collector and freed. What a process that is killed has not sent yet is lost. Tasks that have failed are few, and say more.
+garbage collector and freed. A task that was answered alone is noted, and becomes a row, or a part of the last one, while the
+program waits for the next. What a process that is killed has not sent yet is lost. Tasks that have failed are few, and say more.
 
 INV-1: an attempt is recorded once: `submitted` of a task is 0.0 from when an attempt was recorded as failed until the next
 begins.
@@ -31,7 +32,7 @@ CHUNK_ROWS = 2048
 CHUNK_S = 0.5
 ERROR_CHARS = 500
 WIDTH = 8
-"""A row: function, worker, when the last task ended, microseconds for each, number of the first, how many, when the first was
+"""A row: function, worker, when the last task ended, microseconds for all, number of the first, how many, when the first was
 submitted, and what is said only of some, or None."""
 ABANDONED_MAX = 10_000
 """Of the tasks that have not ended when their program does, so many are recorded."""
@@ -64,39 +65,65 @@ class Recording:
         self.on = on
         self.rows: list[Any] = []
         """All rows, `WIDTH` places each."""
+        self.last: tuple[Any, ...] | None = None
+        """A task that was answered alone, not in the rows yet: the first five of a row, when it was submitted, and its parent."""
         self._send_at = 0.0
-        self._looked = 0
-        """How much there was when the clock was to be looked at last."""
 
     # ------------------------------------------------------------ what has happened
 
-    def packet(self, worker: Any, message: m.Replies, tasks: list[TaskRecord]) -> None:
-        """These tasks have finished. `worker`: a leased worker, or an actor."""
+    def packet(self, worker: Any, message: m.Replies, tasks: list[TaskRecord], alike: bool) -> None:
+        """These tasks have finished.
+
+        Args:
+            worker: a leased worker, or an actor.
+            message: its answers.
+            tasks: in the order in which they ended.
+            alike: they are known to differ only by their numbers, which follow each other, and by when they were submitted.
+        """
+        if self.last is not None:
+            self._note_last()
         ended = message.ended or now()
-        each_us = message.spent_us // message.ran if message.ran else UNKNOWN
-        task = tasks[0]
-        rows = self.rows
-        if not rows:
-            self._send_at = now() + CHUNK_S
-        if len(tasks) == 1 and task.parent is None and not task.attempt:  # this is on the way of every call
-            rows += (task.function, worker, ended, each_us, task.seq, 1, task.submitted, None)
-        elif not self._alike(worker, ended, each_us, tasks):
-            self._different(worker, ended, each_us, tasks)
-        if len(rows) >= CHUNK_ROWS * WIDTH or now() >= self._send_at:  # `ended` is by the clock of another machine
+        task, count = tasks[0], len(tasks)
+        spent_us = message.spent_us * count // message.ran if message.ran else UNKNOWN
+        if count == 1 and not task.attempt:  # this is on the way of every call
+            self.last = task.function, worker, ended, spent_us, task.seq, task.submitted, task.parent
+            return
+        if (alike or _alike(tasks)) and tasks[-1].submitted - task.submitted < SAME_S:
+            self._note(task.function, worker, ended, spent_us, task.seq, count, task.submitted, _more(task.parent))
+        else:
+            self._different(worker, ended, spent_us // count, tasks)
+        if len(self.rows) >= CHUNK_ROWS * WIDTH:
             self.send()
 
-    def _alike(self, worker: Any, ended: float, each_us: int, tasks: list[TaskRecord]) -> bool:
-        """One row for all, if they differ only by their numbers, and these follow each other: nearly always so."""
-        task = tasks[0]
-        function, parent, first, submitted, count = task.function, task.parent, task.seq, task.submitted, len(tasks)
-        if task.attempt or tasks[-1].submitted - submitted >= SAME_S:
-            return False
-        seqs = [task.seq for task in tasks if task.function is function and task.parent == parent and not task.attempt]
-        if seqs != list(range(first, first + count)):
-            return False
-        more = None if parent is None else (FINISHED, 0, id_of(parent), "", "")
-        self.rows += (function, worker, ended, each_us, first, count, submitted, more)
-        return True
+    def _note(self, *row: Any) -> None:
+        """One row more."""
+        if not self.rows:
+            self._send_at = now() + CHUNK_S
+        self.rows += row
+
+    def _note_last(self) -> None:
+        """What was answered alone: many, one after the other and each at once, are one row, as those of a packet are."""
+        assert self.last is not None
+        function, worker, ended, spent_us, seq, submitted, parent = self.last
+        self.last = None
+        rows = self.rows
+        if (
+            rows
+            and rows[-4] + rows[-3] == seq
+            and rows[-8] is function
+            and rows[-7] is worker
+            and submitted - rows[-2] < SAME_S
+            and ended - rows[-6] < SAME_S
+            and rows[-5] >= 0 <= spent_us
+            and rows[-1] is parent is None
+        ):
+            rows[-6] = ended
+            rows[-5] += spent_us
+            rows[-3] += 1
+        else:
+            self._note(function, worker, ended, spent_us, seq, 1, submitted, _more(parent))
+            if len(rows) >= CHUNK_ROWS * WIDTH:
+                self.send()
 
     def _different(self, worker: Any, ended: float, each_us: int, tasks: list[TaskRecord]) -> None:
         """Tasks of several functions, or parents, or in another than their first attempt: a row for each run of what is alike."""
@@ -109,30 +136,28 @@ class Recording:
                 same = task.function is last.function and task.parent == last.parent and task.seq == last.seq + 1
                 if same and not task.attempt and not last.attempt and task.submitted - first.submitted < SAME_S:
                     continue
-            more = None
-            if first.parent is not None or first.attempt:
-                more = (FINISHED, first.attempt, id_of(first.parent), "", "")
-            end = ended - (count - at) * each_s
-            self.rows += (last.function, worker, end, each_us, first_seq(first), at - begin, first.submitted, more)
+            more = _more(first.parent, first.attempt)
+            end, spent_us = ended - (count - at) * each_s, each_us * (at - begin) if each_us >= 0 else UNKNOWN
+            self._note(last.function, worker, end, spent_us, first_seq(first), at - begin, first.submitted, more)
             begin = at
 
     def failed(self, task: TaskRecord, worker: Any, error: Any, message: m.Replies | None = None) -> None:
         """An attempt has failed, with this exception, packed or not. `message`: the worker's answers, if it has answered."""
         if not self.on or not task.submitted:
             return
+        if self.last is not None:
+            self._note_last()
         submitted, task.submitted = task.submitted, 0.0
-        each_us = message.spent_us // message.ran if message is not None and message.ran else UNKNOWN
+        spent_us = message.spent_us // message.ran if message is not None and message.ran else UNKNOWN
         if isinstance(error, bytes | bytearray | memoryview):
             kind, text = describe_packed(error)
         else:
             kind, text = type(error).__name__, str(error)
         ended = (message.ended if message is not None else 0.0) or now()
-        if not self.rows:
-            self._send_at = now() + CHUNK_S
         line = " | ".join(filter(None, text.split("\n")))
         more = (FAILED, task.attempt, id_of(task.parent), kind, line[:ERROR_CHARS])
-        self.rows += (task.function, worker, ended, each_us, first_seq(task), 1, submitted, more)
-        if len(self.rows) >= CHUNK_ROWS * WIDTH or now() >= self._send_at:
+        self._note(task.function, worker, ended, spent_us, first_seq(task), 1, submitted, more)
+        if len(self.rows) >= CHUNK_ROWS * WIDTH:
             self.send()
 
     def abandoned(self, tasks: Iterable[TaskRecord]) -> None:
@@ -149,11 +174,12 @@ class Recording:
 
     def due(self) -> float | None:
         """Tell the node if it is time; the seconds until it will be, or None when there is nothing. Called without the lock."""
+        if self.last is not None:
+            with self.runtime.lock:
+                if self.last is not None:
+                    self._note_last()
         if not self.rows:
             return None
-        if len(self.rows) != self._looked:  # it goes on, and `packet` looks at the time, too
-            self._looked = len(self.rows)
-            return CHUNK_S
         left = self._send_at - now()
         if left > 0:
             return left
@@ -163,13 +189,16 @@ class Recording:
 
     def send(self) -> None:
         """Tell the node."""
+        if self.last is not None:
+            self._note_last()
         rows = self.rows
         if not rows:
             return
-        self.rows, self._looked = [], 0
-        of_function, of_worker, ended, each, first, count, submitted, more = (rows[at::WIDTH] for at in range(WIDTH))
+        self.rows = []
+        of_function, of_worker, ended, spent, first, count, submitted, more = (rows[at::WIDTH] for at in range(WIDTH))
         functions, in_functions = _places(of_function)
         workers, in_workers = _places(of_worker)
+        each = [total // tasks for total, tasks in zip(spent, count, strict=True)]
         plain = zip(in_functions, in_workers, ended, each, first, count, submitted, strict=True)
         if more.count(None) == len(more):
             packets = list(plain)
@@ -207,6 +236,19 @@ class Recording:
         if isinstance(function, Function) or actor is None:
             return name, NORMAL, ""
         return f"{actor.class_name or 'actor'}.{name}", CALL, actor.id.hex()
+
+
+def _alike(tasks: list[TaskRecord]) -> bool:
+    """Whether they differ only by their numbers, which follow each other, and by when they were submitted."""
+    task = tasks[0]
+    function, parent, first = task.function, task.parent, task.seq
+    seqs = [task.seq for task in tasks if task.function is function and task.parent == parent and not task.attempt]
+    return seqs == list(range(first, first + len(tasks)))
+
+
+def _more(parent: tuple[bytes, int] | None, attempt: int = 0) -> tuple[Any, ...] | None:
+    """What is said of tasks that have finished, if it is not what nearly all are."""
+    return None if parent is None and not attempt else (FINISHED, attempt, id_of(parent), "", "")
 
 
 def _places(values: list[Any]) -> tuple[list[Any], list[int]]:

@@ -234,7 +234,7 @@ class ClientRuntime:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
-        told = self.recording.due() if self.recording.rows else None
+        told = self.recording.due() if self.recording.rows or self.recording.last is not None else None
         timed = self.tasks.retries.waiting or self.tasks.locality.waiting
         if self.tasks.submitter.workers or timed:
             due = self.tasks.next_due()
@@ -245,7 +245,7 @@ class ClientRuntime:
         return told
 
     def _tick(self) -> None:
-        if self.recording.rows:
+        if self.recording.rows or self.recording.last is not None:
             self.recording.due()
         if self.actors.dirty or self.dropped or self.dropped_streams:
             with self.lock:

@@ -433,6 +433,7 @@ class Tasks:
         function = None
         back = []
         done: list[TaskRecord] = []
+        alike, expected = self.runtime.is_driver, -1  # so far; and the number of the next if it stays so
         if message.kept:  # before the tasks end here, and their arguments with them
             self.runtime.grants.keep_for_others(message.kept)
         for reply in message.replies:
@@ -446,8 +447,11 @@ class Tasks:
             if task is None:
                 self.drop_late(reply)
                 continue
+            if task.function is not function or reply.seq != expected or task.attempt:
+                alike = alike and not done and not task.attempt
             function = task.function
             if kind == m.DONE:
+                expected = reply.seq + 1
                 done.append(task)
                 ref = task.ref
                 if type(ref) is ObjectRef:
@@ -477,7 +481,7 @@ class Tasks:
             self.give_back(worker)
         self.fill(worker.shape)
         if done and self.recording.on:  # while the worker is busy again
-            self.recording.packet(worker, message, done)
+            self.recording.packet(worker, message, done, alike)
 
     def drop_late(self, reply: m.Reply) -> None:
         """An answer of an attempt that was given up: let go of what it holds for us."""

@@ -1,15 +1,16 @@
 """What a process says of tasks and calls that have ended, in bulk, and how it is written down.
 
 Work goes from caller to worker in one hop, so only the caller knows a task's whole life. There may be 100,000 a second: so the
-caller keeps one *packet* for each answer of a worker, and sends many of them as one *chunk*; its node writes that into one row of
-its history. A packet is a list, to be read by the names below:
+caller keeps one *packet* for each answer of a worker, or for a millisecond of calls one at a time, and sends many of them as one
+*chunk*; its node writes that into one row of its history. A packet is a list, to be read by the names below:
 
     [function, worker, ended, each_us, seq, count, submitted]
     [function, worker, ended, each_us, seq, count, submitted, state, attempt, parent, error type, error]
 
 `function` and `worker` are places in the lists of the chunk. Times are seconds since 1970. The tasks of a packet have the numbers
 from `seq` on, were submitted within `SAME_S` from `submitted` on, and ran one after the other, the last until `ended`; each
-took `each_us` microseconds on average; -1: that is not known.
+took `each_us` microseconds on average; -1: that is not known. (There may have been pauses between them, together shorter
+than twice `SAME_S`.)
 """
 
 from __future__ import annotations

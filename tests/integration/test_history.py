@@ -113,6 +113,54 @@ def test_each_task_is_recorded_once_with_its_times() -> None:
     assert state.summarize_tasks()["cluster"]["summary"]["many"]["state_counts"] == {"FINISHED": 5000}
 
 
+def test_tasks_of_many_kinds_in_one_packet_are_each_recorded_once(tmp_path: Path) -> None:
+    @skate.remote(num_returns=2)
+    def two(x: int) -> tuple[int, int]:
+        return x, x
+
+    double_b = double.options(name="kind-b")
+    of: dict[str, list[str]] = {"kind-a": [], "kind-b": [], "kind-bad": [], "kind-two": []}
+    refs: list[Any] = []
+    good: Any = 1  # or the last reference of those that do not fail: some tasks wait for others
+    for i in range(3000):
+        mode = (i * i // 7) % 11
+        if mode < 7:
+            good = made = double.options(name="kind-a").remote(i)
+            name = "kind-a"
+        elif mode < 9:
+            made, name = double_b.remote(good if i % 5 == 0 else i), "kind-b"
+        elif mode == 9:
+            made, name = fails.options(name="kind-bad").remote(), "kind-bad"
+        else:
+            made, name = two.options(name="kind-two").remote(i)[0], "kind-two"
+        if i % 13 == 0:
+            skate.put(i)  # takes a number of its own
+        of[name].append(made.hex())
+        refs.append(made)
+    skate.wait(refs, num_returns=len(refs))
+    for name, ids in of.items():
+        rows = tasks(name=name)
+        assert sorted(row.task_id for row in rows) == sorted(ids), name
+        wanted = "FAILED" if name == "kind-bad" else "FINISHED"
+        assert {row.state for row in rows} == {wanted}
+
+
+def test_tasks_one_at_a_time_are_each_recorded_with_their_times() -> None:
+    before = time.time() * 1000 - 1
+    function = double.options(name="single")
+    known = {}
+    for i in range(500):
+        begin = time.time() * 1000
+        ref = function.remote(i)
+        skate.get(ref)
+        known[ref.hex()] = begin, time.time() * 1000
+    rows = tasks(name="single")
+    assert sorted(row.task_id for row in rows) == sorted(known) and rows[0].creation_time_ms >= before
+    for row in rows:
+        begin, end = known[row.task_id]
+        assert begin - 2 <= row.creation_time_ms <= end and begin - 2 <= row.end_time_ms <= end + 2, (row, begin, end)
+
+
 def test_a_long_task_has_its_own_times(tmp_path: Path) -> None:
     ref = waits.options(name="long").remote(str(tmp_path / "go"))
     eventually(lambda: [row.state for row in tasks(name="long")] == ["RUNNING"])

@@ -141,9 +141,10 @@ def test_only_so_much_is_kept(tmp_path: Path) -> None:
         limits = {"history_max_bytes": 1 << 16, "history_sessions_max": 2}
         skate.init(num_cpus=2, _temp_dir=str(tmp_path), _system_config=limits)
         for round_ in range(3):
-            named = double.options(name=f"round {round_}")
-            for number in range(1500):  # one at a time, which takes a row for each
+            named, other = double.options(name=f"round {round_}"), double.options(name=f"other {round_}")
+            for number in range(750):  # one at a time and of two kinds by turns, which takes a row for each
                 skate.get(named.remote(number))
+                skate.get(other.remote(number))
         found = state.summarize_tasks()["cluster"]["summary"]
         assert "round 0" not in found and "round 2" in found
         skate.shutdown()

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -96,7 +97,7 @@ def test_every_attempt_is_read_as_it_was(packets: list[tuple[int, list[TaskRecor
                 record.failed(each, WORKERS[worker], ValueError("no"), replies())
                 expected.append((each, worker, FAILED, was))
         else:
-            record.packet(WORKERS[worker], replies(spent_us=1000 * len(ended), ran=len(ended)), ended)
+            record.packet(WORKERS[worker], replies(spent_us=1000 * len(ended), ran=len(ended)), ended, False)
             expected += [(each, worker, FINISHED, each.submitted) for each in ended]
     record.send()
     found = read(heard)
@@ -121,7 +122,7 @@ def test_every_attempt_is_read_as_it_was(packets: list[tuple[int, list[TaskRecor
 @pytest.mark.parametrize("seqs", [[1, 2, 3], [1, 3, 2], [1, 2, 9]])
 def test_tasks_of_a_packet_ran_one_after_the_other(seqs: list[int], tmp_path: Path) -> None:
     record, heard = recording()
-    record.packet(WORKERS[0], replies(9.0, 3_000_000, 3), [task(seq) for seq in seqs])
+    record.packet(WORKERS[0], replies(9.0, 3_000_000, 3), [task(seq) for seq in seqs], False)
     record.send()
     found = read(heard)
     assert [int(row["task_id"][16:], 16) for row in found] == seqs
@@ -135,10 +136,29 @@ def test_tasks_of_a_packet_ran_one_after_the_other(seqs: list[int], tmp_path: Pa
 
 def test_many_alike_are_one_packet_and_many_packets_are_sent() -> None:
     record, heard = recording()
-    record.packet(WORKERS[0], replies(), [task(seq) for seq in range(1, 5000)])
+    record.packet(WORKERS[0], replies(), [task(seq) for seq in range(1, 5000)], False)
     record.send()
     assert len(heard.chunks) == 1 and heard.chunks[0].finished == 4999 and len(heard.chunks[0].packets) < 100
-    for seq in range(CHUNK_ROWS):
+    for seq in range(0, 3 * CHUNK_ROWS, 3):
         assert len(heard.chunks) == 1
-        record.packet(WORKERS[0], replies(), [task(seq)])
+        record.packet(WORKERS[0], replies(), [task(seq), task(seq + 1)], True)
     assert len(heard.chunks) == 2 and not record.rows
+
+
+def test_tasks_one_at_a_time_are_one_packet_while_they_are_within_a_millisecond() -> None:
+    record, heard = recording()
+    for seq in range(1, 101):
+        at = 5.0 + seq * 0.0001
+        record.packet(WORKERS[0], replies(at + 0.00005, 20 + seq % 2, 1), [task(seq, submitted=at)], True)
+    slow = [task(seq, submitted=5.0101 + seq * 0.00001) for seq in (101, 102)]
+    record.packet(WORKERS[0], replies(6.0, 900_000, 1), slow[:1], True)
+    record.packet(WORKERS[0], replies(7.0, 900_000, 1), slow[1:], True)
+    record.send()
+    found = read(heard)
+    assert [int(row["task_id"][16:], 16) for row in found] == list(range(1, 103))
+    for row in found[:100]:
+        at = 5.0 + int(row["task_id"][16:], 16) * 0.0001
+        assert abs(row["creation_time"] - at) < 0.001 and abs(row["end_time"] - at) < 0.002
+        assert row["end_time"] - row["start_time"] == pytest.approx(0.00002, abs=1e-6)
+    assert [row["end_time"] - row["start_time"] for row in found[100:]] == pytest.approx([0.9, 0.9])
+    assert len(msgspec.json.decode(heard.chunks[0].packets)) == 12
