@@ -299,6 +299,7 @@ class Actors:
         """One packet of answers; calls that were read but not begun are added to `back`, in order."""
         recording = self.runtime.recording
         done: list[TaskRecord] = []
+        method, alike, expected = None, self.runtime.is_driver, -1  # as in `Tasks._on_replies`
         objects = self.runtime.objects
         inflight = actor.inflight
         if message.kept:  # before the calls end here, and their arguments with them
@@ -317,6 +318,9 @@ class Actors:
             task.worker = None
             ref = task.ref
             if kind in GOOD:
+                if task.function is not method or reply.seq != expected or task.attempt:
+                    alike = alike and not done and not task.attempt
+                method, expected = task.function, reply.seq + 1
                 done.append(task)
             elif kind in (m.FAILED, m.CANCELLED):
                 recording.failed(task, actor, reply.data if kind == m.FAILED else TaskCancelledError(), message)
@@ -335,7 +339,7 @@ class Actors:
             else:
                 self.runtime.tasks.conclude(task, reply)
         if done and recording.on:
-            recording.packet(actor, message, done, False)
+            recording.packet(actor, message, done, alike)
 
     def _retry_exception(self, actor: ActorClient, task: TaskRecord, reply: m.Reply) -> bool:
         options = task.function.options
