@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..client import observing, state
+from ..client.crashes import Crash, Crashes
 from ..client.observing import Member, Observer, Word, ask_all
 from ..exceptions import RayError
 from .looking import explained, look, meant, members, node_of
@@ -16,7 +17,7 @@ from .looking import explained, look, meant, members, node_of
 LOOK_S = 0.2
 """How often it is looked for more."""
 LOOK_NODES_S = 2.0
-"""How often it is looked for other nodes."""
+"""How often it is looked for other nodes, and for crashes."""
 
 
 def logs(
@@ -44,16 +45,20 @@ def logs(
     wish = {"task": task, "actor": actor, "job": job, "pid": int(pid or 0), "errors": err, "tail": tail}
     reader = Reader(observer, nodes, wish, as_json)
     reader.read()
+    reader.crashed()
     if not reader.files and not follow:
         raise click.ClickException("no worker of the cluster is so, or it has printed nothing, or long ago")
     looked = time.monotonic()
     while follow:
         time.sleep(LOOK_S)
-        if not (node or number) and time.monotonic() - looked > LOOK_NODES_S:
+        due = time.monotonic() - looked > LOOK_NODES_S
+        if due and not (node or number):
             reader.look()
-            looked = time.monotonic()
         reader.wish = {**wish, "tail": None}
         reader.read()
+        if due:
+            reader.crashed()
+            looked = time.monotonic()
 
 
 def _ident(observer: Observer, text: str, kind: str) -> str:
@@ -78,6 +83,7 @@ class Reader:
         """By node: up to where each file was read, of those that the node has still."""
         self._noted: set[int] = set()
         """Nodes that have not answered."""
+        self._crashes = Crashes(observer, wish["task"]) if wish["task"] else None
 
     def look(self) -> None:
         """Ask which nodes there are now. Those that were known stay as long as nobody says."""
@@ -105,6 +111,32 @@ class Reader:
         if not self.nodes:
             raise click.ClickException("no node answers")
 
+    def crashed(self) -> None:
+        """Print what Python has written when a process of the task crashed, if that was not printed yet."""
+        if self._crashes is None:
+            return
+        missing: list[str] = []
+        try:
+            for crash in self._crashes.new(self.nodes, missing):
+                self._show_crash(crash)
+        except (ConnectionError, ValueError, RayError) as error:
+            missing.append(str(error))
+        for each in missing:
+            click.echo(f"note: {each}", err=True)
+
+    def _show_crash(self, crash: Crash) -> None:
+        self.files += 1
+        for text in crash.last(self.wish["tail"]):
+            self._print(crash.member.no, {"pid": crash.pid, "is_error": True}, crash.name, crash.task, text)
+
+    def _print(self, node: int, file: dict[str, Any], whose: str, task: str, text: str) -> None:
+        if self.as_json:
+            keys = {key: file.get(key, "") for key in ("pid", "job", "actor", "is_error")}
+            click.echo(json.dumps({"node": node, **keys, "whose": whose, "task": task, "line": text}))
+        else:
+            where = f", node {node}" if node else ""
+            click.echo(f"({whose or 'worker'} pid={file['pid']}{where}) {text}")
+
     def _show(self, word: Word, since: dict[str, Any]) -> dict[str, Any]:
         """Print it; up to where it goes."""
         reached: dict[str, Any] = {}
@@ -115,10 +147,5 @@ class Reader:
             self.files += bool(file["lines"]) or (not self.wish["task"] and file["name"] not in since)
             reached[file["name"]] = file["place"]
             for whose, task, text in file["lines"]:
-                if self.as_json:
-                    keys = {key: file[key] for key in ("pid", "job", "actor", "is_error")}
-                    click.echo(json.dumps({"node": word.member.no, **keys, "whose": whose, "task": task, "line": text}))
-                else:
-                    where = f", node {word.member.no}" if word.member.no else ""
-                    click.echo(f"({whose or 'worker'} pid={file['pid']}{where}) {text}")
+                self._print(word.member.no, file, whose, task, text)
         return reached

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..client import state
+from ..client.crashes import Crashes
 from ..client.filters import Filter
 from ..client.observing import Member, Observer, ask_all, ask_each, living, members, tell_all
 from ..exceptions import RaySystemError
@@ -195,6 +196,10 @@ class ClusterSource:
             for file in value["files"]:
                 about = {"node": member.no, "pid": file["pid"], "error": file["is_error"]}
                 lines += [{**about, "whose": whose, "task": task, "text": text} for whose, task, text in file["lines"]]
+        if wish.get("task"):
+            for crash in Crashes(self.observer, wish["task"]).new(nodes, missing):
+                about = {"node": crash.member.no, "pid": crash.pid, "error": True, "whose": crash.name, "task": crash.task}
+                lines += [{**about, "text": text} for text in crash.lines]
         return {"lines": lines[-LINES_MAX:], "missing": missing}
 
     def stacks(self, node: int, pid: int) -> list[Row]:

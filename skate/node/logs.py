@@ -53,7 +53,7 @@ class LogFile:
     """One stream of one worker."""
 
     __slots__ = (
-        "actor", "actor_from", "done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched", "rest", "whose",
+        "actor", "actor_from", "crashed", "done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched", "rest", "whose",
     )  # fmt: skip
 
     def __init__(self, path: Path, job: str, is_error: bool) -> None:
@@ -72,6 +72,8 @@ class LogFile:
         self.whose = ""
         self.ended = False
         """Its worker is dead: nothing more is written to it."""
+        self.crashed = False
+        """A signal has ended its worker: what Python writes then may be in it."""
         self.done = False
         """It was read to its end."""
 
@@ -127,11 +129,11 @@ class Logs:
         for file in self.of_worker(worker):
             file.pid = pid
 
-    def ended(self, worker: int) -> list[LogFile]:
-        """The worker is dead: of its files the ends are kept when they have been read."""
+    def ended(self, worker: int, crashed: bool = False) -> list[LogFile]:
+        """The worker is dead, perhaps by a signal: of its files the ends are kept when they have been read."""
         files = self.of_worker(worker)
         for file in files:
-            file.ended = True
+            file.ended, file.crashed = True, crashed
             self.unread[file.name] = file
         return files
 

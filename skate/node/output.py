@@ -57,9 +57,9 @@ class Output(Minor):
         """Some files have changed; `on_time` reads them, in the same round."""
         self.logs.note_changes()
 
-    def ended(self, worker: int) -> None:
-        """A worker is dead. Its last lines go before the news of its death, unless there are very many."""
-        for file in self.logs.ended(worker):
+    def ended(self, worker: int, crashed: bool = False) -> None:
+        """A worker is dead, perhaps by a signal. Its last lines go before the news of its death, unless there are very many."""
+        for file in self.logs.ended(worker, crashed):
             self._read(file, ROUND_BYTES)
 
     def flush(self, client: Client, request: int) -> None:

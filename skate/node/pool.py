@@ -195,7 +195,7 @@ class WorkerPool:
 
     def _ended(self, client: Client, death: m.Death) -> None:
         worker = client.worker
-        self.node.output.ended(worker)
+        self.node.output.ended(worker, bool(death.signal))
         del self.node.workers[worker]
         self.jobs.pop(worker, None)
         self.node.environments.count(client.crew, -1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .logs import NAME_MARK, TASK_MARK, LogFile
+from .logs import DUMP, NAME_MARK, TASK_MARK, LogFile
 
 if TYPE_CHECKING:
     from .service import Node
@@ -21,8 +21,11 @@ LOOK_BACK_BYTES = 32 << 20
 _BLOCK = 1 << 20
 _MARK_BYTES_MAX = 1024
 """So long is a mark at the most that is found where two blocks meet."""
+CRASH_LINES_MAX = 1000
+"""So many lines are told of a crash."""
 _MARK = NAME_MARK.encode()
 _TASK = TASK_MARK.encode()
+_DUMP = DUMP.encode()
 
 
 class Place(NamedTuple):
@@ -64,6 +67,21 @@ def printed(node: Node, wish: dict[str, Any]) -> dict[str, Any]:
         found.append(_answer(part, wish))
     found.reverse()
     return {"files": found, "cut": cut}
+
+
+def crash(node: Node, pid: int) -> list[str]:
+    """What Python has written when this worker, now dead, crashed: nothing, if it did not.
+
+    With that its stderr ends, but for what C code has written beside it. Other such lines before are of its children.
+    """
+    files = [file for file in node.output.logs.all() if file.pid == pid and file.is_error and file.crashed]
+    if not files:
+        return []
+    newest = files[-1]  # a process id may be given twice
+    part = Part(node.output.logs.size(newest), newest, Place(newest.punched), ANSWER_BYTES)
+    texts = [line.text for line in part.lines]
+    begins = [at for at, text in enumerate(texts) if text.startswith(DUMP)]
+    return texts[begins[-1] :][:CRASH_LINES_MAX] if begins else []
 
 
 def _wanted(file: LogFile, wish: dict[str, Any]) -> bool:
@@ -126,11 +144,15 @@ class Part:
     def _take(self, begin: Place, data: bytes) -> None:
         whole = len(data) if self.file.ended else data.rfind(b"\n") + 1
         _, whose, task = begin
-        for line in data[:whole].splitlines():
+        lines = data[:whole].splitlines()
+        dumps = [at for at, line in enumerate(lines) if line.startswith(_DUMP)] if self.file.crashed else []
+        for at, line in enumerate(lines):
             if line.startswith(_MARK):
                 whose, task = _marked(line)
-            else:
-                self.lines.append(Line(whose, task, line.decode(errors="replace")))
+                continue
+            if at in dumps[-1:]:  # whoever has printed last need not be who has crashed
+                whose, task = whose if self.file.actor else "", ""
+            self.lines.append(Line(whose, task, line.decode(errors="replace")))
         self.end = Place(begin.offset + whole, whose, task)
 
 

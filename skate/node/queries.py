@@ -177,6 +177,13 @@ def _printed(node: Node, argument: Any) -> dict[str, Any]:
     return printed(node, argument or {})
 
 
+def _crash(node: Node, argument: Any) -> list[str]:
+    """See `printed.py`."""
+    from .printed import crash
+
+    return crash(node, int(argument["pid"]))
+
+
 def _head_of_jobs(node: Node) -> HeadProcess:
     if node.head is None:
         raise ValueError("jobs need a cluster, and its head: start one with `skate start --head`")
@@ -241,6 +248,7 @@ _QUESTIONS: dict[str, Any] = {
     "actor": reasons.actor,
     "deaths": reasons.deaths,
     "printed": _printed,
+    "crash": _crash,
     "drain": _drain,
     "metrics": _metrics,
     "metric_targets": _metric_targets,

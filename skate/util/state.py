@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec
 
 from ..client import observing, state
+from ..client.crashes import Crashes
 
 DEFAULT_LIMIT = state.LIMIT
 FOLLOW_S = 0.2
 """How often it is looked for more that was printed."""
+LOOK_S = 2.0
+"""How often it is looked for crashes."""
 Filters = Sequence[tuple[str, str, Any]] | None
 
 
@@ -220,6 +223,8 @@ def _lines(observer: observing.Observer, node_id: str | None, wish: dict[str, An
     if follow and not nodes:
         raise ValueError(f"no node that lives is {node_id!r}")
     places: dict[int, dict[str, Any]] = {member.no: {} for member in nodes}
+    crashes = Crashes(observer, wish["task"]) if wish["task"] and wish["errors"] else None
+    looks_at = 0.0
     while True:
         for member in nodes:
             since = places[member.no]
@@ -231,6 +236,12 @@ def _lines(observer: observing.Observer, node_id: str | None, wish: dict[str, An
                 since[file["name"]] = file["place"]
                 if file["is_error"] == wish["errors"]:
                     yield from (f"{text}\n" for _, _, text in file["lines"])
+        if crashes is not None and time.monotonic() >= looks_at:
+            missing: list[str] = []
+            for crash in crashes.new(nodes, missing):
+                yield from (f"{text}\n" for text in crash.last(wish["tail"]))
+            _complain(missing, True)
+            looks_at = time.monotonic() + LOOK_S
         if not follow:
             return
         wish = {**wish, "tail": None}

@@ -87,6 +87,38 @@ def test_the_lines_of_an_actor_that_has_died() -> None:
     assert "no worker of the cluster is so" in logs("--job", "0" * 8, code=1)[-1]
 
 
+@skate.remote(max_retries=1)
+def crash(path: str) -> None:
+    """Ends its process from C."""
+    import ctypes
+
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    ctypes.string_at(0)
+
+
+def test_the_stack_of_a_crash_is_among_the_lines_of_its_task(tmp_path: Path) -> None:
+    before = speak.remote("before it")
+    skate.get(before)
+    path = tmp_path / "out"
+    ref = crash.remote(str(tmp_path / "go"))
+    with path.open("w") as out:
+        process = subprocess.Popen(words("--task", ref.task_id(), "--err", "--follow"), stdout=out)
+        try:
+            (tmp_path / "go").touch()
+            skate.wait([ref])
+            eventually(lambda: path.read_text().count("Fatal Python error: Segmentation fault") == 2, 15)
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+    lines = logs("--task", ref.task_id(), "--err")
+    assert sum("Fatal Python error: Segmentation fault" in line for line in lines) == 2, "one for each attempt"
+    assert sum(line.startswith("(crash pid=") and line.endswith(" in crash") for line in lines) == 2
+    assert list(state.get_log(task_id=ref.task_id(), suffix="err")) == [line.split(") ", 1)[1] + "\n" for line in lines]
+    assert len(logs("--task", ref.task_id(), "--err", "--tail", "2")) == 4
+    assert logs("--task", before.task_id(), "--err")[-1].endswith("done with before it")
+
+
 def test_lines_are_followed_as_they_come(tmp_path: Path) -> None:
     actor: Any = Speaker.remote()
     skate.get(actor.speak.remote("first"))
