@@ -71,32 +71,65 @@ def timeline(file: str | None, address: str | None, temp_dir: str | None, sessio
 def history(session: str | None, sql: str | None, temp_dir: str | None, as_json: bool) -> None:
     """List sessions, or ask one."""
     if sql is not None:
-        with explained():
-            names, rows = past.query(past.find(session or "last", temp_dir), sql)
-            found = [dict(zip(names, row, strict=True)) for row in rows]
-        if as_json:
-            click.echo(json.dumps(found))
-        else:
-            for line in table(found):
-                click.echo(line)
+        _ask(session or "last", sql, temp_dir, as_json)
         return
     with explained():
-        known = past.sessions(temp_dir) if session is None else [past.find(session, temp_dir)]
-    sessions = [
-        {
-            "session": each.name,
-            "state": "running" if each.running else "ended",
-            "last_change": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.changed)),
-            "size_mb": round(each.size_bytes / 1e6, 1),
-            "file": str(each.path),
-        }
-        for each in known
-    ]
+        known = past.clusters(temp_dir) if session is None else [past.fellows(past.find(session, temp_dir), temp_dir)]
     if as_json:
-        click.echo(json.dumps(sessions))
+        click.echo(json.dumps([{**_cluster(files), "files": [_file(each) for each in files]} for files in known]))
         return
-    if not sessions:
+    if not known:
         click.echo("no history is kept on this machine")
         return
-    for line in table(sessions):
+    rows = []
+    for files in known:
+        rows.append(_cluster(files))
+        if sum(not each.of_head for each in files) > 1:
+            rows[-1]["file"] = ""
+            rows += [{**_file(each), "session": f"- {each.name}"} for each in files]
+    for line in table(rows):
         click.echo(line)
+
+
+def _ask(session: str, sql: str, temp_dir: str | None, as_json: bool) -> None:
+    """All files of the cluster are asked as one."""
+    with explained():
+        found = past.find(session, temp_dir)
+        others = [each for each in past.fellows(found, temp_dir) if each.path != found.path]
+        if len(others) > past.OTHERS_MAX:
+            note([f"{len(others) + 1} nodes have histories here: only {past.OTHERS_MAX + 1} of them are asked"])
+        names, rows = past.query(found, sql, others[: past.OTHERS_MAX])
+        answer = [dict(zip(names, row, strict=True)) for row in rows]
+    if as_json:
+        click.echo(json.dumps(answer))
+        return
+    for line in table(answer):
+        click.echo(line)
+
+
+def _cluster(files: list[past.Past]) -> dict[str, Any]:
+    """The files of one cluster, or the only file of a program, as a row."""
+    count = sum(not each.of_head for each in files)
+    return {
+        "session": files[0].name,
+        "state": "running" if any(each.running for each in files) else "ended",
+        "nodes": several(count, "node") if files[0].node_no else "a program",
+        "last_change": _time(max(each.changed for each in files)),
+        "size_mb": round(sum(each.size_bytes for each in files) / 1e6, 1),
+        "file": str(files[0].path),
+    }
+
+
+def _file(each: past.Past) -> dict[str, Any]:
+    return {
+        "session": each.name,
+        "state": "running" if each.running else "ended",
+        "nodes": "its head" if each.of_head else f"node {each.node_no}",
+        "last_change": _time(each.changed),
+        "size_mb": round(each.size_bytes / 1e6, 1),
+        "file": str(each.path),
+    }
+
+
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

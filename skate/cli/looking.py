@@ -60,7 +60,8 @@ def look(
         if session is not None:
             from ..client import past  # it needs sqlite3, and few commands need it
 
-            return past.PastObserver(past.find(session, temp_dir))
+            found_past = past.find(session, temp_dir)
+            return past.PastObserver(found_past, past.fellows(found_past, temp_dir))
         try:
             found = observing.observe(address, temp_dir, answer_s)
         except ConnectionError as error:

@@ -7,6 +7,7 @@ is asked about at once; only if nobody knows it, it is looked for in all lists (
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,8 @@ FIRST = 5
 QUEUED = (PENDING_ARGS, PENDING_NODE)
 LOOKED_AT = 1000
 """So many tasks of each program are looked at for that."""
+KINDS_OF_PAST = ("tasks", "jobs")
+"""What there is of a session that has ended."""
 EXIT_UNKNOWN = 1
 """Of something that was asked about nobody knows anything."""
 
@@ -34,7 +37,8 @@ def why(what: tuple[str, ...], address: str | None, temp_dir: str | None, sessio
     nodes = {member.no: member for member in members(observer)}
     with explained():
         if what:
-            chains = {each: _explain(observer, each, nodes) for each in what}
+            kinds = KINDS if session is None else KINDS_OF_PAST
+            chains = {each: _explain(observer, each, nodes, kinds) for each in what}
         else:
             chains = {each: chain_of(observer, each, nodes) for each in _first_of_each(observer)}
             # what has ended since it was listed is not what was asked for
@@ -50,6 +54,8 @@ def _show(chains: dict[str, Chain], as_json: bool) -> None:
         return
     for line, chain in {str(chain): chain for chain in chains.values()}.items():  # many tasks wait for the same
         click.echo(line, err=chain.reasons[0].unknown)
+        for detail in chain.reasons[0].details:
+            click.echo(f"    {detail}")
     if not chains:
         click.echo("nothing waits: no program has an unfinished task")
 
@@ -58,7 +64,7 @@ def _as_data(what: str, chain: Chain) -> dict[str, Any]:
     return {"id": what, "text": str(chain), "deadlock": chain.circle, "steps": [asdict(each) for each in chain.reasons]}
 
 
-def _explain(observer: Observer, what: str, nodes: dict[int, Member]) -> Chain:
+def _explain(observer: Observer, what: str, nodes: dict[int, Member], kinds: Sequence[str]) -> Chain:
     is_id = len(what) == ID_DIGITS and set(what) <= set("0123456789abcdef")
     chain = None
     if is_id or all(part.isdigit() for part in what.split(":", 1)):
@@ -66,7 +72,7 @@ def _explain(observer: Observer, what: str, nodes: dict[int, Member]) -> Chain:
         if not chain.reasons[0].unknown or ":" in what:
             return chain
     missing: list[str] = []
-    thing = find(observer, what, KINDS, missing)
+    thing = find(observer, what, kinds, missing)
     note(missing)
     if thing is not None and (thing.ident != what or thing.kind not in ("actors", "tasks", "objects")):
         return _of_thing(observer, thing, nodes)
@@ -82,8 +88,13 @@ def _of_thing(observer: Observer, thing: Thing, nodes: dict[int, Member]) -> Cha
     if pid:
         return chain_of(observer, f"{row['node_no']}:{pid}" if "node_no" in row else str(pid), nodes)
     reason = row.get("message") or row.get("state_message") or (row.get("stats") or {}).get("scheduling_state")
-    text = f"{thing}; {reason}" if reason else str(thing)
-    return Chain([Reason((thing.kind, thing.ident), thing.ident, text, done=True)])
+    first, *more = [line for line in str(reason or "").splitlines() if line.strip()] or [""]
+    text = f"{thing}; {first}" if first else str(thing)
+    if more:  # of a job that has failed: what it has printed last, of which the last line says most
+        text += f"; its last output: {more[-1].strip()}"
+    return Chain(
+        [Reason((thing.kind, thing.ident), thing.ident, text, done=True, details=more if len(more) > 1 else [])]
+    )
 
 
 def _first_of_each(observer: Observer) -> list[str]:

@@ -41,6 +41,8 @@ class Reason:
     done: bool = False
     unknown: bool = False
     """Nobody knows what it is about."""
+    details: list[str] = field(default_factory=list)
+    """More lines about it, for whoever wants more than the reason."""
 
 
 @dataclass(slots=True)

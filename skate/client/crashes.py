@@ -1,7 +1,7 @@
 """What Python has written when the process of a task crashed: the stack that is in no task's lines.
 
-`faulthandler` writes it into the process's stderr, when nothing can say any more whose it is. But who has submitted the task knows in
-which process each attempt has died; and a process dies once, so what is there is of that task.
+`faulthandler` writes it into the process's stderr, when nothing can say any more whose it is. But who has submitted the task
+knows in which process each attempt has died; and a process dies once, so what is there is of that task.
 """
 
 from __future__ import annotations

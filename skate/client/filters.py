@@ -31,7 +31,7 @@ VALUES: dict[tuple[str, str], tuple[str, ...]] = {
     ("workers", "state"): ("IDLE", "LEASED", "ACTOR", "DRIVER"),
     ("workers", "worker_type"): ("WORKER", "DRIVER"),
     ("jobs", "type"): ("DRIVER", "SUBMISSION"),
-    ("jobs", "status"): ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "ENDED"),
+    ("jobs", "status"): ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"),
     ("placement-groups", "state"): ("PENDING", "CREATED", "RESCHEDULING", "REMOVED"),
 }
 """The values of columns that have few, by the kind of thing."""

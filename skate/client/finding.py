@@ -33,7 +33,7 @@ PART_MIN = 4
 """So long a part of an id has to be."""
 SHOWN_MAX = 10
 """So many things are named that may be meant."""
-OVER = ("FINISHED", "FAILED", "DEAD", "ENDED", "SUCCEEDED", "STOPPED", "REMOVED")
+OVER = ("FINISHED", "FAILED", "DEAD", "SUCCEEDED", "STOPPED", "REMOVED")
 
 
 class Ambiguous(ValueError):
@@ -58,6 +58,7 @@ class Thing:
     def __str__(self) -> str:
         row = self.rows[0]
         name = row.get("class_name") if self.kind == "actors" else row.get("func_or_class_name") or row.get("node_name")
+        name = name or row.get("submission_id")
         called = "".join(f" {each}" for each in (name, row.get("name") if row.get("name") != name else "") if each)
         pid = f", process {row['pid']}" if row.get("pid") else ""
         return f"{self.kind[:-1].replace('-', ' ')}{called} {self.ident}: {self.state}{pid}"

@@ -317,12 +317,13 @@ class ClusterJobs:
 
 
 def _program(row: dict[str, Any], host: str) -> dict[str, Any]:
-    """A program that was not submitted, as the head shows jobs. How one has ended that is over nobody knows."""
+    """A program that was not submitted, as the head shows jobs."""
     return {
         "type": "DRIVER",
         "job_id": row["job_id"],
         "submission_id": None,
-        "status": "RUNNING" if row["status"] == "RUNNING" else "SUCCEEDED",
+        "status": row["status"],
+        "message": row["message"],
         "entrypoint": row["entrypoint"] or "",
         "start_time": row["start_time_ms"],
         "end_time": row["end_time_ms"],

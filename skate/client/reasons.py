@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,12 @@ def one_line(error: Any) -> str:
     cause = error.cause if isinstance(error, RayTaskError) else error
     text = " | ".join(line.strip() for line in str(cause).splitlines() if line.strip())
     return f"{type(cause).__name__}: {text}"[:LINE_MAX]
+
+
+def program_failure() -> str:
+    """The exception by which this program ends, in one line; "" if it ends by none, or is a session that somebody types in."""
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    return "" if error is None or hasattr(sys, "ps1") else one_line(error)
 
 
 def why_task(runtime: ClientRuntime, task: TaskRecord) -> Known:

@@ -39,6 +39,7 @@ from .metering import PROCESS, Reporting
 from .objects import Objects
 from .pins import Pins
 from .pump import Pump, Waiter
+from .reasons import program_failure
 from .rebuild import Rebuild
 from .recording import Recording
 from .refs import REMOTE, VALUE, ObjectRef, ObjectRefGenerator
@@ -538,6 +539,8 @@ class ClientRuntime:
                 self.reporting.tell()
                 if self.is_driver:
                     self.recording.abandoned(self.telling.unfinished())
+                    failure = program_failure()
+                    self.send(m.Leaving(failure, intended=not failure))
                 self.recording.send()
                 slot = self.link.open_request()
                 self.send(m.Flushed(slot.number))

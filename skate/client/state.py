@@ -425,22 +425,28 @@ def _jobs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -
     known = observer.nodes()
     ids, nodes = _node_ids(known), living(known)
     rows: dict[str, dict[str, Any]] = {}
+    for member, answer in ask_each(observer, "list_jobs", {}, missing, nodes):
+        rows |= {job["job_id"]: {**job, "node_id": ids.get(member.no, "")} for job in answer}
+    over = {node.get("No", 0) for node in known if node["State"] == "ended"}
     for member, said in _histories(observer, nodes, "history_events", {"source": "JOB"}, missing):
         for event in said:
-            row = rows.setdefault(event["job_id"], {"job_id": event["job_id"], "type": "DRIVER", "status": "ENDED"})
-            row["driver_pid"], row["node_id"] = event.get("pid"), ids.get(member.no, "")
-            if "entrypoint" in event:
-                row |= {"entrypoint": event["entrypoint"], "namespace": event["namespace"]}
-                row["start_time_ms"] = _ms(event["time"])
-            else:
-                row["end_time_ms"] = _ms(event["time"])
-    for member, answer in ask_each(observer, "list_jobs", {}, missing, nodes):
-        for job in answer:
-            rows[job["job_id"]] = {**rows.get(job["job_id"], {}), **job, "node_id": ids.get(member.no, "")}
+            row = rows.setdefault(event["job_id"], {"job_id": event["job_id"], "type": "DRIVER"})
+            row |= _of_event(event, member.no in over) | {"node_id": ids.get(member.no, "")}
     for job in _of_head(observer, "jobs", None, missing):
         ident = job["job_id"] or ""  # none before its program has called `init`
         rows[ident or job["submission_id"]] = {**rows.get(ident, {"job_id": ident}), **_submitted(job)}
-    return _cut(list(rows.values())[::-1], filters, limit, missing)
+    newest = sorted(rows.values(), key=lambda row: -(row.get("start_time_ms") or float("inf")))
+    return _cut(newest, filters, limit, missing)
+
+
+def _of_event(event: dict[str, Any], over: bool) -> dict[str, Any]:
+    """What the beginning or the end of a program says of it; `over`: so is its session, and no later event tells of it."""
+    if "entrypoint" not in event:
+        row = {"driver_pid": event.get("pid"), "end_time_ms": _ms(event["time"])}
+        return row | {"status": event.get("status", "SUCCEEDED"), "message": event.get("message", "")}
+    row = {"driver_pid": event["pid"], "entrypoint": event["entrypoint"], "namespace": event["namespace"]}
+    ended = {"status": "FAILED", "message": "its node was killed, and nobody knows more of it"}
+    return row | {"start_time_ms": _ms(event["time"])} | (ended if over else {"status": "RUNNING", "message": ""})
 
 
 def _submitted(job: dict[str, Any]) -> dict[str, Any]:

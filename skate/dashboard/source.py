@@ -198,7 +198,13 @@ class ClusterSource:
                 lines += [{**about, "whose": whose, "task": task, "text": text} for whose, task, text in file["lines"]]
         if wish.get("task"):
             for crash in Crashes(self.observer, wish["task"]).new(nodes, missing):
-                about = {"node": crash.member.no, "pid": crash.pid, "error": True, "whose": crash.name, "task": crash.task}
+                about = {
+                    "node": crash.member.no,
+                    "pid": crash.pid,
+                    "error": True,
+                    "whose": crash.name,
+                    "task": crash.task,
+                }
                 lines += [{**about, "text": text} for text in crash.lines]
         return {"lines": lines[-LINES_MAX:], "missing": missing}
 

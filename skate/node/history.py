@@ -102,9 +102,15 @@ class History(Minor):
         text = f"job {job} has begun: {hello.job_name or 'a driver'}, process {hello.pid}"
         self.event(INFO, "JOB", text, job, pid=hello.pid, entrypoint=hello.main_path, namespace=hello.namespace)
 
-    def job_ended(self, job: str, pid: int) -> None:
-        """A driver has gone."""
-        self.event(INFO, "JOB", f"job {job} has ended, process {pid}", job, pid=pid)
+    def job_ended(self, driver: Client, why: str = "") -> None:
+        """A driver has gone: it has said how, or `why` is known, or it was killed. Its exit code only its parent knows."""
+        if driver.leaving is None:
+            why = why or "it has ended without a word: it was killed, or has called os._exit"
+        elif not driver.leaving.intended:
+            why = driver.leaving.reason
+        text = f"job {driver.job} has {'failed' if why else 'ended'}, process {driver.pid}{': ' * bool(why)}{why}"
+        status = "FAILED" if why else "SUCCEEDED"
+        self.event(ERROR if why else INFO, "JOB", text, driver.job, pid=driver.pid, status=status, message=why)
 
     def worker_died(self, client: Client, actor: str, death: Death) -> None:
         """A worker has ended that should not have."""
@@ -165,12 +171,17 @@ class History(Minor):
                 "version": __version__,
                 "node_id": self.node.node_id,
                 "node_no": self.node.node_no,
+                "cluster": self._cluster(),
                 "began": time.time(),
             }
             rows = [(name, str(value)) for name, value in about.items()]
             self._db.executemany("INSERT OR REPLACE INTO session VALUES (?, ?)", rows)
             self._bytes = history_file.bytes_of_chunks(self._db)
         return self._db
+
+    def _cluster(self) -> str:
+        """What all nodes of a cluster know of it, and its head, and no other: the id of its first node."""
+        return self.node.view[min(self.node.view)].id if self.node.view else ""
 
     def _prune(self, own: Path) -> None:
         """Remove the files of the oldest sessions that have ended, if there are too many."""
@@ -239,6 +250,9 @@ class History(Minor):
 
     def close(self) -> None:
         """The session ends. If only its beginning and end are known, there is no file."""
+        for driver in self.node.jobs.values():
+            if not driver.far:
+                self.job_ended(driver, "its node has ended before it")
         if self._events and (self._db is not None or any(event[1] != INFO for event in self._events)):
             self._write_events()
         self._close()

@@ -17,6 +17,7 @@ from ..head.jobs import SPEC_BYTES_MAX, Changed, Effect, Forget, Job, Jobs, Plac
 from ..wire import jobs as j
 from ..wire.cluster import AWAY, NodeInfo
 from ..wire.labels import describe, without
+from .history import ERROR, INFO
 from .job_packages import Packages
 from .resources import from_units, to_units
 
@@ -32,10 +33,13 @@ class JobShell:
         self.head = head
         self.table = Jobs()
         self.packages = Packages(head, store)
+        self._told: dict[str, tuple[Status, str]] = {}
+        """By id: the state, and the program, that the history has heard of."""
 
     def restore(self, now: float) -> None:
         """Know what the store has."""
         self.table.restore(self.head.rows.load_submitted())
+        self._told = {ident: (job.status, job.driver) for ident, job in self.table.by_id.items()}
         self.packages.restore(now)
 
     # ------------------------------------------------------------ nodes
@@ -78,12 +82,31 @@ class JobShell:
         for effect in effects:
             if isinstance(effect, Changed):
                 rows.keep_submitted(effect.job)
+                self._tell(effect.job)
             elif isinstance(effect, Forget):
                 rows.forget_submitted(effect.job)
+                self._told.pop(effect.job.spec.id, None)
             elif isinstance(effect, Say):
                 self.head.send_to(effect.node, effect.message)
             else:
                 self._place(effect)
+
+    def _tell(self, job: Job) -> None:
+        """Have the history know how far a job is, with all that is shown of it when the cluster is gone."""
+        ident, now = job.spec.id, (job.status, job.driver)
+        before = self._told.get(ident)
+        if before == now:
+            return
+        self._told[ident] = now
+        severity = ERROR if job.status is Status.FAILED else INFO
+        if before is None or before[0] is not job.status:
+            first = job.message.partition("\n")[0]
+            text = f"job {ident} {_IS[job.status]}{': ' * bool(first)}{first}"
+        else:
+            text = f"job {ident} has attached to the cluster, as job {job.driver}"
+        shown = {name: value for name, value in self.show(job).items() if name in KEPT_OF_JOB}
+        shown["entrypoint"] = shown["entrypoint"][:ENTRYPOINT_MAX]
+        self.head.node.history.event(severity, "JOB", text, job.driver, submitted=shown)
 
     def _place(self, effect: Place) -> None:
         self.apply(self.table.place(effect.job.spec.id, self._choose(effect.job)))
@@ -201,6 +224,21 @@ class JobShell:
         if not request:
             return "waits for the node on the head's machine"
         return f"waits for {describe(from_units(request))}: {why_waiting(self.head.node, request)}"
+
+
+_IS = {
+    Status.PENDING: "was submitted",
+    Status.RUNNING: "runs",
+    Status.SUCCEEDED: "has succeeded",
+    Status.FAILED: "has failed",
+    Status.STOPPED: "has ended",
+}
+KEPT_OF_JOB = (
+    *("type", "submission_id", "job_id", "status", "entrypoint", "message", "metadata", "start_time", "end_time"),
+    *("driver_node_id", "driver_exit_code"),
+)
+"""What of a job is written into the history: not its environment, whose variables may be secrets."""
+ENTRYPOINT_MAX = 4096
 
 
 def _error_type(job: Job) -> str | None:

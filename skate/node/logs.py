@@ -53,7 +53,8 @@ class LogFile:
     """One stream of one worker."""
 
     __slots__ = (
-        "actor", "actor_from", "crashed", "done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched", "rest", "whose",
+        "actor", "actor_from", "crashed", "done", "ended", "is_error", "job", "name", "offset", "path", "pid", "punched",
+        "rest", "whose",
     )  # fmt: skip
 
     def __init__(self, path: Path, job: str, is_error: bool) -> None:

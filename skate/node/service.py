@@ -411,7 +411,7 @@ class Node:
             self.running = self.running and (self.standalone or bool(self.jobs))
             return
         if self.jobs.pop(client.job, None) is not None:
-            self.history.job_ended(client.job, client.pid)
+            self.history.job_ended(client)
         if self.cluster is not None:
             self.cluster.send_to_head(JobEnded(client.job))
         else:
@@ -472,7 +472,7 @@ class Node:
         """It ends on purpose."""
         if not client.deaf:
             client.leaving = message
-        if message.intended:
+        if message.intended and client.worker:
             self.actors.leaving(client.worker)
 
     def on_ready(self, client: Client, message: m.Ready) -> None:

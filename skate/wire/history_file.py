@@ -8,6 +8,7 @@ newest first, those that the columns beside them do not rule out.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ PAGE_BYTES = 16384
 CHUNKS_BYTES = 4 << 20
 """One answer has so many bytes of chunks: a node must go on with its work in between."""
 EVENTS_AT_ONCE = 1000
+OTHERS_MAX = 10
+"""So many files can be joined to one: SQLite's own limit."""
 _BYTES = " + ".join(f"length(CAST({column} AS BLOB))" for column in ("packets", "counts", "functions", "workers"))
 """Of a chunk. Of a text, `length` counts characters."""
 
@@ -73,7 +76,7 @@ def create(path: Path) -> sqlite3.Connection:
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = OFF")
-    db.executescript(_SCHEMA)
+    db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")  # nobody sees a part of it
     return db
 
 
@@ -84,6 +87,19 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         sqlite3.Error: it cannot be read.
     """
     return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+
+
+def join(db: sqlite3.Connection, others: Sequence[Path]) -> None:
+    """Have the views `tasks` and `events` of a file that is read show what is in other files, too.
+
+    Raises:
+        sqlite3.Error: one of them cannot be read.
+    """
+    for number, path in enumerate(others):
+        db.execute(f"ATTACH DATABASE ? AS other{number}", (f"{path.as_uri()}?mode=ro",))
+    for view in ("tasks", "events") if others else ():
+        parts = [f"SELECT * FROM {name}.{view}" for name in ("main", *(f"other{at}" for at in range(len(others))))]
+        db.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(parts)}")
 
 
 # ------------------------------------------------------------ writing

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -11,9 +14,11 @@ from skate.client import asking, sessions
 from skate.client.init_options import InitOptions
 from skate.job_submission import JobStatus, JobSubmissionClient
 from skate.testing import eventually
+from skate.util.state import list_jobs
 
 from .conftest import HOST, STORE_BYTES, Nodes
 from .test_jobs import over
+from .test_state import shell
 
 
 def test_f4_a_job_ends_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
@@ -97,3 +102,43 @@ def test_f6_jobs_of_a_cluster_that_was_killed_as_a_whole(nodes: Nodes, tmp_path:
     assert over(client, runs).status is JobStatus.FAILED
     assert over(client, waits).status is JobStatus.SUCCEEDED
     assert client.get_job_logs(waits) == "now\n"
+
+
+RAISES = "import skate; skate.init(); skate.get(skate.remote(lambda: 1).remote()); raise ValueError('no mesh')"
+
+
+def test_how_jobs_have_ended_is_the_same_everywhere_and_known_when_the_cluster_is_gone(nodes: Nodes) -> None:
+    nodes.add(1)
+    client = JobSubmissionClient(nodes.address)
+    program = f'{sys.executable} -c "{RAISES}"'
+    failed = over(client, client.submit_job(entrypoint=program, submission_id="broken"))
+    over(client, client.submit_job(entrypoint="true", submission_id="fine"))
+    halted = client.submit_job(entrypoint="sleep 100", submission_id="halted")
+    eventually(lambda: client.get_job_status(halted) is JobStatus.RUNNING, 10)
+    client.stop_job(halted)
+    over(client, halted)
+    subprocess.run(
+        [sys.executable, "-c", RAISES],
+        env={**os.environ, "SKATE_ADDRESS": nodes.address},
+        capture_output=True,
+        check=False,
+    )
+    ends = {"broken": "FAILED", "fine": "SUCCEEDED", "halted": "STOPPED", None: "FAILED"}
+    eventually(lambda: {job.submission_id: str(job.status) for job in client.list_jobs()} == ends, 10)
+    rows = list_jobs(nodes.address, detail=True)
+    assert {row.submission_id: row.status for row in rows} == ends
+    (driver,) = [job for job in client.list_jobs() if job.submission_id is None]
+    assert driver.message == "ValueError: no mesh"
+    (why,) = shell("why", "broken", "--address", nodes.address)
+    assert why["text"].startswith("job broken ") and "\n" not in why["text"]
+    assert why["text"].endswith("exit code 1; its last output: ValueError: no mesh")
+    assert any("Traceback" in line for line in why["steps"][0]["details"])
+    running = client.submit_job(entrypoint="sleep 100", submission_id="cut")
+    eventually(lambda: client.get_job_status(running) is JobStatus.RUNNING, 10)
+    sessions.stop(nodes.started)
+    session = ("--session", Path(nodes.started[0].folder).name)
+    found = shell("list", "jobs", "--detail", *session)
+    assert {row["submission_id"]: row["status"] for row in found["rows"]} == {**ends, "cut": "FAILED"}
+    (row,) = [row for row in found["rows"] if row["submission_id"] == "broken"]
+    assert (row["message"], row["exit_code"], row["job_id"]) == (failed.message, 1, failed.job_id)
+    assert shell("why", "broken", *session)[0]["text"] == why["text"]

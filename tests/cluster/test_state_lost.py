@@ -65,3 +65,9 @@ def test_histories_outlive_their_nodes(nodes: Nodes, home: Path) -> None:
     assert shell("summary", "tasks", "--session", kept.name)["summary"]["inner"] == {"FINISHED": 1}
     heads = [each for each in past.sessions() if each.name.endswith("-head")]
     assert heads
+    (cluster,) = [row for row in shell("history") if any(each["session"] == kept.name for each in row["files"])]
+    assert [each["nodes"] for each in cluster["files"]] == ["node 1", "node 2", "its head"], "they are one cluster"
+    assert (cluster["nodes"], cluster["state"]) == ("2 nodes", "ended")
+    assert set(shell("summary", "tasks", "--session", cluster["session"])["summary"]) == {"inner", "outer"}
+    counted = "SELECT name, count(*) AS n FROM tasks GROUP BY name ORDER BY name"
+    assert shell("history", kept.name, "--sql", counted) == [{"name": "inner", "n": 1}, {"name": "outer", "n": 1}]

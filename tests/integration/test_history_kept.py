@@ -94,7 +94,7 @@ def test_the_past_can_be_asked(tmp_path: Path) -> None:
     assert found["total"] == len(found["rows"]) == 112 and found["missing"] == []
     assert shell("summary", "tasks", "--json", *where)["summary"]["past"] == {"FINISHED": 100}
     (job,) = shell("list", "jobs", "--json", *where)["rows"]
-    assert (job["status"], job["driver_pid"]) == ("ENDED", os.getpid())
+    assert (job["status"], job["driver_pid"]) == ("SUCCEEDED", os.getpid())
     assert "has ended" in shell("events", *where)
     assert "there are its tasks, jobs and events" in shell("list", "actors", *where)
     with closing(sqlite3.connect(kept.path)) as db:
@@ -122,6 +122,28 @@ def test_a_killed_program_leaves_its_history(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], timeout=30, check=False)
     found = shell("summary", "tasks", "--json", "--session", "last", "--temp-dir", str(tmp_path))
     assert found["summary"] == {"killed": {"FINISHED": 10}}
+
+
+ENDS = {
+    "": ("SUCCEEDED", ""),
+    "raise KeyError('no such thing')": ("FAILED", "KeyError: 'no such thing'"),
+    "os.kill(os.getpid(), 9)": ("FAILED", "it has ended without a word: it was killed, or has called os._exit"),
+}
+
+
+def test_how_a_program_has_ended_is_known_afterwards(tmp_path: Path) -> None:
+    for number, (end, expected) in enumerate(ENDS.items()):
+        folder = str(tmp_path / str(number))
+        program = PROGRAM.replace("time.sleep(1.0)", "").replace("os.kill(os.getpid(), 9)", end)
+        subprocess.run([sys.executable, "-c", program, folder], timeout=30, capture_output=True, check=False)
+        eventually(lambda folder=folder, expected=expected: _ended(folder) == [expected], 10, "its node has written it")
+
+
+def _ended(folder: str) -> list[tuple[str, str]]:
+    if not past.sessions(folder):
+        return []
+    rows = shell("list", "jobs", "--json", "--detail", "--session", "last", "--temp-dir", folder)["rows"]
+    return [(row["status"], row["message"]) for row in rows if row["end_time_ms"]]
 
 
 def test_what_never_ended_is_known_afterwards(tmp_path: Path) -> None:

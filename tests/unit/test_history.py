@@ -16,7 +16,7 @@ from skate.wire.history import Recorded
 
 def history(session: Path, **config: Any) -> History:
     session.mkdir(parents=True, exist_ok=True)
-    node: Any = SimpleNamespace(session_dir=session, head=None, node_id="n", node_no=0, parts=[])
+    node: Any = SimpleNamespace(session_dir=session, head=None, node_id="n", node_no=0, parts=[], view={}, jobs={})
     return History(node, HistoryConfig(**config))
 
 
