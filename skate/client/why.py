@@ -18,6 +18,7 @@ from msgspec import convert
 
 from ..exceptions import GetTimeoutError, RayError
 from ..wire.cluster import HEAD
+from ..wire.labels import describe
 from ..wire.messages import Death
 from ..wire.reasons import Doing, Holders, Known, Process
 from . import endings
@@ -229,6 +230,7 @@ class Asker:
             reason.done = True
             reason.text += f": {_actor_end(state)}"
         elif state["state"] in ("pending", "restarting"):
+            reason.text += f": it needs {describe(state['needs'])}" if state["needs"] else ""
             self._needs(reason, state["needs"], state["crew"])
         elif state["pid"]:
             self._alive(reason, state)

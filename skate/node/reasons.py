@@ -10,7 +10,7 @@ from ..head import policy
 from ..head.actors import Actor
 from ..wire.cluster import NodeInfo
 from ..wire.environments import crew as crew_of
-from ..wire.labels import describe, without
+from ..wire.labels import without
 from ..wire.reasons import HOLDERS_MAX, Holders, Process, told
 from .resources import UNIT, cpu_part, from_units, to_units
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 
 def why(node: Node, needed: dict[str, float]) -> dict[str, Any]:
-    """What of a request is short, in words, and the numbers of the nodes that could give it; none if that does not matter.
+    """What of a request is short, in words, and the numbers of the nodes that could give it; none if that does not matter. What
+    is needed, whoever asks has said.
 
     `room`: the number of a node that has room, so that only a worker is missing (0: of the only node); None: no node has.
     """
     if node.cluster is not None:
         return _why_in_cluster(node.view.values(), to_units(needed))
     short = [
-        f"needs {units / UNIT:g} {name}, {max(0, free) / UNIT:g} of {total / UNIT:g} free"
+        f"{max(0, free) / UNIT:g} of {total / UNIT:g} {name} free"
         for name, units, free, total in _short(node, needed)
     ]
     if not short:
         return {"text": "the resources are free", "nodes": [], "room": 0}
-    return {"text": "; ".join(short), "nodes": [0], "room": None}
+    return {"text": ", ".join(short), "nodes": [0], "room": None}
 
 
 def starting(node: Node, argument: dict[str, Any]) -> str:
@@ -51,10 +52,9 @@ def _short(node: Node, needed: dict[str, float]) -> list[tuple[str, int, int, in
 def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> dict[str, Any]:
     """Which nodes could ever give what is needed, and what they lack now."""
     could = [info for info in view if policy.feasible(info, needed)]
-    wants = describe(from_units(needed))
     needed = without(needed)
     if not could:
-        return {"text": f"no node of the cluster has {wants}: it waits for one that joins", "nodes": [], "room": None}
+        return {"text": "no node of the cluster has that: it waits for one that joins", "nodes": [], "room": None}
     lines = []
     for info in could:
         short = [
@@ -65,7 +65,7 @@ def _why_in_cluster(view: Iterable[NodeInfo], needed: dict[str, int]) -> dict[st
         if not short:
             return {"text": f"node {info.no} ({info.name}) has room", "nodes": [], "room": info.no}
         lines.append(f"node {info.no} ({info.name}): {', '.join(short)}")
-    return {"text": f"needs {wants}; " + "; ".join(lines), "nodes": [info.no for info in could], "room": None}
+    return {"text": "; ".join(lines), "nodes": [info.no for info in could], "room": None}
 
 
 def holders(node: Node, needed: dict[str, float]) -> Any:

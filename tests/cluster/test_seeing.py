@@ -93,7 +93,7 @@ def test_an_environment_that_is_set_up_on_another_node_is_named(three: Nodes, tm
     actor: Any = Peer.options(**on("alice"), runtime_env=environment).remote()  # type: ignore[attr-defined]
     setting_up = f"has room: its runtime environment is being set up (pip: spam_why; py_executable: {slow})"
     said(ref, "0.01 alice", "and its runtime environment", f"node 2 ({three.started[1].name}) {setting_up}")
-    said(actor.meet.remote(None), "actor Peer (", "is pending; node 2", setting_up)
+    said(actor.meet.remote(None), "actor Peer (", "is pending: it needs 0.01 alice; node 2", setting_up)
     assert setting_up in command("why", ref.task_id())
     (tmp_path / "go").touch()
     with pytest.raises(RuntimeEnvSetupError, match="failed with code 3"):

@@ -125,8 +125,9 @@ def test_a_chain_from_an_argument_to_who_holds_the_resource(tmp_path: Path) -> N
     first, second = hold.remote(go), hold.remote(go)
     last = use.remote(second)
     busy = "the only worker for such tasks is busy"  # that the first has its worker this process hears a little later
-    text = said(last, "use waits for 1 of its arguments -> hold is queued", busy, "0 of 1 free; held by hold (pid")
-    assert re.search(r"needs 1 lock, 0 of 1 free; held by hold \(pid \d+\) for \d+ s -> hold \(pid \d+\) runs$", text)
+    text = said(last, "use waits for 1 of its arguments -> hold is queued", busy, "0 of 1 lock free; held by hold (pid")
+    assert text.count("1 lock") == 2 and "needs 1 CPU, 1 lock; " in text, "what is needed is said once"
+    assert re.search(r"; 0 of 1 lock free; held by hold \(pid \d+\) for \d+ s -> hold \(pid \d+\) runs$", text)
     assert untimed(command(last.task_id())) == untimed(text)
     assert "hold runs on worker process" in skate.why(first)
     (tmp_path / "go").touch()
@@ -140,7 +141,7 @@ def test_an_actor_that_holds_a_resource_is_named(tmp_path: Path) -> None:
     waiting = Peer.options(resources={"lock": 1}).remote()
     call = waiting.pid.remote()
     text = said(call, "held by actor Peer 'keeper' (pid")
-    assert "is pending; needs 1 lock, 0 of 1 free" in text and "DEADLOCK" not in text
+    assert "is pending: it needs 1 lock; 0 of 1 lock free" in text and "DEADLOCK" not in text
     assert skate.why(waiting) in text
     skate.kill(keeper)
     skate.get(call, timeout=GET_S)
