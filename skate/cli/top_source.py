@@ -249,5 +249,5 @@ def _cancel(observer: Observer, ident: str) -> str:
 
 def _seconds(row: Row, now: float) -> float | None:
     """How long a task has run; or since when it has been there, if it has not ended."""
-    begin = row["start_time_ms"] if row["end_time_ms"] else row["creation_time_ms"]
+    begin = row["start_time_ms"] if row["end_time_ms"] else row["start_time_ms"] or row["creation_time_ms"]
     return None if begin is None else max(0.0, (row["end_time_ms"] or now * 1000) - begin) / 1000

@@ -6,6 +6,7 @@ not answer makes the list incomplete, and is named in it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -250,6 +251,7 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
             if count >= limit:
                 break
     unfinished = [row for row in live if (row["task_id"], row["attempt_number"]) not in ended]
+    _add_starts(observer, unfinished[: max(limit, LIMIT)], pids, nodes)
     rows = [row for row in map(complete, unfinished) if conditions.meets(row, filters)]
     rows += map(complete, sorted(ended.values(), key=lambda row: -row["end_time"]))
     if filters:
@@ -257,6 +259,24 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
     else:
         total += sum(finished + failed for _, _, finished, failed in counts(observer, nodes, missing))
     return Listing(rows[:limit], total, missing, _gone(known))
+
+
+def _add_starts(
+    observer: Observer, rows: list[dict[str, Any]], pids: dict[tuple[int, int], str], nodes: list[Member]
+) -> None:
+    """Ask the processes of tasks that run when these have begun, where that is not known. Some can say, and others need not."""
+    running = [row for row in rows if row["state"] == "RUNNING" and row.get("start_time") is None]
+    asked = {pids[place] for row in running if (place := (row["node_no"], row["worker_pid"])) in pids}
+    if not asked:
+        return
+    wanted = {row["node_no"] for row in running}
+    question = {"what": "doing", "argument": None, "clients": sorted(asked)}
+    said = ask_each(observer, "tell", question, [], [member for member in nodes if member.no in wanted])
+    now = time.time()
+    doings = [doing for _, told in said for each in told for doing in (each["value"] or {}).get("running", ())]
+    starts = {doing["task_id"]: now - doing["seconds"] for doing in doings if doing["seconds"]}
+    for row in running:
+        row["start_time"] = starts.get(row["task_id"])
 
 
 def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:

@@ -110,7 +110,9 @@ class TaskRecord:
 class LeasedWorker:
     """A worker that this client may send tasks of one shape to."""
 
-    __slots__ = ("channel", "defined", "draining", "idle_since", "inflight", "load_us", "no", "packets", "pid", "shape")
+    __slots__ = (
+        "answered", "channel", "defined", "draining", "idle_since", "inflight", "load_us", "no", "packets", "pid", "shape",
+    )  # fmt: skip
 
     def __init__(self, no: int, shape: Shape, channel: Any = None, pid: int = 0) -> None:
         self.no = no
@@ -123,6 +125,8 @@ class LeasedWorker:
         self.defined: dict[int, None] = {}
         """The functions that the worker knows by their numbers, in the order in which it was told."""
         self.idle_since = 0.0
+        self.answered = 0.0
+        """When a task of it ended last, or it was leased: what it runs has begun since then."""
         self.draining = False
 
     @property
@@ -215,7 +219,7 @@ class Submitter:
         """A lease was granted."""
         shape = self.by_no[shape_no]
         worker = LeasedWorker(no, shape, channel, pid)
-        worker.idle_since = now
+        worker.idle_since = worker.answered = now
         self.workers[no] = shape.workers[no] = worker
         shape.idle.append(worker)
         return worker
@@ -327,6 +331,7 @@ class Submitter:
     def settle(self, worker: LeasedWorker, spent_us: int, ran: int, function: Any, now: float) -> None:
         """After a packet of answers: update what the function takes, what is on its way, and who is idle."""
         if ran and function is not None:
+            worker.answered = now
             each = spent_us / ran
             old = function.expected_us
             function.expected_us = each if old == UNKNOWN_US else old + SMOOTHING * (each - old)

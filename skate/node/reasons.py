@@ -27,8 +27,7 @@ def why(node: Node, needed: dict[str, float]) -> dict[str, Any]:
     if node.cluster is not None:
         return _why_in_cluster(node.view.values(), to_units(needed))
     short = [
-        f"{max(0, free) / UNIT:g} of {total / UNIT:g} {name} free"
-        for name, units, free, total in _short(node, needed)
+        f"{max(0, free) / UNIT:g} of {total / UNIT:g} {name} free" for name, units, free, total in _short(node, needed)
     ]
     if not short:
         return {"text": "the resources are free", "nodes": [], "room": 0}

@@ -14,6 +14,7 @@ import pytest
 import skate
 from skate.client import observing
 from skate.testing import eventually
+from skate.util import state
 
 OUTSIDE = """
 import sys
@@ -105,3 +106,35 @@ def test_what_is_not_there_is_said() -> None:
         observing.observe("nonsense")
     said, silent = observing.tell_all(observing.require(), "no such question")
     assert not said and "does not know the question 'no such question'" in silent[0]
+
+
+@skate.remote
+def runs_behind(path: str, _before: str) -> None:
+    """Listens while it runs, as it submits something."""
+    skate.put(path)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
+def starts(name: str) -> list[Any]:
+    """The rows of a task that runs."""
+    return [row for row in state.list_tasks(filters=[("name", "=", name)], detail=True) if row.state == "RUNNING"]
+
+
+def test_when_a_task_began_that_runs_is_known(tmp_path: Path) -> None:
+    before = time.time() * 1000
+    first = waits.remote(str(tmp_path / "first"))
+    second = use.options(name="second").remote(str(tmp_path))
+    third = waits.options(name="third").remote(str(tmp_path / "third"))
+    (row,) = eventually(lambda: starts("waits"))
+    assert before - 1 <= row.start_time_ms <= time.time() * 1000 + 1 and row.creation_time_ms <= row.start_time_ms
+    opened = time.time() * 1000
+    (tmp_path / "first").touch()
+    (row,) = eventually(lambda: starts("third"))
+    assert row.start_time_ms >= opened > row.creation_time_ms, "it has waited for the worker"
+    (tmp_path / "third").touch()
+    last = runs_behind.remote(str(tmp_path / "last"), use.remote(first))
+    (row,) = eventually(lambda: [row for row in starts("runs_behind") if row.start_time_ms])
+    assert row.start_time_ms >= opened, "its process has said so"
+    (tmp_path / "last").touch()
+    skate.get([first, second, third, last])
