@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,6 +24,7 @@ from .looking import explained, look, meant, members, node_of, note
 _OURS = "/skate/worker/"
 _INSIDE = "/skate/client/"
 """Where the frames are that call the user's code, and those that are called by it."""
+_OF_LIBRARIES = re.compile(r"/skate/[a-z_/]+\.py$|/lib/python[0-9.]+/|/(site|dist)-packages/|^<")
 HOW = {"asked": "it looked itself", "signal": "by a signal", "py-spy": "by py-spy"}
 SPY_S = 60.0
 """How long a node may take to have py-spy look at its processes."""
@@ -154,11 +156,24 @@ def _show(member: Member, found: Stack, verbose: bool) -> None:
         frames = thread["frames"] if verbose else _of_user(thread["frames"])
         if not frames:
             continue
-        click.echo(f"    {thread['thread']}")
-        for file, line, name, code in frames:
-            place = f"{file}:{line}" if line else file
-            click.echo(f"        {name}  {place}" + (f"    {code}" if code else ""))
+        own = _own(frames)
+        click.echo(
+            f"    {thread['thread']}" + (f", at {_line(own)}" if own is not None and own is not frames[0] else "")
+        )
+        for frame in frames:
+            click.echo(f"        {_line(frame)}")
     click.echo()
+
+
+def _line(frame: list[Any]) -> str:
+    file, line, name, code = frame
+    place = f"{file}:{line}" if line else file
+    return f"{name}  {place}" + (f"    {code}" if code else "")
+
+
+def _own(frames: list[list[Any]]) -> list[Any] | None:
+    """The innermost frame of the user's own code: what libraries do for it, and skate, is seldom the question."""
+    return next((frame for frame in frames if not _OF_LIBRARIES.search(frame[0])), None)
 
 
 def _who(found: Stack) -> str:

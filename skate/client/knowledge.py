@@ -131,4 +131,7 @@ class Knowledge:
                 frames = traceback.StackSummary.from_list(frames[: cut or len(frames)])
             lines = [[each.filename, each.lineno or 0, each.name, each.line or ""] for each in reversed(frames)]
             found.append({"thread": names.get(ident, str(ident)), "frames": lines})
+            del (
+                frame
+            )  # it may be this one: in a circle, all that its callers have would stay until someone collects that
         return sorted(found, key=lambda thread: thread["thread"] != "MainThread")

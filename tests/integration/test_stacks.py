@@ -105,7 +105,9 @@ def test_a_loop_that_never_submits_is_seen(tmp_path: Path) -> None:
     ref = spin.remote(str(path))
     pid = started(path)
     text = command(pid)
-    assert re.search(r"^worker \(leased\), process \d+ \(by a signal\):\n    MainThread\n", text)
+    assert re.search(
+        r"^worker \(leased\), process \d+ \(by a signal\):\n    MainThread(, at turn_round_and_round .*)?\n", text
+    )
     assert re.search(r"turn_round_and_round  \S+test_stacks.py:\d+    ", text) and "spin  " in text
     assert "process.py" not in text and "process.py" in command(pid, "-v")
     for _ in range(3):  # it goes on, whatever it was doing
@@ -113,6 +115,26 @@ def test_a_loop_that_never_submits_is_seen(tmp_path: Path) -> None:
         assert found["how"] == "signal" and not found["error"]
     Path(f"{path}.stop").touch()
     skate.get(ref)
+
+
+@skate.remote
+def waits_in_get(path: str, refs: list[Any]) -> None:
+    """Waits for another, in the code of skate."""
+    say_pid(path)
+    skate.get(refs[0])
+
+
+def test_the_users_own_line_is_said_first(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    busy = spin.remote(str(first))
+    ref = waits_in_get.remote(str(second), [busy])
+    pid = started(second)
+    eventually(lambda: "  get  " in command(pid), 10)
+    _, at, top, *_ = command(pid).splitlines()
+    assert re.fullmatch(r"    MainThread, at waits_in_get  \S+test_stacks.py:\d+    skate.get\(refs\[0\]\)", at)
+    assert re.match(r"        get  \S+api/objects.py:\d+ ", top), "the frames are all there"
+    Path(f"{first}.stop").touch()
+    skate.get([busy, ref])
 
 
 def test_one_that_hogs_the_interpreter_is_seen(tmp_path: Path) -> None:
