@@ -6,12 +6,12 @@ change anything.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from ..version import __version__
+from . import parameters
 from .jobs import JobsApi, whole_log
 from .packages import PACKAGE_BYTES_MAX, Package
 
@@ -60,9 +60,7 @@ def _route(words: list[str]) -> str | None:
 
 
 def _submit(jobs: JobsApi, _: list[str], __: Mapping[str, str], body: bytes) -> Any:
-    request = json.loads(body)
-    if not isinstance(request, dict):
-        raise ValueError("a job is a JSON object")
+    request = parameters.json_object(body)
     ident = jobs.submit({name: value for name, value in request.items() if value is not None})
     return {"job_id": ident, "submission_id": ident}
 
@@ -73,7 +71,8 @@ def _log(jobs: JobsApi, words: list[str], query: Mapping[str, str], _: bytes) ->
     With `offset` it is a part, that may be held back for `wait_s` seconds until there is one.
     """
     if "offset" in query:
-        return jobs.log(words[2], int(query["offset"]), min(float(query.get("wait_s", 0)), WAIT_S_MAX))
+        offset = parameters.whole(query, "offset", 0, parameters.OFFSET_MAX)
+        return jobs.log(words[2], offset, parameters.seconds(query, "wait_s", WAIT_S_MAX))
     return {"logs": whole_log(jobs, words[2], WHOLE_MAX)}
 
 

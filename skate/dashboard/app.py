@@ -12,7 +12,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +22,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ..client import filters as conditions, job_routes
+from ..client import filters as conditions, job_routes, parameters
 from ..client.jobs import JobsApi
-from ..client.state import COLUMNS, SUMMARIES
+from ..client.state import COLUMNS, DETAILS, SUMMARIES
+from ..client.words import choices
 from ..exceptions import RayError
 from ..version import __version__
 from . import ray_api, tables
@@ -33,13 +34,14 @@ from .federation import CONTENT_TYPE
 from .guard import COOKIE, METRICS, SESSION_S, Guard
 from .live import Lists, Live, TooManyViewers
 from .patches import patch
-from .source import Source, profile
+from .source import PROFILE_SAMPLES_MAX, Source, profile
 
 STATIC = Path(__file__).parent / "static"
 KINDS = (*COLUMNS, "events")
 HEARTBEAT_S = 15.0
 """So often a viewer hears something, also when nothing has changed: else a dead connection looks like a calm cluster."""
 PROFILE_SAMPLES = 40
+TAIL_MAX = 1000
 
 
 class Dashboard:
@@ -87,6 +89,8 @@ class Dashboard:
     def _endpoint(self, route: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             try:
+                if route.path.startswith("/api/"):
+                    parameters.only(request.query_params, (each.partition(":")[0] for each in route.query))
                 return await route.handler(self, request)
             except (ConnectionError, TooManyViewers) as error:
                 return JSONResponse({"error": str(error)}, 503)
@@ -173,10 +177,7 @@ async def _about(dashboard: Dashboard, _: Request) -> Response:
 
 async def _object(request: Request) -> dict[str, Any]:
     """The JSON object of a request."""
-    found = json.loads(await request.body())
-    if not isinstance(found, dict):
-        raise ValueError("the body is to be a JSON object")
-    return found
+    return parameters.json_object(await request.body())
 
 
 # ------------------------------------------------------------ what pages ask for
@@ -235,15 +236,21 @@ class _Stream(StreamingResponse):
 
 async def _rows(dashboard: Dashboard, request: Request) -> Response:
     kind, query = _kind(request), request.query_params
-    filters = [conditions.parse(each) for each in query.getlist("filter")]
+    sort = query.get("sort", "")
+    if sort and kind in COLUMNS and sort.removeprefix("-") not in (columns := [*COLUMNS[kind], *DETAILS[kind]]):
+        raise ValueError(f"sort is a column of {kind}, or -column, not {sort!r}{choices(sort, columns)}")
+    try:
+        filters = [conditions.parse(each) for each in query.getlist("filter")]
+    except ValueError as error:
+        raise ValueError(f"filter: {error}") from None
     found = await run_in_threadpool(dashboard.rows, kind, filters)
     rows, matching = await run_in_threadpool(
         tables.page,
         found["rows"],
         query.get("q", ""),
-        query.get("sort", ""),
-        int(query.get("offset", 0)),
-        int(query.get("limit", 100)),
+        sort,
+        parameters.whole(query, "offset", 0, parameters.OFFSET_MAX, 0),
+        parameters.whole(query, "limit", 1, tables.PAGE_ROWS_MAX, 100),
     )
     return JSONResponse({**found, "rows": rows, "matching": matching, "looked_at": len(found["rows"])})
 
@@ -273,9 +280,11 @@ async def _timeline(dashboard: Dashboard, _: Request) -> Response:
 async def _logs(dashboard: Dashboard, request: Request) -> Response:
     query = request.query_params
     wish: dict[str, Any] = {name: query[name] for name in ("task", "actor", "job") if query.get(name)}
-    wish |= {name: int(query[name]) for name in ("pid", "node", "tail") if query.get(name)}
-    wish["tail"] = max(1, min(wish.get("tail", 1000), 1000))
-    if query.get("errors") == "1":
+    for name, most in (("pid", parameters.PID_MAX), ("node", parameters.NODE_MAX)):
+        if query.get(name):
+            wish[name] = parameters.whole(query, name, 0, most)
+    wish["tail"] = parameters.whole(query, "tail", 1, TAIL_MAX, TAIL_MAX)
+    if parameters.yes(query, "errors"):
         wish["errors"] = True
     key = json.dumps(["logs", wish])
     found = await run_in_threadpool(dashboard.lists.get, key, lambda: dashboard.source.logs(wish))
@@ -283,16 +292,23 @@ async def _logs(dashboard: Dashboard, request: Request) -> Response:
 
 
 async def _stacks(dashboard: Dashboard, request: Request) -> Response:
-    node, pid = int(request.query_params.get("node", 0)), int(request.query_params["pid"])
+    node, pid = _place(request.query_params)
     return JSONResponse({"threads": await run_in_threadpool(dashboard.source.stacks, node, pid)})
+
+
+def _place(given: Mapping[str, Any]) -> tuple[int, int]:
+    """Node and process."""
+    node = parameters.whole(given, "node", 0, parameters.NODE_MAX, 0)
+    return node, parameters.whole(given, "pid", 1, parameters.PID_MAX)
 
 
 async def _profile(dashboard: Dashboard, request: Request) -> Response:
     """It makes a worker stop again and again, if only for a moment: so it is a POST, and one at a time."""
     wish = await _object(request)
-    node, pid = int(wish.get("node", 0)), int(wish["pid"])
+    parameters.only(wish, ("node", "pid", "samples"))
+    node, pid = _place(wish)
+    samples = parameters.whole(wish, "samples", 1, PROFILE_SAMPLES_MAX, PROFILE_SAMPLES)
     async with dashboard.one_profile:
-        samples = int(wish.get("samples", PROFILE_SAMPLES))
         return JSONResponse(await run_in_threadpool(profile, dashboard.source, node, pid, samples))
 
 
@@ -377,7 +393,7 @@ ROUTES: tuple[Operation, ...] = (
         "What workers have printed",
         (
             *("task: its id", "actor: its id", "job: its id", *_WHICH),
-            *("errors: 1 for stderr only", "tail: so many lines of each file, at most 1000"),
+            *("errors: 1 or true for stderr only", "tail: so many lines of each file, at most 1000"),
         ),
     ),
     Operation("GET", "/api/ui/stacks", _stacks, "What the threads of a process do now", _WHICH),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..client.filters import Filter
+from ..client.parameters import whole, yes
 from ..client.state import COLUMNS, DETAILS
 
 LIMIT = 100
@@ -16,6 +17,8 @@ QUERY = (
     "filter_keys: a column, may be repeated",
     "filter_predicates: = or !=, as many as filter_keys",
     "filter_values: as many as filter_keys",
+    "timeout: Ray's clients send it; nodes have 5 seconds to answer",
+    "exclude_driver: Ray's clients send it; there are no tasks of drivers",
 )
 
 
@@ -46,11 +49,12 @@ def wish(query: Iterable[tuple[str, str]]) -> tuple[list[Filter], int, bool]:
         said.setdefault(name, []).append(value)
     parts = [said.get(f"filter_{name}", []) for name in ("keys", "predicates", "values")]
     if len({len(part) for part in parts}) != 1:
-        raise ValueError("filter_keys, filter_predicates and filter_values come in equal numbers")
-    limit = int(said.get("limit", [str(LIMIT)])[-1])
-    if not 0 < limit <= LIMIT_MAX:
-        raise ValueError(f"limit is from 1 to {LIMIT_MAX}, not {limit}")
-    return list(zip(*parts, strict=True)), limit, said.get("detail", ["0"])[-1].lower() in ("1", "true")
+        counts = ", ".join(str(len(part)) for part in parts)
+        raise ValueError(
+            f"filter_keys, filter_predicates and filter_values come in equal numbers, not {counts} of them"
+        )
+    last = {name: values[-1] for name, values in said.items()}
+    return list(zip(*parts, strict=True)), whole(last, "limit", 1, LIMIT_MAX, LIMIT), yes(last, "detail")
 
 
 def listed(kind: str, found: dict[str, Any], limit: int, detail: bool) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_what_the_routes_refuse(server: str) -> None:
         ("PUT", "/api/packages/skate/x.zip", {}, "no part of a package"),
         ("GET", "/api/jobs/x/stop", None, "knows POST"),
         ("GET", "/api/jobs/x/other", None, "no page"),
-        ("GET", "/api/jobs/x/logs?offset=y", None, "invalid literal"),
+        ("GET", "/api/jobs/x/logs?offset=y", None, "offset is a whole number of 0 or more, not 'y'"),
     ):
         with pytest.raises(ValueError, match=said):
             api.request(method, path, body)

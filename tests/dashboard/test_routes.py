@@ -340,3 +340,47 @@ def test_the_document_has_every_route_and_no_other(client: TestClient) -> None:
     assert len({each["operationId"] for all in served["paths"].values() for each in all.values()}) == len(ROUTES)
     for method, path in REQUESTS:
         assert send(client, method, path).status_code not in (404, 405, 500) or path.startswith("/api/packages"), path
+
+
+@pytest.mark.parametrize(
+    "path, error",
+    [
+        ("/api/v0/tasks?limit=x", "limit is a whole number from 1 to 10000, not 'x'"),
+        ("/api/v0/tasks?detail=perhaps", "detail is 1 or true, 0 or false, not 'perhaps'"),
+        ("/api/v0/tasks?limt=3", "there is no parameter 'limt' here: did you mean limit? There are limit, detail,"),
+        (
+            "/api/v0/tasks?filter_keys=state",
+            "filter_keys, filter_predicates and filter_values come in equal numbers, not 1, 0, 0",
+        ),
+        ("/api/v0/tasks/summarize?x=1", "there is no parameter 'x' here: there are none"),
+        ("/api/ui/rows/tasks?limit=501", "limit is a whole number from 1 to 500, not '501'"),
+        ("/api/ui/rows/tasks?offset=-1", "offset is a whole number of 0 or more, not '-1'"),
+        ("/api/ui/rows/tasks?filter=x", "filter: 'x' is not KEY=VALUE"),
+        ("/api/ui/rows/tasks?sort=nme", "sort is a column of tasks, or -column, not 'nme': did you mean name?"),
+        ("/api/ui/logs?tail=0", "tail is a whole number from 1 to 1000, not '0'"),
+        ("/api/ui/logs?node=one", "node is a whole number of 0 or more, not 'one'"),
+        ("/api/ui/logs?errors=y", "errors is 1 or true, 0 or false, not 'y'"),
+        ("/api/ui/stacks?node=1", "pid is missing: a whole number, of 1 or more"),
+        ("/api/ui/stacks?pid=me", "pid is a whole number of 1 or more, not 'me'"),
+        ("/api/jobs/job_1/logs?offset=x", "offset is a whole number of 0 or more, not 'x'"),
+        ("/api/jobs/job_1/logs?offset=0&wait_s=x", "wait_s is a number of seconds, 0 or more, not 'x'"),
+    ],
+)
+def test_what_is_wrong_with_a_parameter_is_said(client: TestClient, path: str, error: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 400 and answer.json()["error"].startswith(error), answer.text
+
+
+@pytest.mark.parametrize(
+    "body, error",
+    [
+        (b"{", "the body is to be a JSON object, and is no JSON: "),
+        (b"[]", "the body is to be a JSON object, not list"),
+        (b'{"node": 1}', "pid is missing"),
+        (b'{"pid": 7, "samples": true}', "samples is a whole number from 1 to 100, not True"),
+        (b'{"pid": 7, "sample": 9}', "there is no parameter 'sample' here: did you mean samples?"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said(client: TestClient, body: bytes, error: str) -> None:
+    answer = client.post("/api/ui/profile", content=body)
+    assert answer.status_code == 400 and answer.json()["error"].startswith(error), answer.text
