@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 KINDS = ("tasks", "actors", "objects", "nodes", "workers", "jobs", "placement-groups")
+LISTED = (*KINDS, "runtime-envs", "cluster-events")
 FORMATS = ("default", "table", "json", "yaml")
 
 _Command = Callable[..., None]
@@ -23,7 +24,8 @@ class Kind(click.Choice[str]):
         if found is None:
             from ..client.words import choices
 
-            self.fail(f"there is no kind {value!r}{choices(word, self.choices)}", param, ctx)
+            hint = " (`skate logs '*'` lists files of output)" if word in ("log", "logs") else ""
+            self.fail(f"there is no kind {value!r}{hint}{choices(word, self.choices)}", param, ctx)
         return found
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -65,7 +67,7 @@ _limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_d
 
 
 @click.command("list")
-@_kind(KINDS)
+@_kind(LISTED)
 @click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Or KEY!=VALUE. All must hold.")
 @_limit
 @click.option("--detail", is_flag=True, help="All that is known of each.")
@@ -75,7 +77,7 @@ _limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_d
 def list_command(**options: Any) -> None:
     """List what there is: also tasks that have ended, the last of them first.
 
-    KIND is tasks, actors, objects, nodes, workers, jobs or placement-groups.
+    KIND is tasks, actors, objects, nodes, workers, jobs, placement-groups, runtime-envs or cluster-events.
 
     Whoever could not be asked is named on stderr, and with --json in `missing`.
     """
@@ -93,8 +95,8 @@ def list_command(**options: Any) -> None:
 def get_command(**options: Any) -> None:
     """Show all that is known of one thing.
 
-    KIND is as for `skate list`. ID is an id, its beginning or its end, or a name; of a worker also its process id, of a node
-    its number.
+    KIND is tasks, actors, objects, nodes, workers, jobs or placement-groups. ID is an id, its beginning or its end, or a
+    name; of a worker also its process id, of a node its number.
     """
     from .listing import get_thing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import time
 from typing import Any
@@ -10,9 +11,11 @@ import click
 
 from ..client import observing, state
 from ..client.crashes import Crash, Crashes
-from ..client.observing import Member, Observer, Word, ask_all
+from ..client.jobs import job_lines
+from ..client.observing import Member, Observer, Word, ask_all, ask_each
 from ..exceptions import RayError
-from .looking import explained, look, meant, members, node_of
+from .listing import table
+from .looking import explained, look, meant, members, node_of, note
 
 LOOK_S = 0.2
 """How often it is looked for more."""
@@ -21,11 +24,15 @@ LOOK_NODES_S = 2.0
 
 
 def logs(
+    what: tuple[str, ...],
+    ident: str,
+    pid: str,
     task: str,
     actor: str,
     job: str,
     worker: str,
     node: str | None,
+    node_ip: str | None,
     follow: bool,
     tail: int,
     err: bool,
@@ -34,31 +41,107 @@ def logs(
     as_json: bool,
 ) -> None:
     """Print the lines of these workers, and with `follow` what comes."""
+    named = _named(what, ident, pid)
+    task, actor, worker = named.get("task", task), named.get("actor", actor), named.get("worker", worker)
     observer = look(address, temp_dir)
-    nodes = members(observer)
-    number, _, pid = worker.rpartition(":")
-    if pid and not pid.isdigit():
+    nodes = [each for each in members(observer) if node_ip in (None, each.host)]
+    number, _, digits = worker.rpartition(":")
+    if digits and not digits.isdigit():
         raise click.UsageError(f"{worker!r} is not PID or NODE:PID")
     if node or number:
         nodes = [node_of(nodes, node or number)]
+    if not nodes:
+        raise click.ClickException(f"no node that lives is at {node_ip}")
+    last = None if tail < 0 else tail
+    if "job" in named and _is_submitted(observer, named["job"]):
+        with explained():
+            for line in job_lines(observer, named["job"], follow, last):
+                click.echo(line, nl=False)
+        return
+    file = one_file(observer, nodes, named["file"], as_json) if "file" in named else ""
+    if file is None:
+        return  # there are several, and they are listed
     task, actor = _ident(observer, task, "tasks"), _ident(observer, actor, "actors")
-    wish = {"task": task, "actor": actor, "job": job, "pid": int(pid or 0), "errors": err, "tail": tail}
+    job = _job(observer, named.get("job", job))
+    wish = {
+        "task": task,
+        "actor": actor,
+        "job": job,
+        "pid": int(digits or 0),
+        "errors": err,
+        "tail": last,
+        "file": file,
+    }
     reader = Reader(observer, nodes, wish, as_json)
     reader.read()
     reader.crashed()
     if not reader.files and not follow:
         raise click.ClickException("no worker of the cluster is so, or it has printed nothing, or long ago")
+    if follow:
+        _follow(reader, bool(node or number or node_ip))
+
+
+def _follow(reader: Reader, same_nodes: bool) -> None:
     looked = time.monotonic()
-    while follow:
+    reader.wish = {**reader.wish, "tail": None}
+    while True:
         time.sleep(LOOK_S)
         due = time.monotonic() - looked > LOOK_NODES_S
-        if due and not (node or number):
+        if due and not same_nodes:
             reader.look()
-        reader.wish = {**wish, "tail": None}
         reader.read()
         if due:
             reader.crashed()
             looked = time.monotonic()
+
+
+_KINDS = ("actor", "task", "job", "worker")
+
+
+def _named(what: tuple[str, ...], ident: str, pid: str) -> dict[str, str]:
+    """What the words of Ray's command mean, as one of our options, or a file by its name."""
+    if what[:1] == ("cluster",):
+        what = what[1:] or ("*",)
+    if not what and (ident or pid):
+        raise click.UsageError("--id and --pid are of an actor, a task, a job or a worker: say of which of these")
+    if not what or what[0] not in _KINDS:
+        if len(what) > 1:
+            raise click.UsageError(f"say one file, or one pattern in quotes, not {' '.join(what)}")
+        return {"file": what[0]} if what else {}
+    kind, ident = what[0], ident or " ".join(what[1:])
+    if kind == "worker" or (kind == "actor" and pid):
+        kind, ident = "worker", pid or ident
+    if not ident:
+        raise click.UsageError(f"which {kind}? say which by {'--pid' if kind == 'worker' else '--id'}")
+    return {kind: ident}
+
+
+def _is_submitted(observer: Observer, ident: str) -> bool:
+    with explained():
+        return bool(state.listing(observer, "jobs", [("submission_id", "=", ident)], 1).rows)
+
+
+def one_file(observer: Observer, nodes: list[Member], pattern: str, as_json: bool) -> str | None:
+    """The name of the only file that is called so; None: there are several, and they were listed."""
+    missing: list[str] = []
+    found = [
+        {"node": member.no, **file}
+        for member, files in ask_each(observer, "list_logs", {}, missing, nodes)
+        for file in files
+        if fnmatch.fnmatchcase(file["name"], pattern)
+    ]
+    note(missing)
+    if not found:
+        raise click.ClickException(f"no file is called {pattern!r}: `skate logs '*'` lists all of them")
+    if len(found) == 1:
+        return str(found[0]["name"])
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        shown = ("node", "group", "name", "pid", "size_bytes")
+        for line in table([{name: file[name] for name in shown} for file in found]):
+            click.echo(line)
+    return None
 
 
 def _ident(observer: Observer, text: str, kind: str) -> str:
@@ -68,6 +151,18 @@ def _ident(observer: Observer, text: str, kind: str) -> str:
             if not text or not state.listing(observer, kind, [("name", "=", text)], 1).rows:
                 return text
     return meant(observer, text, (kind,)).ident
+
+
+def _job(observer: Observer, text: str) -> str:
+    """The id that the workers of a job have it by; a submitted job has another, too."""
+    if not text or (set(text.lower()) <= set("0123456789abcdef") and not _is_submitted(observer, text)):
+        return text
+    row = meant(observer, text, ("jobs",)).rows[0]
+    if not row["job_id"]:
+        raise click.ClickException(
+            f"job {text} has not called init(), so it has no workers: `skate job logs {text}` shows what it has printed itself"
+        )
+    return str(row["job_id"])
 
 
 class Reader:
@@ -83,7 +178,7 @@ class Reader:
         """By node: up to where each file was read, of those that the node has still."""
         self._noted: set[int] = set()
         """Nodes that have not answered."""
-        self._crashes = Crashes(observer, wish["task"]) if wish["task"] else None
+        self._crashes = Crashes(observer, wish["task"]) if wish["task"] and not wish.get("file") else None
 
     def look(self) -> None:
         """Ask which nodes there are now. Those that were known stay as long as nobody says."""

@@ -281,21 +281,36 @@ def stack_command(**options: Any) -> None:
 
 
 @cli.command("logs")
+@click.argument("what", nargs=-1, metavar="[WHAT]")
 @click.option("--task", default="", metavar="ID", help="What this task has printed.")
 @click.option("--actor", default="", metavar="ID", help="What this actor has printed.")
 @click.option("--job", default="", metavar="ID", help="What workers of this job have printed.")
 @click.option(
     "--worker", default="", metavar="PID", help="What this worker process has printed; of a node as NODE:PID."
 )
-@click.option("--node", default=None, help="Only of this node: its number, its name, or the beginning of its id.")
+@click.option(
+    "--node",
+    "--node-id",
+    "-id",
+    default=None,
+    help="Only of this node: its number, its name, or the beginning of its id.",
+)
+@click.option("--node-ip", "-ip", default=None, metavar="IP", help="Only of the nodes at this address.")
+@click.option("--id", "-a", "ident", default="", metavar="ID", help="With WHAT: of which actor, task or job.")
+@click.option("--pid", "-pid", default="", metavar="PID", help="With WHAT: of which actor or worker.")
 @click.option("--err", is_flag=True, help="Only what was written to stderr.")
-@click.option("--tail", type=click.IntRange(min=0), default=1000, show_default=True, help="So many lines of each file.")
+@click.option(
+    "--tail", type=click.IntRange(min=-1), default=1000, show_default=True, help="So many lines of each file; -1: all."
+)
 @click.option("-f", "--follow", is_flag=True, help="Stay, and print what comes.")
 @looking
 def logs_command(**options: Any) -> None:
     """Print what workers have printed, on any node, also of workers that have died.
 
     Of an ID the beginning is enough; a name will do, too. With --json each line is a JSON document of its own.
+
+    WHAT may be as for Ray: actor, task, job or worker, with --id or --pid; or a file, such as 'worker-*.err': if there are
+    several of that name they are listed. `job` prints what a submitted job itself has printed.
     """
     from .logs import logs
 

@@ -16,7 +16,7 @@ import os
 import secrets
 import string
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import to_builtins
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 ID_LETTERS = string.ascii_letters + string.digits
 ID_LENGTH = 16
 PART_BYTES = 1 << 20
+LOG_WAIT_S = 2.0
+"""How long a node may wait until a job has printed more."""
 PROGRAMS_MAX = 10_000
 """So many programs that were not submitted are listed."""
 _NAMES = {"entrypoint_num_cpus": "CPU", "entrypoint_num_gpus": "GPU", "entrypoint_memory": "memory"}
@@ -314,6 +316,30 @@ class ClusterJobs:
         member = Member(node["no"], node["id"], node["name"], node["host"], node["port"])
         wanted = {"id": ident, "offset": offset, "wait_s": wait_s}
         return _text(self.observer.ask(member, "job_log", wanted))
+
+
+def job_lines(observer: Observer, ident: str, follow: bool, tail: int | None) -> Iterator[str]:
+    """What a submitted job has printed, line by line: all, or the last so many; `follow`: and what comes, until it is over.
+
+    Raises as `JobsApi.log` does.
+    """
+    jobs, offset, rest = ClusterJobs(observer), 0, ""
+    kept: deque[str] | None = None if tail is None else deque(maxlen=tail)
+    while True:
+        part = jobs.log(ident, offset, LOG_WAIT_S if follow and kept is None else 0.0)
+        offset = part["offset"]
+        *lines, rest = (rest + part["logs"]).split("\n")
+        if kept is None:
+            yield from (f"{line}\n" for line in lines)
+        else:
+            kept.extend(lines)
+        if part["logs"] and not part["over"]:
+            continue  # there may be more at once
+        yield from (f"{line}\n" for line in kept or ())
+        kept = None
+        if part["over"] or not follow:
+            yield from [rest] if rest else []
+            return
 
 
 def _program(row: dict[str, Any], host: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ..exceptions import RaySystemError
-from ..wire.history import OF_PACKET, Chunk, tasks_of
+from ..wire.history import EVENTS_AT_ONCE, OF_PACKET, Chunk, tasks_of
 from . import filters as conditions
 from .filters import Filter
 from .observing import Member, Observer, ask_each, living, members, tell_all
@@ -49,6 +49,8 @@ COLUMNS: dict[str, list[str]] = {
     "workers": ["worker_id", "is_alive", "worker_type", "state", "node_id", "pid", "job_id"],
     "jobs": ["job_id", "submission_id", "entrypoint", "type", "status", "driver_pid"],
     "placement-groups": ["placement_group_id", "name", "creator_job_id", "state"],
+    "runtime-envs": ["runtime_env", "success", "creation_time_ms", "node_id"],
+    "cluster-events": ["severity", "time", "source_type", "message"],
 }
 """What is shown of each kind of thing: Ray's names where there are any."""
 DETAILS: dict[str, list[str]] = {
@@ -67,6 +69,8 @@ DETAILS: dict[str, list[str]] = {
     "workers": ["node_no"],
     "jobs": ["namespace", "node_id", "start_time_ms", "end_time_ms", "message", "exit_code", "metadata"],
     "placement-groups": ["bundles", "bundles_to_node_id", "strategy", "namespace", "stats"],
+    "runtime-envs": ["ref_cnt", "error", "job_id", "node_no"],
+    "cluster-events": ["event_id", "job_id", "node_no", "custom_fields"],
 }
 """What is shown in addition when details are asked for."""
 KEY = {kind: columns[0] for kind, columns in COLUMNS.items()}
@@ -455,8 +459,11 @@ def _jobs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -
     for job in _of_head(observer, "jobs", None, missing):
         ident = job["job_id"] or ""  # none before its program has called `init`
         rows[ident or job["submission_id"]] = {**rows.get(ident, {"job_id": ident}), **_submitted(job)}
-    newest = sorted(rows.values(), key=lambda row: -(row.get("start_time_ms") or float("inf")))
-    return _cut(newest, filters, limit, missing)
+    all_ = [{**_NO_JOB, **row} for row in rows.values()]  # conditions about a column count for all of them
+    return _cut(sorted(all_, key=lambda row: -(row["start_time_ms"] or float("inf"))), filters, limit, missing)
+
+
+_NO_JOB = dict.fromkeys([*COLUMNS["jobs"], *DETAILS["jobs"]])
 
 
 def _of_event(event: dict[str, Any], over: bool) -> dict[str, Any]:
@@ -474,6 +481,35 @@ def _submitted(job: dict[str, Any]) -> dict[str, Any]:
     row = {name: job[name] for name in ("type", "submission_id", "status", "entrypoint", "message", "metadata")}
     times = {"start_time_ms": job["start_time"], "end_time_ms": job["end_time"]}
     return {**row, **times, "node_id": job["driver_node_id"] or "", "exit_code": job["driver_exit_code"]}
+
+
+def _runtime_envs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:
+    missing: list[str] = []
+    known = observer.nodes()
+    ids = _node_ids(known)
+    found = ask_each(observer, "list_runtime_envs", {}, missing, living(known))
+    rows = [{**row, "node_no": at.no, "node_id": ids.get(at.no, "")} for at, answer in found for row in answer]
+    return _cut(rows, filters, limit, missing)
+
+
+_OF_EVENT = ("id", "time", "severity", "source", "text", "job_id", "node_no")
+
+
+def _cluster_events(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:
+    most = EVENTS_AT_ONCE if filters else min(limit, EVENTS_AT_ONCE)
+    found, missing = events(observer, {}, most)
+    rows = [
+        {
+            **event,
+            "event_id": event["id"],
+            "source_type": event["source"],
+            "message": event["text"],
+            "custom_fields": {name: value for name, value in event.items() if name not in _OF_EVENT},
+        }
+        for event in found
+    ]
+    kept = [row for row in rows if conditions.meets(row, filters)]
+    return Listing(kept[-limit:], len(kept) if len(found) < most else -1, missing)
 
 
 def _groups(observer: Observer, filters: list[Filter], limit: int, detail: bool) -> Listing:
@@ -520,4 +556,6 @@ _KINDS: dict[str, Callable[[Observer, list[Filter], int, bool], Listing]] = {
     "workers": _workers,
     "jobs": _jobs,
     "placement-groups": _groups,
+    "runtime-envs": _runtime_envs,
+    "cluster-events": _cluster_events,
 }

@@ -115,4 +115,5 @@ def _begun(task: TaskRecord) -> float | None:
     something else, and of a call, only its process knows."""
     if isinstance(task.worker, ActorClient) or task.dependencies is not None or task.attempt or not task.submitted:
         return None
-    return max(task.submitted, time.time() - (time.monotonic() - task.worker.answered))
+    since: float = task.worker.answered
+    return max(task.submitted, time.time() - (time.monotonic() - since))

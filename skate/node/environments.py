@@ -12,8 +12,12 @@ INV-2: a zygote ends only when its crew has no workers.
 from __future__ import annotations
 
 import signal
+import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..client.errors import pack_error
 from ..exceptions import RuntimeEnvSetupError
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 TEXTS_MAX = 256
 """When more environments are remembered, those are forgotten that nobody wants workers of."""
+FAILURES_MAX = 100
+"""So many that could not be set up are remembered."""
 UNUSED_S = 10.0
 """How long the zygote of an environment without workers stays: setting up from what is there takes milliseconds."""
 
@@ -49,6 +55,9 @@ class Zygote:
         self.workers = 0
         self.unused_since = 0.0
         """Since when it has no workers, and nobody wants any; 0: it has."""
+        self.began = time.monotonic()
+        self.took_s = 0.0
+        """How long it was set up."""
 
 
 class Environments:
@@ -64,6 +73,8 @@ class Environments:
         self._texts_max = TEXTS_MAX
         self.packages: Packages | None = None
         """Of a member of a cluster."""
+        self._failures: deque[tuple[str, str, str]] = deque(maxlen=FAILURES_MAX)
+        """Crew, text and reason of those that could not be set up lately."""
         node.parts.append(self)
 
     # ------------------------------------------------------------ asked for
@@ -148,7 +159,7 @@ class Environments:
         if isinstance(message, forks.Failed):
             self._failed(zygote, message.error)
         elif isinstance(message, forks.Prepared):
-            zygote.ready = True
+            zygote.ready, zygote.took_s = True, time.monotonic() - zygote.began
             self.node.scheduler.preparing.discard(zygote.crew)
             if zygote.first:
                 self.node.start_first(zygote.crew)
@@ -168,6 +179,7 @@ class Environments:
 
     def _failed(self, zygote: Zygote, reason: str) -> None:
         """It could not be set up: what waits for it fails."""
+        self._failures.append((zygote.crew, zygote.text, reason))
         self.cannot_start(zygote.crew, reason)
         self._drop(zygote)
 
@@ -247,6 +259,14 @@ class Environments:
         if zygote is not None:
             zygote.workers += change
 
+    def listed(self) -> list[dict[str, Any]]:
+        """Those that are there or are being set up, and those that could not be, in Ray's words."""
+        rows = [
+            _row(zygote.crew, zygote.text, zygote.ready or None, zygote.took_s * 1000, zygote.workers, "")
+            for zygote in self._zygotes.values()
+        ]
+        return rows + [_row(crew, text, False, None, 0, reason) for crew, text, reason in reversed(self._failures)]
+
     def why(self, crew: str) -> str:
         """What is still in the way of a crew when there are resources."""
         zygote = self._zygotes.get(crew)
@@ -261,3 +281,14 @@ class Environments:
         """Seconds until `on_time` has something to do."""
         due = [zygote.unused_since + UNUSED_S for zygote in self._zygotes.values() if zygote.unused_since]
         return max(0.0, min(due) - now) if due else None
+
+
+def _row(crew: str, text: str, success: bool | None, took_ms: float | None, workers: int, error: str) -> dict[str, Any]:
+    return {
+        "runtime_env": msgspec.json.decode(text),
+        "success": success,
+        "creation_time_ms": round(took_ms, 1) if success and took_ms is not None else None,
+        "ref_cnt": workers,
+        "error": error,
+        "job_id": job_of(crew),
+    }

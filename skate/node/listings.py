@@ -12,6 +12,7 @@ from ..head.actors import Actor
 from ..wire.groups import group_of, plain
 from ..wire.labels import without
 from ..wire.messages import ERROR, INLINE, SHARED, Value
+from . import printed
 from .directory import SENDER, STORE
 
 if TYPE_CHECKING:
@@ -146,5 +147,7 @@ LISTINGS: dict[str, Any] = {
     "list_workers": _workers,
     "list_jobs": _jobs,
     "list_objects": _objects,
+    "list_runtime_envs": lambda node, _: node.environments.listed(),
+    "list_logs": lambda node, _: printed.files(node),
 }
 """Each takes a dict; `limit` is in it where there may be many."""

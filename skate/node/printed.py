@@ -49,14 +49,17 @@ def printed(node: Node, wish: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         node: the node.
-        wish: any of "task", "actor", "job" (ids in hexadecimal, or the beginning of them), "pid", "errors" (only what was
+        wish: any of "task", "actor", "job" (ids in hexadecimal, or the beginning of them), "pid", "file" (one of `files`, by
+            name), "errors" (only what was
             written to stderr), "tail" (so many lines of each file, at the most), "since" (places in files, from an earlier
             answer: only what comes after these, and files that are not among them).
     """
     since = {name: Place(*place) for name, place in (wish.get("since") or {}).items()}
     left, cut = ANSWER_BYTES, False
     found = []
-    for file in reversed([file for file in node.output.logs.all() if _wanted(file, wish)]):  # the newest matter most
+    for file in reversed(
+        [file for file in _all(node, bool(wish.get("file"))) if _wanted(file, wish)]
+    ):  # the newest matter most
         if left <= 0:
             cut = True
             break
@@ -84,9 +87,31 @@ def crash(node: Node, pid: int) -> list[str]:
     return texts[begins[-1] :][:CRASH_LINES_MAX] if begins else []
 
 
+def files(node: Node) -> list[dict[str, Any]]:
+    """What files there are of workers, and the node's own; "group" as in Ray."""
+    return [
+        {
+            "name": file.name,
+            "group": "node" if not file.pid else "worker_err" if file.is_error else "worker_out",
+            "pid": file.pid,
+            "job_id": file.job,
+            "actor_id": file.actor,
+            "size_bytes": node.output.logs.size(file),
+        }
+        for file in _all(node, own=True)
+    ]
+
+
+def _all(node: Node, own: bool = False) -> list[LogFile]:
+    """The files of workers; and those of the node, which are nobody's output."""
+    logs = node.output.logs
+    return [*logs.all(), *(LogFile(path, "", False) for path in sorted(logs.folder.glob("*.log")) if own)]
+
+
 def _wanted(file: LogFile, wish: dict[str, Any]) -> bool:
     return (
-        (not wish.get("errors") or file.is_error)
+        (not wish.get("file") or file.name == wish["file"])
+        and (not wish.get("errors") or file.is_error)
         and (not wish.get("pid") or file.pid == wish["pid"])
         and (not wish.get("actor") or file.actor.startswith(wish["actor"]))
         and (not wish.get("job") or file.job.startswith(wish["job"]))

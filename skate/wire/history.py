@@ -26,6 +26,8 @@ FAILED = "FAILED"
 NORMAL = "NORMAL_TASK"
 CALL = "ACTOR_TASK"
 
+EVENTS_AT_ONCE = 1000
+"""So many events a history tells at once."""
 SAME_S = 0.001
 """Tasks whose submissions differ by less are said to be submitted at the same time."""
 FUNCTION, WORKER, ENDED, EACH_US, SEQ, COUNT, SUBMITTED, STATE, ATTEMPT, PARENT, ERROR_TYPE, ERROR = range(12)

@@ -14,14 +14,13 @@ from typing import Any
 
 import msgspec
 
-from .history import Chunk, Recorded
+from .history import EVENTS_AT_ONCE, Chunk, Recorded
 
 FOLDER = "history"
 """Beside the folders of the sessions."""
 PAGE_BYTES = 16384
 CHUNKS_BYTES = 4 << 20
 """One answer has so many bytes of chunks: a node must go on with its work in between."""
-EVENTS_AT_ONCE = 1000
 OTHERS_MAX = 10
 """So many files can be joined to one: SQLite's own limit."""
 _BYTES = " + ".join(f"length(CAST({column} AS BLOB))" for column in ("packets", "counts", "functions", "workers"))

@@ -161,7 +161,9 @@ def test_lines_and_events_from_python() -> None:
     assert list(state.get_log(actor_id=speaker._actor_id.hex())) == ["to python\n"]  # type: ignore[attr-defined]
     assert list(state.get_log(task_id=ref.task_id())) == ["a task\n"]
     assert list(state.get_log(task_id=ref.task_id(), suffix="err")) == ["done with a task\n"]
-    assert list(state.get_log(pid=pid, tail=1)) == ["to python\n"] and list(state.get_log(node_id="none")) == []
+    assert list(state.get_log(pid=pid, tail=1)) == ["to python\n"]
+    with pytest.raises(ValueError, match="no node that lives is 'none'"):
+        state.get_log(node_id="none")
     follows = state.get_log(pid=pid, tail=1, follow=True)
     assert next(follows) == "to python\n"
     speaker.speak.remote("and more")
@@ -172,3 +174,33 @@ def test_lines_and_events_from_python() -> None:
         "actor python" in event.message and event.source_type == "ACTOR" for event in state.list_cluster_events()
     )
     skate.kill(speaker)
+
+
+def test_files_and_the_arguments_of_ray() -> None:
+    ref = speak.remote("\x1b[31mred\x1b[0m ü")
+    pid = skate.get(ref)
+    names = state.list_logs(glob_filter="worker-*")
+    assert set(names) == {"worker_out", "worker_err"} and state.list_logs(glob_filter="*.log") == {"node": ["node.log"]}
+    found = {name: list(state.get_log(filename=name)) for name in names["worker_out"]}
+    (name,) = [name for name, lines in found.items() if "\x1b[31mred\x1b[0m ü\n" in lines]
+    assert list(state.get_log(filename=name, tail=1, encoding=None)) == ["\x1b[31mred\x1b[0m ü\n".encode()]
+    assert list(state.get_log(task_id=ref.task_id(), filter_ansi_code=True)) == ["red ü\n"]
+    assert list(state.get_log(task_id=ref.task_id(), attempt_number=0, node_ip="127.0.0.1")) == found[name][-1:]
+    for wrong, error in (
+        ({"encoding": "latin-1"}, "is kept as UTF-8"),
+        ({"errors": "ignore"}, "has been replaced already"),
+        ({"attempt_number": 1}, "say task_id"),
+        ({"task_id": ref.task_id(), "attempt_number": 3}, "no attempt 3 of task .* has run; there are 0"),
+        ({"node_ip": "10.9.8.7"}, "no node that lives is '10.9.8.7'"),
+        ({"submission_id": "none"}, "jobs need a cluster"),
+    ):
+        with pytest.raises((ValueError, skate.exceptions.UnsupportedError), match=error):
+            list(state.get_log(**wrong))  # type: ignore[arg-type]
+    assert logs("worker", "--pid", str(pid), "--tail", "1", "--err")[0].endswith("done with red ü")
+    assert logs("task", "--id", ref.task_id())[-1].endswith("done with red ü")
+    assert any(line.split()[:4] == ["0", "worker_out", name, str(pid)] for line in logs("worker-*.out")), (
+        "several: a list"
+    )
+    assert any("red" in line for line in logs(name)), "one: what is in it"
+    assert "no file is called 'x*'" in logs("x*", code=1)[-1]
+    assert "say which by --id" in logs("actor", code=2)[-1] and "say of which" in logs("--id", "1", code=2)[-1]

@@ -13,8 +13,13 @@ import pytest
 
 import skate
 from skate.client import observing
+from skate.exceptions import RuntimeEnvSetupError, UnsupportedError
 from skate.testing import eventually
 from skate.util import state
+from skate.util.state import StateApiClient
+from skate.util.state.common import ListApiOptions, StateResource, SummaryApiOptions, SummaryResource
+
+from .commands import shell
 
 OUTSIDE = """
 import sys
@@ -138,3 +143,25 @@ def test_when_a_task_began_that_runs_is_known(tmp_path: Path) -> None:
     assert row.start_time_ms >= opened, "its process has said so"
     (tmp_path / "last").touch()
     skate.get([first, second, third, last])
+
+
+def test_runtime_environments_and_events_are_listed_as_in_ray() -> None:
+    wanted = {"env_vars": {"WHICH": "observed"}}
+    skate.get(use.options(runtime_env=wanted).remote("x"))
+    with pytest.raises(RuntimeEnvSetupError):
+        skate.get(use.options(runtime_env={"py_executable": "/no/such/python"}).remote("x"))
+    client = StateApiClient()
+    good, bad = client.list(StateResource.RUNTIME_ENVS, ListApiOptions(detail=True, timeout=5))
+    assert (good.runtime_env, good.success, good.error) == (wanted, True, "") and good.creation_time_ms > 0
+    assert (bad.success, bad.creation_time_ms) == (False, None) and "cannot be executed" in bad.error
+    assert state.list_runtime_envs(filters=[("success", "=", "false")])[0].runtime_env == bad.runtime_env
+    assert shell("list", "runtime-envs", "--json")["total"] == 2
+    events = state.list_cluster_events(filters=[("source_type", "=", "job")], detail=True)
+    assert "has begun" in events[0].message and events[0].custom_fields["pid"] == os.getpid()
+    summary = client.summary(SummaryResource.TASKS, options=SummaryApiOptions(timeout=5))
+    assert summary["cluster"]["summary"]["use"]["state_counts"]["FAILED"] == 1
+    ref = use.remote("y")
+    skate.get(ref)
+    assert state.get_task(ref).task_id == client.get("tasks", ref.task_id()).task_id == ref.task_id()  # type: ignore[union-attr]
+    with pytest.raises(UnsupportedError, match="no use for cookies"):
+        StateApiClient(headers={"x": "y"})

@@ -12,7 +12,8 @@ import pytest
 
 from skate.client import past, state
 from skate.client.observing import Member
-from skate.util import state as api
+from skate.util import state as names_of
+from skate.util.state import api
 from skate.wire import history_file
 
 
@@ -110,6 +111,11 @@ def test_a_job_is_got_by_either_id() -> None:
     for ident in ("mine", "ab12cd34"):
         assert [row["submission_id"] for row in state.get(cluster, "jobs", ident).rows] == ["mine"]
     assert state.get(cluster, "jobs", "yours").rows == []
+    driver = {"job_id": "ffffffff", "type": "DRIVER", "status": "RUNNING"}
+    cluster.answers["list_jobs"] = lambda no, argument: [driver] if no == 1 else []
+    assert [row["submission_id"] for row in state.listing(cluster, "jobs", [("submission_id", "=", "mine")]).rows] == [
+        "mine"
+    ]
 
 
 def test_all_tasks_are_summed_up_and_who_is_silent_is_named_once() -> None:
@@ -127,10 +133,10 @@ def test_all_tasks_are_summed_up_and_who_is_silent_is_named_once() -> None:
 def test_lists_have_their_arguments_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in state.COLUMNS:
         listed = getattr(api, f"list_{kind.replace('-', '_')}")
-        assert listed.__name__ in api.__all__ and "filters: " in listed.__doc__
+        assert listed.__name__ in names_of.__all__ and "filters: " in listed.__doc__
         names = ["address", "filters", "limit", "timeout", "detail", "raise_on_missing_output"]
         assert list(inspect.signature(listed).parameters) == names
-    monkeypatch.setattr(api, "_observe", lambda address, timeout: None)
+    monkeypatch.setattr(api, "observe", lambda address, timeout: None)
     monkeypatch.setattr(state, "listing", lambda *_: state.Listing([], 0, ["node 2 (b): away"]))
     monkeypatch.setattr(state, "summarize", lambda *_: ({}, ["node 2 (b): away"]))
     with pytest.raises(RuntimeError, match="node 2"):

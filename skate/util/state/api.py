@@ -1,4 +1,4 @@
-"""The state of the cluster, under the names of `ray.util.state`: what there is, and what has happened.
+"""What there is and what has happened, as rows: `list_...`, `get_...`, `summarize_...`.
 
 Rows are objects with an attribute for each column; `row["name"]` and `dict(row)` work, too. What could not be asked is in
 `missing` of the list, in words, and warned about.
@@ -7,19 +7,17 @@ Rows are objects with an attribute for each column; `row["name"]` and `dict(row)
 from __future__ import annotations
 
 import inspect
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec
 
-from ..client import observing, state
-from ..client.crashes import Crashes
+from ...client import observing, state
+from ...client.refs import ObjectRef
+from ...exceptions import UnsupportedError
+from .common import GetApiOptions, ListApiOptions, StateResource, SummaryApiOptions, SummaryResource
+from .exception import RayStateApiException
 
 DEFAULT_LIMIT = state.LIMIT
-FOLLOW_S = 0.2
-"""How often it is looked for more that was printed."""
-LOOK_S = 2.0
-"""How often it is looked for crashes."""
 Filters = Sequence[tuple[str, str, Any]] | None
 
 
@@ -59,13 +57,15 @@ class StateList(list[StateRow]):
         """Of whom nothing is known, and why."""
 
 
-def _observe(address: str | None, timeout: float | None) -> observing.Observer:
+def observe(address: str | None, timeout: float | None) -> observing.Observer:
+    """The cluster at an address, whose nodes may take so long to answer; None: this one, and 5 s."""
     return observing.observe(address, None, observing.ANSWER_S if timeout is None else timeout)
 
 
-def _complain(missing: list[str], strictly: bool) -> None:
+def complain(missing: list[str], strictly: bool) -> None:
+    """Say to whoever has called the caller of the caller of whom nothing is known; an error, if it is to be strict."""
     if missing and strictly:
-        raise RuntimeError("the answer is not complete: " + "; ".join(missing))
+        raise RayStateApiException("the answer is not complete: " + "; ".join(missing))
     if missing:
         warnings.warn("the answer is not complete: " + "; ".join(missing), stacklevel=4)
 
@@ -86,10 +86,10 @@ def _list(
         limit: how many at the most.
         timeout: how many seconds each node may take to answer; 5 unless said.
         detail: with times and error messages.
-        raise_on_missing_output: RuntimeError when somebody could not be asked; if not, a warning.
+        raise_on_missing_output: RayStateApiException when somebody could not be asked; if not, a warning.
     """
-    found = state.listing(_observe(address, timeout), kind, list(filters or ()), limit, detail)
-    _complain(found.missing, raise_on_missing_output)
+    found = state.listing(observe(address, timeout), kind, list(filters or ()), limit, detail)
+    complain(found.missing, raise_on_missing_output)
     return StateList(found)
 
 
@@ -118,20 +118,28 @@ list_nodes = _lists("nodes", "Nodes, also those that have ended.", _list)
 list_workers = _lists("workers", "Worker processes and drivers that live.", _list)
 list_jobs = _lists("jobs", "Programs that run, and those that have.", _list)
 list_placement_groups = _lists("placement-groups", "Placement groups.", _list)
+list_runtime_envs = _lists(
+    "runtime-envs", "Runtime environments of nodes, also those that could not be set up lately.", _list
+)
+list_cluster_events = _lists(
+    "cluster-events", "What has happened, the last so many, the oldest first: what `skate events` shows.", _list
+)
 
 
 # ------------------------------------------------------------ one of them
 
 
 def _get(kind: str, ident: str, address: str | None, timeout: float | None) -> StateList:
-    found = state.get(_observe(address, timeout), kind, ident)
-    _complain(found.missing, False)
+    found = state.get(observe(address, timeout), kind, ident)
+    complain(found.missing, False)
     return StateList(found)
 
 
-def get_task(id: str, address: str | None = None, timeout: float | None = None) -> StateRow | list[StateRow] | None:
-    """The task with this id, in detail; a list if there were several attempts, None if it is not known."""
-    found = _get("tasks", id, address, timeout)
+def get_task(
+    id: str | ObjectRef[Any], address: str | None = None, timeout: float | None = None
+) -> StateRow | list[StateRow] | None:
+    """The task with this id, or of this reference, in detail; a list if there were several attempts, None if it is not known."""
+    found = _get("tasks", id.task_id() if isinstance(id, ObjectRef) else id, address, timeout)
     return None if not found else found[0] if len(found) == 1 else list(found)
 
 
@@ -165,95 +173,12 @@ def get_objects(id: str, address: str | None = None, timeout: float | None = Non
     return list(_get("objects", id, address, timeout))
 
 
-# ------------------------------------------------------------ what has happened, and was printed
-
-
-def list_cluster_events(
-    address: str | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float | None = None,
-    raise_on_missing_output: bool = True,
-) -> list[StateRow]:
-    """What has happened, the last so many, the oldest first: what `skate events` shows."""
-    found, missing = state.events(_observe(address, timeout), {}, limit)
-    _complain(missing, raise_on_missing_output)
-    return [StateRow({**event, "source_type": event["source"], "message": event["text"]}) for event in found]
-
-
-def get_log(
-    address: str | None = None,
-    node_id: str | None = None,
-    actor_id: str | None = None,
-    task_id: str | None = None,
-    pid: int | None = None,
-    follow: bool = False,
-    tail: int = 1000,
-    timeout: float | None = None,
-    suffix: str = "out",
-) -> Iterator[str]:
-    """The lines that workers have printed: what `skate logs` shows.
-
-    Args:
-        address: of which cluster; this one, or the one that runs on this machine.
-        node_id: only of this node.
-        actor_id, task_id, pid: only of these.
-        follow: go on with what comes, without end.
-        tail: so many lines of each file at first; -1: all that is kept, up to 1 MiB of each node.
-        timeout: how many seconds each node may take to answer; 5 unless said.
-        suffix: "out" for stdout, "err" for stderr.
-
-    Raises:
-        ValueError: `suffix` is neither.
-        RuntimeError: a node does not answer.
-    """
-    if suffix not in ("out", "err"):
-        raise ValueError(f'suffix must be "out" or "err", not {suffix!r}')
-    wish = {
-        "task": str(task_id or ""),
-        "actor": str(actor_id or ""),
-        "job": "",
-        "pid": pid or 0,
-        "errors": suffix == "err",
-    }
-    return _lines(_observe(address, timeout), node_id, wish | {"tail": None if tail < 0 else tail}, follow)
-
-
-def _lines(observer: observing.Observer, node_id: str | None, wish: dict[str, Any], follow: bool) -> Iterator[str]:
-    nodes = [member for member in observing.members(observer) if node_id in (None, member.id)]
-    if follow and not nodes:
-        raise ValueError(f"no node that lives is {node_id!r}")
-    places: dict[int, dict[str, Any]] = {member.no: {} for member in nodes}
-    crashes = Crashes(observer, wish["task"]) if wish["task"] and wish["errors"] else None
-    looks_at = 0.0
-    while True:
-        for member in nodes:
-            since = places[member.no]
-            (word,) = observing.ask_all(observer, "printed", {**wish, "since": since}, [member])
-            _complain([f"{member}: {word.error}"] if word.error else [], True)
-            if word.value["cut"] and not follow:
-                warnings.warn(f"{member}: there is more than is returned", stacklevel=2)
-            for file in word.value["files"]:
-                since[file["name"]] = file["place"]
-                if file["is_error"] == wish["errors"]:
-                    yield from (f"{text}\n" for _, _, text in file["lines"])
-        if crashes is not None and time.monotonic() >= looks_at:
-            missing: list[str] = []
-            for crash in crashes.new(nodes, missing):
-                yield from (f"{text}\n" for text in crash.last(wish["tail"]))
-            _complain(missing, True)
-            looks_at = time.monotonic() + LOOK_S
-        if not follow:
-            return
-        wish = {**wish, "tail": None}
-        time.sleep(FOLLOW_S)
-
-
 # ------------------------------------------------------------ summaries
 
 
 def _summarize(kind: str, address: str | None, timeout: float | None, strictly: bool) -> dict[str, Any]:
-    found, missing = state.summarize(_observe(address, timeout), kind)
-    _complain(missing, strictly)
+    found, missing = state.summarize(observe(address, timeout), kind)
+    complain(missing, strictly)
     return {"cluster": found}
 
 
@@ -283,49 +208,51 @@ class StateApiClient:
 
     Args:
         address: of which cluster; this one, or the one that runs on this machine.
+        cookies, headers: of Ray's dashboard, which is not asked here: they are refused.
     """
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        cookies: dict[str, Any] | None = None,
+        headers: dict[str, Any] | None = None,
+    ) -> None:
+        if cookies or headers:
+            raise UnsupportedError("StateApiClient asks the nodes themselves: it has no use for cookies and headers.")
         self.address = address
 
     def list(
-        self, resource: str, filters: Filters = None, limit: int = DEFAULT_LIMIT, detail: bool = False
+        self, resource: StateResource | str, options: ListApiOptions | None = None, raise_on_missing_output: bool = True
     ) -> StateList:
-        """The things of a kind: "tasks", "actors", "objects", "nodes", "workers", "jobs" or "placement-groups"."""
-        return _list(_kind(resource), self.address, filters, limit, None, detail, True)
+        """The things of a kind, as `list_tasks` and so on have them."""
+        wish = options or ListApiOptions()
+        kind, filters = _kind(resource), wish.filters
+        return _list(kind, self.address, filters, wish.limit, wish.timeout, wish.detail, raise_on_missing_output)
 
-    def get(self, resource: str, id: str) -> StateRow | None:
-        """The thing of a kind with this id, in detail, or None."""
-        return next(iter(_get(_kind(resource), id, self.address, None)), None)
+    def get(
+        self, resource: StateResource | str, id: str, options: GetApiOptions | None = None
+    ) -> StateRow | list_[StateRow] | None:
+        """The thing of a kind with this id, in detail, or None; of objects a list."""
+        found = _get(_kind(resource), id, self.address, (options or GetApiOptions()).timeout)
+        return list_(found) if _kind(resource) == "objects" else next(iter(found), None)
+
+    def summary(
+        self,
+        resource: SummaryResource | str,
+        *,
+        options: SummaryApiOptions | None = None,
+        raise_on_missing_output: bool = True,
+    ) -> dict[str, Any]:
+        """How many there are of what: of "tasks", "actors" or "objects"."""
+        kind = _kind(resource, state.SUMMARIES)
+        return _summarize(kind, self.address, (options or SummaryApiOptions()).timeout, raise_on_missing_output)
 
 
-def _kind(resource: str) -> str:
-    kind = str(resource).replace("_", "-")
-    if kind not in state.COLUMNS:
-        raise ValueError(f"there are no {resource!r}; there are {', '.join(state.COLUMNS)}")
+list_ = list
+
+
+def _kind(resource: StateResource | SummaryResource | str, kinds: Iterable[str] = state.COLUMNS) -> str:
+    kind = str(getattr(resource, "value", resource)).replace("_", "-")
+    if kind not in kinds:
+        raise ValueError(f"there are no {str(resource)!r} here; there are {', '.join(kinds)}")
     return kind
-
-
-__all__ = [
-    "StateApiClient",
-    "StateRow",
-    "get_actor",
-    "get_job",
-    "get_log",
-    "get_node",
-    "get_objects",
-    "get_placement_group",
-    "get_task",
-    "get_worker",
-    "list_actors",
-    "list_cluster_events",
-    "list_jobs",
-    "list_nodes",
-    "list_objects",
-    "list_placement_groups",
-    "list_tasks",
-    "list_workers",
-    "summarize_actors",
-    "summarize_objects",
-    "summarize_tasks",
-]
