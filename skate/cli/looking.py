@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -75,8 +75,8 @@ def look(
     return found
 
 
-def meant(observer: observing.Observer, text: str, kinds: Sequence[str]) -> Thing:
-    """The thing of these kinds that somebody means; see `finding.py`.
+def meant(observer: observing.Observer, text: str, kinds: Sequence[str], **how: Callable[[Thing], bool]) -> Thing:
+    """The thing of these kinds that somebody means; see `finding.py`, also for `how`.
 
     Raises:
         click.ClickException: there is none, or several.
@@ -85,7 +85,7 @@ def meant(observer: observing.Observer, text: str, kinds: Sequence[str]) -> Thin
 
     missing: list[str] = []
     with explained():
-        found = find(observer, text, kinds, missing)
+        found = find(observer, text, kinds, missing, **how)
     note(missing)
     if found is None:
         raise click.ClickException(f"{text!r} is not among the {' and '.join(kinds)} that are known")

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from ..client.finding import OVER
+from ..client.finding import OVER, Thing
 from ..client.observing import Member, Observer, ask_each
 from ..client.why import ID_DIGITS
 from .looking import explained, look, meant, members, node_of, note
@@ -134,12 +134,20 @@ def _place(observer: Observer, what: str) -> tuple[int | None, int]:
     node, _, pid = what.rpartition(":")
     if len(what) != ID_DIGITS and pid.isdigit() and (not node or node.isdigit()):
         return int(node) if node else None, int(pid)
-    thing = meant(observer, what, ("actors", "tasks", "jobs"))
-    row = thing.rows[0]
-    found = row.get("pid") or row.get("worker_pid") or row.get("driver_pid")
+    thing = meant(observer, what, ("actors", "tasks", "jobs"), rather=_runs)
+    row, found = thing.rows[0], _pid(thing)
     if not found or thing.state in OVER:
         raise click.ClickException(f"{thing}: nothing of it runs; `skate why {thing.ident}` may say more")
     return row.get("node_no"), found
+
+
+def _pid(thing: Thing) -> Any:
+    row = thing.rows[0]
+    return row.get("pid") or row.get("worker_pid") or row.get("driver_pid")
+
+
+def _runs(thing: Thing) -> bool:
+    return bool(_pid(thing)) and thing.state not in OVER
 
 
 # ------------------------------------------------------------ as text

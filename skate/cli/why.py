@@ -76,7 +76,12 @@ def _explain(observer: Observer, what: str, nodes: dict[int, Member], kinds: Seq
     note(missing)
     if thing is not None and (thing.ident != what or thing.kind not in ("actors", "tasks", "objects")):
         return _of_thing(observer, thing, nodes)
-    return chain or Chain([Reason(("", what), what, f"{what!r} is no id and no name of anything here", unknown=True)])
+    here = (
+        "here"
+        if kinds is KINDS
+        else "here: of a session that has ended, tasks and jobs have names, and actors only ids"
+    )
+    return chain or Chain([Reason(("", what), what, f"{what!r} is no id and no name of anything {here}", unknown=True)])
 
 
 def _of_thing(observer: Observer, thing: Thing, nodes: dict[int, Member]) -> Chain:

@@ -1,13 +1,14 @@
 """What somebody means who has written an id, a part of one, a name, or a process id: for commands, which people type.
 
 An id in full is what it says. Else names and process ids count, and then ids that begin or end so: those of tasks differ at
-their ends. When several things are meant, those that have not ended go first; if there are several of these, too, nobody chooses
+their ends. When several things are meant, those that have not ended go first (or, for who wants a process, those that have one);
+if there are several of these, too, nobody chooses
 for whoever asks: they are named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +59,19 @@ class Thing:
     def __str__(self) -> str:
         row = self.rows[0]
         name = row.get("class_name") if self.kind == "actors" else row.get("func_or_class_name") or row.get("node_name")
-        name = name or row.get("submission_id")
+        name = name or (row.get("submission_id") if row.get("submission_id") != self.ident else None)
         called = "".join(f" {each}" for each in (name, row.get("name") if row.get("name") != name else "") if each)
         pid = f", process {row['pid']}" if row.get("pid") else ""
         return f"{self.kind[:-1].replace('-', ' ')}{called} {self.ident}: {self.state}{pid}"
 
 
-def find(observer: Observer, text: str, kinds: Iterable[str], missing: list[str]) -> Thing | None:
+def find(
+    observer: Observer,
+    text: str,
+    kinds: Iterable[str],
+    missing: list[str],
+    rather: Callable[[Thing], bool] = lambda thing: thing.state not in OVER,
+) -> Thing | None:
     """What is meant by a text, of things of these kinds; None if there is no such thing.
 
     Args:
@@ -72,6 +79,7 @@ def find(observer: Observer, text: str, kinds: Iterable[str], missing: list[str]
         text: an id, a part of one, a name or a process id.
         kinds: of `KINDS`.
         missing: of whom nothing is known is added to it.
+        rather: says of a thing whether it is meant rather than others.
 
     Raises:
         Ambiguous: it may be several things.
@@ -83,7 +91,7 @@ def find(observer: Observer, text: str, kinds: Iterable[str], missing: list[str]
             for thing in look.find(tier(look.kind, text)):
                 found.setdefault(thing.ident, thing)  # an object has the id of its task
         if found:
-            return _only(text, list(found.values()))
+            return _only(text, list(found.values()), rather)
     return None
 
 
@@ -99,8 +107,8 @@ def _by_part(kind: str, text: str) -> list[Filter]:
     return [(name, LIKE, text.casefold()) for name in IDS[kind]] if len(text) >= PART_MIN else []
 
 
-def _only(text: str, found: list[Thing]) -> Thing:
-    live = [thing for thing in found if thing.state not in OVER]
+def _only(text: str, found: list[Thing], rather: Callable[[Thing], bool]) -> Thing:
+    live = [thing for thing in found if rather(thing)]
     for wanted in (found, live):
         if len(wanted) == 1:
             return wanted[0]
@@ -125,7 +133,9 @@ class _Look:
         found: dict[str, list[dict[str, Any]]] = {}
         for way in ways:
             for row in self._rows(way):
-                found.setdefault(str(row[ident] or row.get("submission_id")), []).append(row)
+                rows = found.setdefault(str(row[ident] or row.get("submission_id")), [])
+                if row not in rows:  # an actor may be called as its class is
+                    rows.append(row)
         for key, rows in found.items():
             yield Thing(self.kind, key, tuple(rows))
 

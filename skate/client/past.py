@@ -220,7 +220,9 @@ class PastObserver:
         after = -1  # from the first event on
         while found := self.ask_head("history_events", {"source": "JOB", "after": after})["value"]:
             after = found[-1]["id"]
-            jobs |= {event["submitted"]["submission_id"]: event["submitted"] for event in found if "submitted" in event}
+            said = [event["submitted"] for event in found if "submitted" in event]
+            jobs |= {job["submission_id"]: job for job in said}
+        jobs = {ident: job for ident, job in jobs.items() if not job.get("deleted")}
         if not self.running:
             for job in jobs.values():
                 if job["end_time"] is None:

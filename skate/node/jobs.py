@@ -86,6 +86,8 @@ class JobShell:
             elif isinstance(effect, Forget):
                 rows.forget_submitted(effect.job)
                 self._told.pop(effect.job.spec.id, None)
+                gone = {"submission_id": effect.job.spec.id, "deleted": True}
+                self.head.node.history.event(INFO, "JOB", f"job {effect.job.spec.id} is forgotten", submitted=gone)
             elif isinstance(effect, Say):
                 self.head.send_to(effect.node, effect.message)
             else:

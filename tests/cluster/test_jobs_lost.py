@@ -135,6 +135,8 @@ def test_how_jobs_have_ended_is_the_same_everywhere_and_known_when_the_cluster_i
     assert any("Traceback" in line for line in why["steps"][0]["details"])
     running = client.submit_job(entrypoint="sleep 100", submission_id="cut")
     eventually(lambda: client.get_job_status(running) is JobStatus.RUNNING, 10)
+    over(client, client.submit_job(entrypoint="true", submission_id="deleted"))
+    client.delete_job("deleted")
     sessions.stop(nodes.started)
     session = ("--session", Path(nodes.started[0].folder).name)
     found = shell("list", "jobs", "--detail", *session)

@@ -165,3 +165,15 @@ def test_runtime_environments_and_events_are_listed_as_in_ray() -> None:
     assert state.get_task(ref).task_id == client.get("tasks", ref.task_id()).task_id == ref.task_id()  # type: ignore[union-attr]
     with pytest.raises(UnsupportedError, match="no use for cookies"):
         StateApiClient(headers={"x": "y"})
+
+
+def test_what_has_a_process_is_meant_when_its_stack_is_asked_for(tmp_path: Path) -> None:
+    actor = Holds.options(name="holds").remote()
+    eventually(lambda: shell("get", "actors", "holds", "--json")["rows"][0]["state"] == "ALIVE")
+    assert len(shell("get", "actors", "holds", "--json")["rows"]) == 1, "its class is called so, too"
+    refs = [waits.options(name="two").remote(str(tmp_path / "go")) for _ in range(2)]
+    eventually(lambda: starts("two"))
+    assert "waits  " in shell("stack", "two") and "PENDING_NODE" in shell("get", "tasks", "two", code=1)
+    (tmp_path / "go").touch()
+    skate.get(refs)
+    skate.kill(actor)
