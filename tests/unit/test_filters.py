@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from skate.cli.listing import narrowed, table, yaml
-from skate.cli.lists import KINDS
+from skate.cli.lists import LISTED
 from skate.client import filters, state
 from skate.client.timeline import trace
 from skate.wire import history_file
@@ -66,7 +66,7 @@ def test_tables_and_yaml() -> None:
     )
     assert yaml(rows).splitlines()[2:] == ['- a: {"CPU": 1.0}', "  b: 2"]
     assert list(table([])) == ["none"] and yaml([]) == "[]"
-    assert tuple(state.COLUMNS) == tuple(state.DETAILS) == KINDS
+    assert tuple(state.COLUMNS) == tuple(state.DETAILS) == LISTED
 
 
 def test_a_table_for_a_narrow_terminal_leaves_out_what_is_the_same() -> None:

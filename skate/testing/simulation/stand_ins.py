@@ -78,7 +78,7 @@ class Output:
     def became(self, worker: int, actor: str) -> None:
         """Nobody asks what it prints."""
 
-    def ended(self, worker: int) -> None:
+    def ended(self, worker: int, crashed: bool = False) -> None:
         """See `Output`."""
 
     def tail(self, worker: int) -> list[str]:
