@@ -17,6 +17,7 @@ from skate.cli.main import cli
 from skate.exceptions import RayTaskError, WorkerCrashedError
 from skate.testing import eventually
 from skate.util import state
+from skate.util.state.common import ListApiOptions
 
 from .commands import shell
 
@@ -276,7 +277,7 @@ def test_filters_and_limits() -> None:
     pid = tasks(name="filtered")[0].worker_pid
     assert all(row.worker_pid == pid for row in tasks(worker_pid=pid))
     client = state.StateApiClient()
-    assert len(client.list("tasks", limit=3)) == 3
+    assert len(client.list("tasks", ListApiOptions(limit=3))) == 3
     with pytest.raises(AttributeError, match="no 'colour'"):
         _ = client.list("nodes")[0].colour
 
