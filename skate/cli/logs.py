@@ -230,7 +230,8 @@ class Reader:
             click.echo(json.dumps({"node": node, **keys, "whose": whose, "task": task, "line": text}))
         else:
             where = f", node {node}" if node else ""
-            click.echo(f"({whose or 'worker'} pid={file['pid']}{where}) {text}")
+            who = whose or ("actor" if file.get("actor") else "worker")
+            click.echo(f"({who} pid={file['pid']}{where}) {text}")
 
     def _show(self, word: Word, since: dict[str, Any]) -> dict[str, Any]:
         """Print it; up to where it goes."""

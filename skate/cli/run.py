@@ -102,6 +102,7 @@ def _run(code: CodeType, names: dict[str, Any]) -> int:
 
 def _report(error: BaseException, trace: TracebackType | None) -> int:
     error.__traceback__ = trace
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace  # as Python does
     sys.excepthook(type(error), error, trace)
     return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 

@@ -55,7 +55,7 @@ def one_line(error: Any) -> str:
 def program_failure() -> str:
     """The exception by which this program ends, in one line; "" if it ends by none, or is a session that somebody types in."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    return "" if error is None or hasattr(sys, "ps1") else one_line(error)
+    return "" if error is None or hasattr(sys, "ps1") else one_line(error).removesuffix(": ")
 
 
 def why_task(runtime: ClientRuntime, task: TaskRecord) -> Known:

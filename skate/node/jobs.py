@@ -107,7 +107,9 @@ class JobShell:
         else:
             text = f"job {ident} has attached to the cluster, as job {job.driver}"
         shown = {name: value for name, value in self.show(job).items() if name in KEPT_OF_JOB}
-        shown["entrypoint"] = shown["entrypoint"][:ENTRYPOINT_MAX]
+        shown |= {name: shown[name][:KEPT_CHARS] for name in ("entrypoint", "message")}
+        if len(str(shown["metadata"])) > KEPT_CHARS:
+            shown["metadata"] = {"": f"more than {KEPT_CHARS} characters"}
         self.head.node.history.event(severity, "JOB", text, job.driver, submitted=shown)
 
     def _place(self, effect: Place) -> None:
@@ -240,7 +242,8 @@ KEPT_OF_JOB = (
     *("driver_node_id", "driver_exit_code"),
 )
 """What of a job is written into the history: not its environment, whose variables may be secrets."""
-ENTRYPOINT_MAX = 4096
+KEPT_CHARS = 4096
+"""Of each of them, at the most: a history has 100,000 events."""
 
 
 def _error_type(job: Job) -> str | None:

@@ -12,7 +12,6 @@ from ..head.actors import Actor
 from ..wire.groups import group_of, plain
 from ..wire.labels import without
 from ..wire.messages import ERROR, INLINE, SHARED, Value
-from . import printed
 from .directory import SENDER, STORE
 
 if TYPE_CHECKING:
@@ -96,6 +95,12 @@ def _jobs(node: Node, _: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _logs(node: Node, _: dict[str, Any]) -> list[dict[str, Any]]:
+    from .printed import files  # seldom needed
+
+    return files(node)
+
+
 def _objects(node: Node, argument: dict[str, Any]) -> dict[str, Any]:
     """Objects that a process has let others know of, the largest first, or the one with this `id`.
 
@@ -148,6 +153,6 @@ LISTINGS: dict[str, Any] = {
     "list_jobs": _jobs,
     "list_objects": _objects,
     "list_runtime_envs": lambda node, _: node.environments.listed(),
-    "list_logs": lambda node, _: printed.files(node),
+    "list_logs": _logs,
 }
 """Each takes a dict; `limit` is in it where there may be many."""

@@ -127,15 +127,17 @@ def test_a_killed_program_leaves_its_history(tmp_path: Path) -> None:
 ENDS = {
     "": ("SUCCEEDED", ""),
     "raise KeyError('no such thing')": ("FAILED", "KeyError: 'no such thing'"),
+    "raise KeyboardInterrupt": ("FAILED", "KeyboardInterrupt"),
     "os.kill(os.getpid(), 9)": ("FAILED", "it has ended without a word: it was killed, or has called os._exit"),
 }
 
 
 def test_how_a_program_has_ended_is_known_afterwards(tmp_path: Path) -> None:
     for number, (end, expected) in enumerate(ENDS.items()):
-        folder = str(tmp_path / str(number))
-        program = PROGRAM.replace("time.sleep(1.0)", "").replace("os.kill(os.getpid(), 9)", end)
-        subprocess.run([sys.executable, "-c", program, folder], timeout=30, capture_output=True, check=False)
+        folder, file = str(tmp_path / str(number)), tmp_path / "program.py"
+        file.write_text(PROGRAM.replace("time.sleep(1.0)", "").replace("os.kill(os.getpid(), 9)", end))
+        by = ["-m", "skate.cli", "run"] if "Interrupt" in end else []
+        subprocess.run([sys.executable, *by, str(file), folder], timeout=30, capture_output=True, check=False)
         eventually(lambda folder=folder, expected=expected: _ended(folder) == [expected], 10, "its node has written it")
 
 
