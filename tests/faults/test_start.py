@@ -32,6 +32,8 @@ SHOWN_TO_PEOPLE = {
     "node/deaths.py": "when processes died",
     "client/endings.py": "how long ago that was",
     "client/recording.py": "when tasks began",
+    "client/telling.py": "when tasks began that have not ended",
+    "client/state.py": "the same, by what their processes say",
     "cli/top_source.py": "how long tasks have run",
     "cli/top_app.py": "how old what is shown is",
     "dashboard/live.py": "when samples were taken",
