@@ -197,16 +197,16 @@ class ClusterSource:
                 about = {"node": member.no, "pid": file["pid"], "error": file["is_error"]}
                 lines += [{**about, "whose": whose, "task": task, "text": text} for whose, task, text in file["lines"]]
         if wish.get("task"):
-            for crash in Crashes(self.observer, wish["task"]).new(nodes, missing):
-                about = {
-                    "node": crash.member.no,
-                    "pid": crash.pid,
-                    "error": True,
-                    "whose": crash.name,
-                    "task": crash.task,
-                }
-                lines += [{**about, "text": text} for text in crash.lines]
+            lines += self._crashes(wish, nodes, missing)
         return {"lines": lines[-LINES_MAX:], "missing": missing}
+
+    def _crashes(self, wish: dict[str, Any], nodes: list[Member], missing: list[str]) -> list[Row]:
+        return [
+            {"node": at.no, "pid": pid, "error": True, "whose": name, "task": task, "text": text}
+            for at, pid, task, name, texts in Crashes(self.observer, wish["task"]).new(nodes, missing)
+            if wish.get("pid", pid) == pid
+            for text in texts[-wish.get("tail", LINES_MAX) :]
+        ]
 
     def stacks(self, node: int, pid: int) -> list[Row]:
         """See `Source`."""

@@ -99,6 +99,21 @@ def test_a_program_and_its_dashboard(program: Any) -> None:
     skate.kill(keeper)
 
 
+@skate.remote(max_retries=0)
+def crash() -> None:
+    """Ends its process."""
+    os.abort()
+
+
+def test_the_stack_of_a_crash_is_among_the_output_of_its_task(program: Any) -> None:
+    ref = crash.remote()
+    skate.wait([ref])
+    for query in ("", "&errors=1", "&tail=1000"):
+        lines = fetch(program.dashboard_url, f"/api/ui/logs?task={ref.task_id()}{query}")["lines"]
+        assert lines[0]["text"] == "Fatal Python error: Aborted" and lines[0]["error"] and lines[0]["whose"] == "crash"
+    assert fetch(program.dashboard_url, f"/api/ui/logs?task={ref.task_id()}&pid=1")["lines"] == []
+
+
 @skate.remote
 class Busy:
     """An actor that works, and says so."""
