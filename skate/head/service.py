@@ -179,7 +179,7 @@ class Head:
             self.nodes.beat(link.no, self.now)
             self._send(link, message)
         elif isinstance(message, c.Leave):
-            self.lost(link.no, message.reason, message.drained, message.heir)
+            self.lost(link.no, message.reason, message.drained, message.heir, left=True)
             self._close(link)
         elif isinstance(message, c.Load):
             self.nodes.loads[link.no] = message
@@ -228,13 +228,19 @@ class Head:
         self.tell_of("INFO", "NODE", f"node {no} ({self.nodes.by_no[no].name}) is being drained: {order.reason}")
         self.tell_changes()
 
-    def lost(self, no: int, reason: str, drained: bool = False, heir: int = 0, again: bool = False) -> None:
-        """A node is dead, or (drained) has ended in order. `again`: its machine may join anew."""
+    def lost(
+        self, no: int, reason: str, drained: bool = False, heir: int = 0, again: bool = False, left: bool = False
+    ) -> None:
+        """A node is dead, or has ended as somebody wanted it to (`left`), perhaps empty (`drained`).
+
+        `again`: its machine may join anew.
+        """
         if no and self.nodes.lost(no, reason, drained, heir):
-            info, how = self.nodes.by_no[no], "has ended" if drained else "is lost"
+            info, how = self.nodes.by_no[no], "has ended" if left else "is lost"
             print(f"node {no} {how}: {reason}", file=sys.stderr, flush=True)
             text = f"node {no} ({info.name}) {how}: {reason}"
-            self.tell_of("INFO" if drained else "ERROR", "NODE", text, node_id=info.id)
+            severity = "INFO" if drained else "WARNING" if left else "ERROR"
+            self.tell_of(severity, "NODE", text, node_id=info.id)
             if not drained:
                 self.note(f"node {no} ({self.nodes.by_no[no].name}) was lost: {reason}")
             self._missing.pop(no, None)

@@ -47,9 +47,13 @@ def named(name: str) -> list[state.StateRow]:
     return list(state.list_tasks(filters=[("name", "=", name)], limit=1000, detail=True))
 
 
-def texts(address: str) -> list[str]:
+def events(address: str) -> list[dict[str, Any]]:
     done = CliRunner().invoke(cli, ["events", "--limit", "1000", "--json", "--address", address])
-    return [json.loads(line)["text"] for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def texts(address: str) -> list[str]:
+    return [event["text"] for event in events(address)]
 
 
 @pytest.mark.usefixtures("at_rest")

@@ -16,7 +16,7 @@ from skate.testing import eventually
 from skate.util import state
 
 from .conftest import Nodes, on
-from .test_state import named, shell, texts
+from .test_state import events, named, shell, texts
 
 
 @skate.remote
@@ -71,3 +71,17 @@ def test_histories_outlive_their_nodes(nodes: Nodes, home: Path) -> None:
     assert set(shell("summary", "tasks", "--session", cluster["session"])["summary"]) == {"inner", "outer"}
     counted = "SELECT name, count(*) AS n FROM tasks GROUP BY name ORDER BY name"
     assert shell("history", kept.name, "--sql", counted) == [{"name": "inner", "n": 1}, {"name": "outer", "n": 1}]
+
+
+def test_a_node_that_was_stopped_is_no_error(nodes: Nodes) -> None:
+    nodes.add(1)
+    stopped = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+    sessions.stop([stopped])
+
+    def told() -> list[Any]:
+        found = [each for each in events(nodes.address) if "has ended: it was stopped" in each["text"]]
+        return [each["severity"] for each in found if "node 2" in each["text"]]
+
+    eventually(lambda: told() == ["WARNING"], 10, "the head says that the node has ended")
+    skate.shutdown()
