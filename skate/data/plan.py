@@ -54,6 +54,11 @@ class Node:
         """What it is called in plans, progress bars and errors."""
         return type(self).__name__
 
+    @property
+    def detail(self) -> str:
+        """What plans show of it beside that."""
+        return ""
+
 
 def _nodes(value: Any) -> list[Node]:
     if isinstance(value, Node):
@@ -79,6 +84,11 @@ class Read(Node):
     @property
     def label(self) -> str:
         return f"Read{self.source.name}"
+
+    @property
+    def detail(self) -> str:
+        left_out = self.source.left_out()
+        return f"({', '.join(left_out)})" if left_out else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,7 +358,7 @@ def size_bytes(node: Node) -> int | None:
 
 def render(node: Node, depth: int = 0) -> str:
     """The tree as text, the last operator first."""
-    line = f"{'   ' * (depth - 1) + '+- ' if depth else ''}{node.label}"
+    line = f"{'   ' * (depth - 1) + '+- ' if depth else ''}{node.label}{node.detail}"
     return "\n".join([line, *(render(below, depth + 1) for below in node.inputs)])
 
 

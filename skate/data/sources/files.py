@@ -17,7 +17,7 @@ from .. import block as blocks
 from ..block import Block, BlockMeta
 from ..storage import GLOB, File, Local, address, bare_name, codec_of, open_file, storage_of
 from .partitioning import Partitioning
-from .source import NO_SCHEMA, ReadTask, Source
+from .source import NO_SCHEMA, ReadTask, Source, shown
 
 T = TypeVar("T")
 PACKED = 5.0
@@ -200,6 +200,9 @@ class FileSource(Source):
 
     def _growth(self, path: str) -> float:
         return self.growth * (PACKED if codec_of(path) else 1)
+
+    def left_out(self) -> list[str]:
+        return [] if self.columns is None else [f"columns={shown(self.columns)}"]
 
     def _select(self, columns: Sequence[str]) -> Source:
         """A copy with only these columns."""

@@ -110,6 +110,10 @@ class Parquet(FileSource):
             found = self.condition if found is None else found & self.condition
         return found
 
+    def left_out(self) -> list[str]:
+        wanted = [str(each) for each in (self.condition, self.predicate) if each is not None]
+        return super().left_out() + ([f"filter={' & '.join(wanted)}"] if wanted else [])
+
     # ------------------------------------------------------------ push-down
 
     def with_columns(self, columns: Sequence[str]) -> Source | None:

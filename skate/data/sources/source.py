@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..expressions import Expr
 
 NO_SCHEMA = pa.schema([])
+SHOWN = 10
+"""Of more columns than these, plans show the number."""
 
 
 class ReadTask(NamedTuple):
@@ -61,6 +63,10 @@ class Source:
         """The files that it reads."""
         return ()
 
+    def left_out(self) -> list[str]:
+        """What it does not read although it is there, as plans show it: "columns=[...]", "filter=..."."""
+        return []
+
     def with_columns(self, columns: Sequence[str]) -> Source | None:
         """The source with only these columns, in this order; None: it has to read all."""
         return None
@@ -72,6 +78,12 @@ class Source:
     def with_limit(self, rows: int) -> Source | None:
         """The source with at least the first `rows` rows, if there are so many, and perhaps more; None: no use."""
         return None
+
+
+def shown(names: Sequence[str]) -> str:
+    """Names of columns, of which there may be very many, for people."""
+    rest = len(names) - SHOWN
+    return f"[{', '.join(map(repr, names[:SHOWN]))}{f', and {rest} more' if rest > 0 else ''}]"
 
 
 def read_all(source: Iterator[ReadTask]) -> Iterator[Block]:
