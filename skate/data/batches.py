@@ -14,8 +14,17 @@ import pyarrow as pa
 
 from . import block as blocks
 from .block import Block
+from .errors import check_names
 
 FORMATS = ("numpy", "pandas", "pyarrow", "polars")
+HINTS = {
+    type(None): ": does the function return something in all cases?",
+    np.ndarray: ': give it a name, as in {"name": array}',
+    list: ': for rows that are dicts, use flat_map; for a column, give it a name, as in {"name": values}',
+    tuple: ": to return several batches, yield them",
+    Iterator: ": to return several batches, yield them",
+}
+"""What to do with what is no batch."""
 _SAME = {None: "pyarrow", "default": "numpy", "arrow": "pyarrow"}
 
 
@@ -84,12 +93,12 @@ def from_batch(batch: Any) -> Block:
 
     Raises:
         TypeError: it is no batch.
-        ValueError: its columns have different lengths.
+        ValueError: its columns have different lengths, or two have the same name.
     """
     if isinstance(batch, pa.Table):
-        return batch
+        return _distinct(batch)
     if isinstance(batch, pa.RecordBatch):
-        return pa.Table.from_batches([batch])
+        return _distinct(pa.Table.from_batches([batch]))
     if isinstance(batch, Mapping):
         return blocks.from_columns(batch)
     kind = type(batch)
@@ -100,11 +109,18 @@ def from_batch(batch: Any) -> Block:
         table: Block = batch.to_arrow()
         return table
     raise TypeError(
-        f"a batch must be a dict of arrays, a pandas or Polars DataFrame or a pyarrow Table, not {kind.__name__}"
+        f"a batch must be a dict of arrays or lists, a pandas or Polars DataFrame or a pyarrow Table, not {kind.__name__}"
+        f"{next((hint for some, hint in HINTS.items() if isinstance(batch, some)), '')}"
     )
 
 
+def _distinct(block: Block) -> Block:
+    check_names(block.column_names)
+    return block
+
+
 def _from_pandas(frame: Any) -> Block:
+    check_names([str(name) for name in frame.columns])
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):

@@ -10,7 +10,7 @@ INV-1: a block that leaves this process is compact: a slice does not take the ta
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias
 
 import cloudpickle
@@ -19,6 +19,8 @@ import pyarrow as pa
 
 Block: TypeAlias = pa.Table
 
+NO_COLUMNS = (str, bytes, Mapping, Set)
+"""What can be iterated over, but is one value, or has no order."""
 SLACK_BYTES = 64 << 10
 """How much a slice may take along of what it was cut from."""
 
@@ -95,8 +97,8 @@ def column(values: Any) -> pa.Array:
         return values
     if isinstance(values, np.ndarray):
         return _from_numpy(values)
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f"a column must be an array or a list, not {type(values).__name__}")
+    if isinstance(values, NO_COLUMNS) or not isinstance(values, Iterable):
+        raise TypeError(f"a column must be an array or a list, with a value for each row, not {type(values).__name__}")
     if (
         hasattr(values, "__arrow_c_array__")
         or hasattr(values, "__arrow_c_stream__")
@@ -111,7 +113,9 @@ def column(values: Any) -> pa.Array:
 
 def _from_numpy(values: np.ndarray[Any, Any]) -> pa.Array:
     if values.ndim == 0:
-        raise TypeError("a column must have at least one dimension")
+        raise TypeError(
+            f"a column must be an array or a list, with a value for each row, not an array of one {values.dtype}"
+        )
     if values.dtype == object:
         return _from_values(list(values))
     if values.ndim == 1:
@@ -255,9 +259,13 @@ def from_columns(columns: Mapping[str, Any]) -> Block:
             arrays[name] = column(values)
         except TypeError as error:
             raise TypeError(f"column {name!r}: {error}") from None
-    lengths = {name: len(array) for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"the columns have different lengths: {', '.join(f'{n} {c}' for n, c in lengths.items())}")
+    lengths: dict[int, str] = {}
+    for name, array in arrays.items():
+        lengths.setdefault(len(array), name)
+    if len(lengths) > 1:
+        raise ValueError(
+            f"the columns have different lengths: {', '.join(f'{name!r} has {count}' for count, name in lengths.items())}"
+        )
     return pa.table(arrays)
 
 
@@ -294,7 +302,7 @@ def concat(blocks: Sequence[Block]) -> Block:
     filled = [block for block in blocks if block.num_rows] or list(blocks[:1])
     if all(block.schema.equals(filled[0].schema) for block in filled[1:]):
         return pa.concat_tables(filled)
-    schema = unify([block.schema for block in filled])
+    schema = unify_blocks([BlockMeta(block.num_rows, block.nbytes, block.schema) for block in filled])
     return pa.concat_tables([conform(block, schema) for block in filled])
 
 
@@ -319,16 +327,18 @@ def unify_blocks(metas: Sequence[BlockMeta]) -> pa.Schema:
     """One schema for blocks.
 
     Raises:
-        TypeError: columns do not go together; it says in which files.
+        TypeError: columns do not go together; it says in which files, or else in which rows of all these blocks.
     """
     try:
         return unify([meta.schema for meta in metas])
     except TypeError:
-        seen: dict[pa.Schema, BlockMeta] = {}
+        seen: dict[pa.Schema, Sequence[str]] = {}
+        first = 0
         for meta in metas:
-            seen.setdefault(meta.schema, meta)
-            for other in seen.values():
-                unify_files(other.schema, other.files, meta.schema, meta.files)
+            place = seen.setdefault(meta.schema, meta.files or [f"rows {first} to {first + meta.rows - 1}"])
+            for schema, other in seen.items():
+                unify_files(schema, other, meta.schema, place)
+            first += meta.rows
         raise
 
 

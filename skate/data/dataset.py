@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from . import plan
+from .adding import Adds
 from .base import names_of, whole
 from .batches import check_format
 from .expressions import Column, Expr, check_expr
@@ -195,7 +196,7 @@ class Dataset(Writing, Splitting, Totals):
         names_of("add_column", col)
         if not callable(fn):
             raise TypeError(f"add_column: fn must be a function, not {type(fn).__name__}")
-        return self.map_batches(_Adds(col, fn), batch_format=batch_format, udf_modifying_row_count=True, **options)
+        return self.map_batches(Adds(col, fn), batch_format=batch_format, udf_modifying_row_count=True, **options)
 
     def with_column(self, column_name: str, expr: Expr, **ray_remote_args: Any) -> Dataset:
         """Add a column, or replace one, with the values of an expression.
@@ -472,44 +473,6 @@ class Dataset(Writing, Splitting, Totals):
 
 class MaterializedDataset(Dataset):
     """A dataset whose blocks are there: nothing has to be computed for them again."""
-
-
-class _Adds:
-    """What `add_column` gives to `map_batches`."""
-
-    def __init__(self, name: str, fn: Callable[..., Any]) -> None:
-        self.column = name
-        self.fn = fn
-        self.__name__ = f"add_column({name})"
-
-    def __call__(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        values = self.fn(batch, *args, **kwargs)
-        if isinstance(batch, dict):
-            return {**batch, self.column: _full(values, batch)}
-        if type(batch).__module__.startswith("pandas"):
-            return batch.assign(**{self.column: values})
-        if type(batch).__module__.startswith("polars"):
-            import polars
-
-            made = values if isinstance(values, (polars.Series, polars.Expr)) else polars.lit(values)
-            return batch.with_columns(made.alias(self.column))
-        return _set_column(batch, self.column, values)
-
-
-def _full(values: Any, batch: Mapping[str, Any]) -> Any:
-    import numpy as np
-
-    rows = len(next(iter(batch.values()), ()))
-    return values if np.ndim(values) else np.full(rows, values)
-
-
-def _set_column(table: Any, name: str, values: Any) -> Any:
-    import pyarrow as pa
-
-    if not isinstance(values, (pa.Array, pa.ChunkedArray)):
-        values = pa.repeat(pa.scalar(values), table.num_rows)
-    at = table.schema.get_field_index(name)
-    return table.append_column(name, values) if at < 0 else table.set_column(at, name, values)
 
 
 def _rest(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 from ..api.arity import closest
 
@@ -32,6 +33,17 @@ def no_column(name: str, existing: Iterable[str]) -> ColumnNotFoundError:
     return ColumnNotFoundError(
         f"there is no column {name!r}.{hint} The columns are {', '.join(map(repr, names)) or 'none'}."
     )
+
+
+def check_names(names: Sequence[str], where: str = "", hint: str = "give them different names") -> None:
+    """Whether columns have different names: a row has one value for each.
+
+    Raises:
+        ValueError: some have the same.
+    """
+    if len(set(names)) < len(names):
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"{where}several columns are called {', '.join(map(repr, twice))}: {hint}")
 
 
 def check_arguments(function: str, given: Iterable[str], known: Collection[str]) -> None:

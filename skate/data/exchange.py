@@ -17,9 +17,9 @@ import pyarrow as pa
 from . import block as blocks
 from .block import Block
 from .compute import pc
-from .functions import Transform
+from .functions import HERE, Transform
 from .hashing import hash_rows, mix
-from .keys import check_columns, normal_keys
+from .keys import check_columns, no_order, normal_keys
 
 SAMPLES_PER_BLOCK = 200
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -114,7 +114,10 @@ def stable_order(block: Block, order: Sequence[tuple[str, str]]) -> pa.Array:
         found = _order_of_numbers(keys.column(0), order[0][1] == "descending")
         if found is not None:
             return found
-    return pc.sort_indices(keys, sort_keys=list(order))  # Arrow's sorts are stable
+    try:
+        return pc.sort_indices(keys, sort_keys=list(order))  # Arrow's sorts are stable
+    except (pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise no_order(keys, names, HERE.files) from error
 
 
 def _order_of_numbers(values: pa.ChunkedArray, descends: bool) -> pa.Array | None:

@@ -16,6 +16,7 @@ from .block import Block
 from .compute import pc
 from .errors import no_column
 from .functions import UserFunction, explain
+from .keys import told, why
 
 if TYPE_CHECKING:
     from .namespaces import (
@@ -357,12 +358,12 @@ class Call(Expr):
 
     def _explained(self, error: Exception, values: Sequence[Any]) -> Exception:
         """The error as one of Python's that says what was to be computed."""
-        types = ", ".join(_str(value.type) for value in values)
+        types = ", ".join(map(told, values))
         message = _str(error).splitlines()[0]
         kind: type[Exception] = TypeError if isinstance(error, (pa.ArrowNotImplementedError, TypeError)) else ValueError
         if "overflow" in message or "divide by zero" in message:
             kind = OverflowError if "overflow" in message else ZeroDivisionError
-        return kind(f"{self}: cannot be computed on {types}: {message}")
+        return kind(f"{self}: cannot be computed on {types}{why(error)}")
 
     def to_arrow(self) -> Any:
         args = [arg.to_arrow() for arg in self.args]

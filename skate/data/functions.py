@@ -170,20 +170,50 @@ def _rows(fn: Callable[[Any], Any], kind: str, block: Block, what: str, first: i
         for at, row in enumerate(blocks.to_rows(block)):  # noqa: B007  # for the error
             found = fn(row)
             if kind == "filter":
-                out.append(bool(found))
+                out.append(_truth(found))
             elif kind == "map":
                 out.append(_checked(found))
             else:
-                out.extend(_checked(each) for each in found)
+                out.extend(_several(found))
     except Exception as error:
         explain(error, what, first + at, block.slice(at, 1))
         raise
-    return block.filter(pa.array(out, pa.bool_())) if kind == "filter" else blocks.from_rows(out)
+    if kind == "filter":
+        return block.filter(pa.array(out, pa.bool_()))
+    try:
+        made = blocks.from_rows(out)
+        if out and not made.num_columns:
+            raise ValueError("the function returned rows without any column: there would be nothing to count them by")
+    except Exception as error:
+        explain(error, what, first, block)
+        raise
+    return made
+
+
+def _truth(found: Any) -> bool:
+    try:
+        return bool(found)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the function must return whether a row stays, True or False, not {type(found).__name__}: {error}"
+        ) from error
+
+
+def _several(found: Any) -> Iterator[Mapping[str, Any]]:
+    """What `flat_map` was given of one row."""
+    wanted = "the function must return a list of rows, dicts from column to value, or yield them"
+    kind = type(found).__name__
+    if isinstance(found, (Mapping, str, bytes)) or not isinstance(found, Iterable) or hasattr(found, "columns"):
+        raise TypeError(f"{wanted}; not {kind}")
+    for row in found:
+        if not isinstance(row, Mapping):
+            raise TypeError(f"{wanted}; not {kind} of {type(row).__name__}")
+        yield row
 
 
 def _checked(row: Any) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
-        raise TypeError(f"the function must return rows, dicts from column to value, not {type(row).__name__}")
+        raise TypeError(f"the function must return a row, a dict from column to value, not {type(row).__name__}")
     return row
 
 

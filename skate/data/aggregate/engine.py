@@ -21,7 +21,7 @@ from ..block import Block
 from ..compute import pc
 from ..exchange import is_each_alone, sort_block
 from ..hashing import hash_rows
-from ..keys import check_columns, normal_keys
+from ..keys import check_columns, normal_keys, told, why
 from ..nested import Lists, Numbers
 from .base import AggregateFn, Arrow, First
 
@@ -175,8 +175,8 @@ class Aggregation:
         try:
             return each.first(block)
         except (TypeError, pa.ArrowNotImplementedError) as error:
-            kind = "" if each.on is None else f" of {block.schema.field(each.on).type}"
-            raise TypeError(f"cannot compute {each.name}{kind}: {str(error).splitlines()[0]}") from error
+            kind = "" if each.on is None else f" of {told(block.column(each.on))}"
+            raise TypeError(f"cannot compute {each.name}{kind}{why(error)}") from error
 
     def _grouped(self, block: Block, columns: Mapping[str, Any], calls: list[Call]) -> Block:
         """Arrow's functions on columns, by keys: the keys, and then a column for each call."""
@@ -215,14 +215,14 @@ class Aggregation:
         return pa.table([*(found.column(key) for key in self.keys), *values], [*self.keys, *names])
 
     def _explained(self, block: Block, error: Exception) -> Exception:
-        what = [f"{key!r} ({block.schema.field(key).type})" for key in self.keys]
+        what = [f"{key!r} ({told(block.column(key))})" for key in self.keys]
         on = [
-            f"{each.name} of {block.schema.field(each.on).type}"
+            f"{each.name} of {told(block.column(each.on))}"
             for each in self.aggregates
             if each.on is not None and each.on in block.column_names
         ]
         by = f" by {', '.join(what)}" if what else ""
-        return TypeError(f"cannot compute {', '.join(on) or 'groups'}{by}: {str(error).splitlines()[0]}")
+        return TypeError(f"cannot compute {', '.join(on) or 'groups'}{by}{why(error)}")
 
     # ------------------------------------------------------------ of all
 

@@ -24,6 +24,7 @@ from pyarrow.fs import LocalFileSystem
 
 from .. import block as blocks
 from ..block import Block, BlockMeta
+from ..errors import check_names
 from ..storage import File, storage_of
 from .files import Files, FileSource
 from .source import NO_SCHEMA, ReadTask, Source
@@ -35,6 +36,7 @@ CUT_BYTES = 32 << 20
 """A file that is larger is cut, if there are not enough files."""
 FOOTERS_AT_ONCE = 16
 BATCH_ROWS = 1 << 17
+RENAMED = "read it with pyarrow.parquet.ParquetFile, give them different names, and use from_arrow"
 FORMAT = pads.ParquetFileFormat()
 
 
@@ -66,7 +68,9 @@ class Parquet(FileSource):
     # ------------------------------------------------------------ what is known without reading rows
 
     def file_schema(self, path: str) -> pa.Schema:
-        return self._fragment(path).physical_schema
+        found = self._fragment(path).physical_schema
+        check_names(found.names, f"{path}: ", RENAMED)
+        return found
 
     def count(self) -> int | None:
         if self.predicate is not None or self.condition is not None:
@@ -222,6 +226,7 @@ class Parquet(FileSource):
 
     def _common(self, own: pa.Schema, path: str) -> pa.Schema:
         """The columns of a file together with those of the first."""
+        check_names(own.names, f"{path}: ", RENAMED)
         self.schema()
         assert self._own_schema is not None
         try:

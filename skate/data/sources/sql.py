@@ -12,6 +12,7 @@ import pyarrow as pa
 from ...exceptions import UnsupportedError
 from .. import block as blocks
 from ..block import Block, BlockMeta
+from ..errors import check_names
 from .source import NO_SCHEMA, ReadTask, Source
 
 ROWS_AT_ONCE = 10_000
@@ -62,6 +63,7 @@ class SQL(Source):
             sql = self.sql if parts == 1 else self._sharded(connection, part, parts)
             cursor = _execute(connection, sql, self.params)
             names = [each[0] for each in cursor.description]
+            check_names(names, f"{sql}: ", "say `SELECT ... AS another_name`")
             empty = True
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 empty = False
