@@ -68,7 +68,7 @@ def from_items(items: Sequence[Any], *, parallelism: int = -1, override_num_bloc
         >>> skate.data.from_items(["a", "b"]).take_all()
         [{'item': 'a'}, {'item': 'b'}]
     """
-    return Dataset(plan.Read(Items(list(items)), wanted_blocks(parallelism, override_num_blocks)))
+    return Dataset(plan.Read(Items.of(list(items)), wanted_blocks(parallelism, override_num_blocks)))
 
 
 def from_pandas(dfs: Any, override_num_blocks: int | None = None) -> MaterializedDataset:

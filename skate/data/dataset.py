@@ -398,7 +398,9 @@ class Dataset(Writing, Splitting, Totals):
             validate_schemas: check the types of the keys before anything runs, even if rows must be read for that.
 
         Raises:
-            ValueError: an argument is wrong.
+            ColumnNotFoundError: a key is not there.
+            TypeError: keys have types that cannot be compared.
+            ValueError: an argument is wrong, or both sides have other columns of the same name.
             UnsupportedError: one of the other arguments is given.
         """
         if join_type not in HOW:
@@ -416,7 +418,9 @@ class Dataset(Writing, Splitting, Totals):
         if num_partitions is not None:
             whole("num_partitions", num_partitions, 1)
         suffixes = left_suffix or "", right_suffix or ""
-        return self._on_top(plan.Join(self._node, ds._node, join_type, left, right, *suffixes, num_partitions))
+        made = self._on_top(plan.Join(self._node, ds._node, join_type, left, right, *suffixes, num_partitions))
+        made._known_columns()  # raises if keys have other types, or columns the same name, and that is known by now
+        return made
 
     def _check_types(self, other: Dataset, left: Sequence[str], right: Sequence[str]) -> None:
         mine, theirs = self.schema(), other.schema()

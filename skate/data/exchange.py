@@ -53,6 +53,22 @@ def in_turns(extra: tuple[list[float], list[tuple[int, int, int, int]]], *inputs
     yield together.take(np.lexsort((np.concatenate(ports), np.concatenate(times))))
 
 
+def zip_pieces(ranges: Sequence[tuple[int, int]], left: Block, *right: Block) -> Iterator[Block]:
+    """A block, and beside it pieces of others."""
+    yield beside(left, next(gather(ranges, *right)))
+
+
+def beside(left: Block, right: Block) -> Block:
+    """The columns of both. Those on the right whose names are taken get a number."""
+    for name, values in zip(right.column_names, right.columns, strict=True):
+        new, number = name, 0
+        while new in left.column_names:
+            number += 1
+            new = f"{name}_{number}"
+        left = left.append_column(new, values)
+    return left
+
+
 # ---------------------------------------------------------------- random order
 
 

@@ -221,7 +221,7 @@ class Lowering:
         return GatherOperator(node.label, [self.lower(node.input)], shuffled)
 
     def _zip(self, node: plan.Zip) -> Operator:
-        work = self._work("Zip", _zip_pieces)._replace(target_bytes=1 << 62)
+        work = self._work("Zip", exchange.zip_pieces)._replace(target_bytes=1 << 62)
         return GatherOperator(node.label, [self.lower(node.left), self.lower(node.right)], partial(_align, work))
 
     def _shuffle(self, node: plan.Shuffle) -> Operator:
@@ -456,17 +456,6 @@ def _broadcast(
     size = min(part_bytes, sum(bundle.meta.size_bytes for bundle in large) // parts)
     together = groups(large, size)
     return [Task(operator, None, work, [*each, *inputs[small]], len(each)) for each in together]
-
-
-def _zip_pieces(ranges: Sequence[tuple[int, int]], left: Block, *right: Block) -> Iterator[Block]:
-    other = next(exchange.gather(ranges, *right))
-    for name, values in zip(other.column_names, other.columns, strict=True):
-        new, number = name, 0
-        while new in left.column_names:
-            number += 1
-            new = f"{name}_{number}"
-        left = left.append_column(new, values)
-    yield left
 
 
 def empty_meta(schema: Any) -> BlockMeta:

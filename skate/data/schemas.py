@@ -9,7 +9,8 @@ import pyarrow as pa
 from . import plan
 from .aggregate import Aggregation
 from .aggregate.base import Arrow
-from .block import Block, unify
+from .block import Block, unify, unify_blocks
+from .exchange import beside
 from .expr import Expr, Udf
 from .generators import Download
 from .join import join
@@ -44,8 +45,8 @@ def schema(node: plan.Node, ask_sources: bool = True) -> pa.Schema | None:
         found = node.source.schema() if ask_sources or not node.source.files() else None
         return None if found is None else found.remove_metadata()
     if isinstance(node, plan.Blocks):
-        schemas = [meta.schema for _, meta in node.blocks if len(meta.schema)]
-        return unify(schemas) if schemas else None
+        metas = [meta for _, meta in node.blocks if len(meta.schema)]
+        return unify_blocks(metas) if metas else None
     if isinstance(node, SAME):
         known = schema(node.inputs[0], ask_sources)
         if known is not None:
@@ -81,6 +82,8 @@ def _made(node: plan.Node, inputs: list[Block]) -> Block | None:
     if isinstance(node, plan.Join):
         suffixes = node.left_suffix, node.right_suffix
         return join(node.how, node.left_keys, node.right_keys, suffixes, *inputs)
+    if isinstance(node, plan.Zip):
+        return beside(*inputs)
     if isinstance(node, (plan.Union, plan.Mix)):
         return unify([block.schema for block in inputs]).empty_table()
     return None

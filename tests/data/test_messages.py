@@ -70,8 +70,33 @@ def test_a_sort_names_the_file(tmp_path: Path) -> None:
 
 
 def test_blocks_that_do_not_go_together_are_named_by_their_rows() -> None:
-    said = message(data.from_items(MIXED, override_num_blocks=3).sort("a").take_all)
-    assert "rows 0 to 0 and rows 2 to 2 do not go together: column 'a' is int64" in said and "string" in said
+    several = [pa.table({"a": [1, 2]}), pa.table({"a": pa.nulls(1)}), pa.table({"a": ["x"]})]
+    said = message(lambda: data.from_arrow(several).sort("a").take_all())
+    assert "rows 0 to 1 and rows 3 to 3 do not go together: column 'a' is int64" in said and "string" in said
+
+
+def test_values_have_one_type_in_all_blocks() -> None:
+    rows = data.from_items([{"a": 1}, {"a": 2.5}, {"b": "x"}], override_num_blocks=3)
+    schema = rows.schema()
+    assert schema is not None and schema.base_schema == pa.schema([("a", pa.float64()), ("b", pa.string())])
+    assert rows.take_all() == [{"a": 1.0, "b": None}, {"a": 2.5, "b": None}, {"a": None, "b": "x"}]
+    assert "no column" in message(lambda: data.from_items([{}, {}]))
+
+
+def test_columns_are_checked_at_the_call() -> None:
+    left, right = data.from_items([{"a": 1, "b": 2}]), data.from_items([{"a": "x", "c": 3}])
+    asks: list[Callable[[], Any]] = [
+        lambda: left.join(right, "inner", on="q"),
+        lambda: left.join(right, "inner", on="a", right_on="q"),
+        lambda: left.zip(right).select_columns(["q"]),
+        lambda: left.sort("q"),
+    ]
+    for ask in asks:
+        with pytest.raises(data.ColumnNotFoundError, match=r"no column 'q'\. The columns are 'a'"):
+            ask()
+    assert "'a' is int64, 'a' is string" in message(lambda: left.join(right, "inner", on="a"))
+    assert "both sides have columns 'a'" in message(lambda: left.join(right, "inner", on="b", right_on="c"))
+    assert left.zip(right).columns() == ["a", "b", "a_1", "c"]
 
 
 def test_what_else_cannot_be_computed_of_mixed_values() -> None:

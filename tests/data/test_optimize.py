@@ -174,7 +174,10 @@ def test_only_needed_columns_and_rows_are_read(parquet: plan.Node) -> None:
 
 def test_what_cannot_be_read_less_stays_above(parquet: plan.Node) -> None:
     node = plan.FilterExpr(parquet, (col("i") > 3) & col("s").str.contains("x"))
-    assert lines(node) == ["Filter(match_substring(col('s'), pattern='x', ignore_case=False))", "ReadParquet"]
+    assert lines(node) == [
+        "Filter(match_substring(col('s'), pattern='x', ignore_case=False))",
+        "ReadParquet(filter=(col('i') > 3))",
+    ]
 
 
 def fails_never(row: dict[str, Any]) -> dict[str, Any]:

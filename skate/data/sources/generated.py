@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from .. import block as blocks
 from ..block import Block, BlockMeta
-from .source import NO_SCHEMA, ReadTask, Source
+from .source import ReadTask, Source, shown
 
 ROWS_AT_ONCE = 1 << 20
 
@@ -69,43 +69,65 @@ class Range(Source):
 
 
 class Items(Source):
-    """Python values: rows as they are, everything else as column "item"."""
+    """Python values: rows as they are, everything else as column "item".
+
+    They become a table at once: so their columns are known before anything runs, and have one type in all blocks.
+    """
 
     name = "Items"
 
-    def __init__(self, items: Sequence[object]) -> None:
-        self.items = items
+    def __init__(self, rows: Block, columns: Sequence[str] | None = None) -> None:
+        self.rows = rows
+        self.columns = columns
+        """Of more than these, only these are taken; None: all."""
+
+    @classmethod
+    def of(cls, items: Sequence[object]) -> Items:
+        """The source of these values.
+
+        Raises:
+            TypeError: the name of a column is no string.
+            ValueError: all rows are dicts without any key.
+        """
+        if not all(isinstance(item, dict) for item in items):
+            return cls(blocks.from_columns({"item": blocks.column(list(items))}))
+        rows = blocks.from_rows(items)  # type: ignore[arg-type]
+        if items and not rows.num_columns:
+            raise ValueError("from_items: the rows have no column: there would be nothing to count them by")
+        return cls(rows)
 
     def tasks(self, wanted: int) -> list[ReadTask]:
-        count = len(self.items)
+        count = self.rows.num_rows
         parts = max(1, min(wanted, count))
         cuts = [count * at // parts for at in range(parts + 1)]
-        return [
-            ReadTask(
-                partial(_read_items, self.items[first:last]), BlockMeta(last - first, (last - first) * 64, NO_SCHEMA)
-            )
-            for first, last in itertools.pairwise(cuts)
-        ]
+        pieces = [self.rows.slice(first, last - first) for first, last in itertools.pairwise(cuts)]
+        return [ReadTask(partial(_give, blocks.compact(piece)), blocks.meta_of(piece)) for piece in pieces]
 
     @property
     def is_local(self) -> bool:
         return True
 
+    def schema(self) -> pa.Schema | None:
+        return self.rows.schema if self.rows.num_columns else None
+
     def count(self) -> int:
-        return len(self.items)
+        return int(self.rows.num_rows)
 
     def count_at_most(self) -> int:
-        return len(self.items)
+        return self.count()
 
     def size_bytes(self) -> int:
-        return len(self.items) * 64
+        return int(self.rows.nbytes)
+
+    def left_out(self) -> list[str]:
+        return [] if self.columns is None else [f"columns={shown(self.columns)}"]
+
+    def with_columns(self, columns: Sequence[str]) -> Source | None:
+        return Items(self.rows.select(columns), columns) if columns else None
 
     def with_limit(self, rows: int) -> Source:
-        return Items(self.items[:rows])
+        return Items(self.rows.slice(0, rows), self.columns)
 
 
-def _read_items(items: Sequence[object]) -> Iterator[Block]:
-    if all(isinstance(item, dict) for item in items):
-        yield blocks.from_rows(items)  # type: ignore[arg-type]
-    else:
-        yield blocks.from_columns({"item": blocks.column(list(items))})
+def _give(block: Block) -> Iterator[Block]:
+    yield block
