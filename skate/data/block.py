@@ -35,6 +35,17 @@ class BlockMeta(NamedTuple):
     """Where its rows come from."""
 
 
+class Least(NamedTuple):
+    """How much is to be taken together, if there is as much. The block that completes it is taken whole."""
+
+    rows: int = 0
+    size_bytes: int = 0
+
+
+ALONE = Least()
+"""Each block on its own."""
+
+
 class TensorType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no types
     """Arrays of one element type and any shapes: the elements in C order, and the shape."""
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import block as blocks, exchange, plan
-from .block import Block, BlockMeta
+from .block import ALONE, Block, BlockMeta, Least
 from .context import DataContext
 from .execution.mixing import CountOperator, MixOperator
 from .execution.operators import (
@@ -56,6 +56,7 @@ class Chain:
     concurrency: int | None = None
     pool: Any = None
     min_rows: int = 0
+    least: Least = ALONE
     is_read: bool = False
     """It begins with a source, which says itself how much it reads in one task."""
     functions: list[UserFunction] = field(default_factory=list)
@@ -105,7 +106,7 @@ class Lowering:
         work = self._work(made.name, _on_blocks(chain(made.transforms)), made.options, made.concurrency, made.pool)
         if made.pool is not None:
             work = work._replace(prepare=partial(_prepare, made.functions))
-        return MapOperator(made.name, made.source, work, made.min_rows)
+        return MapOperator(made.name, made.source, work, made.min_rows, made.least)
 
     def _work(
         self,
@@ -172,7 +173,10 @@ class Lowering:
 
     def _write(self, node: plan.Write) -> Chain:
         transform = partial(_write_blocks, node.sink)
-        return self._extend(node.input, node.label, transform, node.options, node.concurrency, None, node.sink.min_rows)
+        if node.sink.least == ALONE:
+            return self._extend(node.input, node.label, transform, node.options, node.concurrency)
+        source = self.lower(node.input)  # how much a task has is known only when its blocks are there
+        return Chain(node.label, source, [transform], node.options, node.concurrency, least=node.sink.least)
 
     # ------------------------------------------------------------ the others
 

@@ -8,7 +8,8 @@ from typing import Any, TypedDict, Unpack
 
 from ..exceptions import UnsupportedError
 from . import block as blocks, plan
-from .base import Base, tasks_at_once
+from .base import Base, tasks_at_once, whole
+from .block import Least
 from .errors import check_arguments
 from .sinks.sink import FilenameProvider, SaveMode, Sink
 
@@ -19,10 +20,10 @@ class WriteOptions(TypedDict, total=False):
     """What all methods that write files take.
 
     `filesystem`: of pyarrow.fs or fsspec; None: by the URL. `try_create_dir`: make the folder. `filename_provider`: chooses
-    the names of files. `mode`: what happens to what is there. `min_rows_per_file` (or the older `num_rows_per_file`): rows in a
-    file, if there are as
-    many. `ray_remote_args`: options of the tasks. `concurrency`: how many run at once, at the most. `arrow_open_stream_args`:
-    `{"compression": ...}` of whole files.
+    the names of files. `mode`: what happens to what is there. `min_rows_per_file` (or the older `num_rows_per_file`) and
+    `min_bytes_per_file`: blocks go into a file together until they have as many rows, and as many bytes in memory; what a file
+    has of these depends on its format. `ray_remote_args`: options of the tasks. `concurrency`: how many run at once, at the
+    most. `arrow_open_stream_args`: `{"compression": ...}` of whole files.
     """
 
     filesystem: Any
@@ -31,6 +32,7 @@ class WriteOptions(TypedDict, total=False):
     mode: SaveMode | str
     min_rows_per_file: int | None
     num_rows_per_file: int | None
+    min_bytes_per_file: int | None
     ray_remote_args: Mapping[str, Any] | None
     concurrency: int | None
     arrow_open_stream_args: Mapping[str, Any] | None
@@ -52,7 +54,6 @@ class Writing(Base):
         partition_cols: Sequence[str] | None = None,
         max_rows_per_file: int | None = None,
         arrow_parquet_args_fn: Callable[[], Mapping[str, Any]] | None = None,
-        min_bytes_per_file: int | None = None,
         **options: Any,
     ) -> None:
         """Write Parquet files.
@@ -66,8 +67,6 @@ class Writing(Base):
         """
         from .sinks.formats import ParquetSink
 
-        if min_bytes_per_file is not None:
-            raise UnsupportedError("write_parquet(min_bytes_per_file=...): use min_rows_per_file")
         common, rest = _parted(options)
         sink = ParquetSink(
             path, partition_cols or (), rest, arrow_parquet_args_fn, max_rows=max_rows_per_file, **_of_files(common)
@@ -335,12 +334,21 @@ def _of_files(options: Mapping[str, Any]) -> dict[str, Any]:
     mode = SaveMode(options.get("mode", SaveMode.APPEND))
     if mode is SaveMode.UPSERT:
         raise UnsupportedError("mode=SaveMode.UPSERT: files cannot be merged by key")
-    rows = options.get("min_rows_per_file")
     return {
         "filesystem": options.get("filesystem"),
         "mode": mode,
         "names": options.get("filename_provider"),
-        "min_rows": rows if rows is not None else options.get("num_rows_per_file"),
+        "least": _least(options),
         "create_folder": options.get("try_create_dir", True),
         "compression": compression,
     }
+
+
+def _least(options: Mapping[str, Any]) -> Least:
+    """How much goes into a file, if there is as much."""
+    found = {name: options.get(name) for name in ("min_rows_per_file", "num_rows_per_file", "min_bytes_per_file")}
+    for name, value in found.items():
+        if value is not None:
+            whole(name, value, 1)
+    rows = found["min_rows_per_file"] if found["min_rows_per_file"] is not None else found["num_rows_per_file"]
+    return Least(rows or 0, found["min_bytes_per_file"] or 0)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from skate.data.block import BlockMeta
+from skate.data.block import ALONE, BlockMeta, Least
 from skate.data.execution.executor import Accepts, Event, Execution
 from skate.data.execution.mixing import CountOperator, MixOperator
 from skate.data.execution.operators import (
@@ -116,10 +116,15 @@ def source(sizes: list[int], first: int = 0) -> InputOperator:
     return InputOperator("Input", bundles)
 
 
-@given(SIZES, RUNS, st.integers(0, 7))
-def test_maps_keep_the_order_whatever_ends_first(sizes: list[int], run: tuple[int, int, int], min_rows: int) -> None:
+LEAST = st.one_of(st.just(ALONE), st.builds(Least, st.integers(0, 9), st.integers(0, 9)))
+
+
+@given(SIZES, RUNS, st.integers(0, 7), LEAST)
+def test_maps_keep_the_order_whatever_ends_first(
+    sizes: list[int], run: tuple[int, int, int], min_rows: int, least: Least
+) -> None:
     seed, slots, budget = run
-    first = MapOperator("first", source(sizes), each_plus(10), min_rows)
+    first = MapOperator("first", source(sizes), each_plus(10), min_rows, least)
     second = MapOperator("second", first, each_plus(100))
     runner = Shuffled(seed, slots)
     assert numbers(Execution(second, runner, budget)) == [value + 110 for value in range(sum(sizes))]
@@ -135,6 +140,25 @@ def test_what_does_not_know_its_rows_is_a_task_of_its_own() -> None:
             operator.add(0, each)
         operator.input_ended(0)
         assert [len(task.inputs) for task in iter(operator.next_task, None)] == [1] * 5
+
+
+@given(SIZES, st.integers(0, 9), st.integers(0, 90), st.booleans())
+def test_bundles_go_together_until_there_is_enough(sizes: list[int], rows: int, size: int, late: bool) -> None:
+    operator = MapOperator("write", InputOperator("blocks", []), each_plus(0), least=Least(rows, size))
+    tasks: list[Any] = []
+    for at, count in enumerate(sizes):
+        operator.add(0, Bundle((at,), BlockMeta(count, 10 * count, NO_SCHEMA)))
+        if not late:
+            tasks += iter(operator.next_task, None)
+    operator.input_ended(0)
+    tasks += iter(operator.next_task, None)
+    inputs = [[each.meta for each in task.inputs] for task in tasks]
+    assert [meta.rows for metas in inputs for meta in metas] == sizes
+    for metas in inputs:
+        for end in range(1, len(metas)):  # nothing went along that was not needed
+            assert sum(meta.rows for meta in metas[:end]) < rows or sum(meta.size_bytes for meta in metas[:end]) < size
+    for metas in inputs[:-1]:
+        assert sum(meta.rows for meta in metas) >= rows and sum(meta.size_bytes for meta in metas) >= size
 
 
 @given(SIZES, RUNS, st.integers(0, 30))

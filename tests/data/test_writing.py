@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
@@ -182,6 +183,21 @@ def test_rows_per_file(tmp_path: Path) -> None:
     assert sum(sizes) == 100 and sizes[1:] == [30, 30, 30]
     with pytest.raises(ValueError, match="min_rows_per_file=5 is more than max_rows_per_file=3"):
         dataset_of(*blocks).write_csv(tmp_path, min_rows_per_file=5, max_rows_per_file=3)
+
+
+@pytest.mark.parametrize(
+    "least", [{"min_rows_per_file": 45}, {"min_bytes_per_file": 8 * 45}, {"num_rows_per_file": 45}]
+)
+def test_least_rows_and_bytes_per_file(tmp_path: Path, least: dict[str, Any]) -> None:
+    read = data.range(100, override_num_blocks=10)
+    for at, rows in enumerate((read, read.materialize(), read.filter(expr="id >= 0"))):
+        rows.write_parquet(tmp_path / f"{at}", **least)
+        assert sorted(pq.read_metadata(file).num_rows for file in (tmp_path / f"{at}").iterdir()) == [50, 50]
+    read.write_json(tmp_path / "json", **least)
+    assert len(names(tmp_path / "json")) == 2
+    for wrong in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match=f"{next(iter(least))}={wrong}: it must be a whole number from 1"):
+            read.write_csv(tmp_path / "csv", **dict.fromkeys(least, wrong))
 
 
 def test_compressed_files_and_names(tmp_path: Path) -> None:

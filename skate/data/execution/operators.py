@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..block import BlockMeta, unify_blocks
+from ..block import ALONE, BlockMeta, Least, unify_blocks
 from .stats import OperatorStats
 
 
@@ -221,22 +221,25 @@ class MapOperator(Operator):
 
     Args:
         work: what the tasks do.
-        min_rows: so many rows go into a task, if there are as many. What does not know its rows (-1) is a task of its own.
+        min_rows: bundles go into a task together as long as they have no more rows. What does not know its rows (-1) is a task of
+            its own.
+        least: they go together until they have as much.
     """
 
-    def __init__(self, name: str, source: Operator, work: Work, min_rows: int = 0) -> None:
+    def __init__(self, name: str, source: Operator, work: Work, min_rows: int = 0, least: Least = ALONE) -> None:
         super().__init__(name, [source])
         self.work = work
         self.min_rows = min_rows
+        self.least = least
         self.queue: deque[Bundle] = deque()
-        self._queued_rows = 0
+        self._queued = ALONE
         self._queued_bytes = 0
         self._number = 0
 
     def add(self, port: int, bundle: Bundle) -> None:
         self.queue.append(bundle)
         self.stats.rows_in += bundle.meta.rows
-        self._queued_rows += bundle.meta.rows
+        self._queued = _more(self._queued, bundle.meta)
         if self.counts(port):
             self._queued_bytes += bundle.meta.size_bytes
 
@@ -244,10 +247,10 @@ class MapOperator(Operator):
         if not self.can_start:
             return None
         inputs = [self._pop()]
-        rows = inputs[0].meta.rows
-        while rows >= 0 and self.queue and 0 <= self.queue[0].meta.rows <= self.min_rows - rows:
+        have = Least(inputs[0].meta.rows, inputs[0].meta.size_bytes)
+        while self.queue and self._goes_with(have, self.queue[0].meta):
             inputs.append(self._pop())
-            rows += inputs[-1].meta.rows
+            have = _more(have, inputs[-1].meta)
         self._number += 1
         return Task(self, self._number - 1, self.work, inputs, self._number - 1)
 
@@ -257,11 +260,23 @@ class MapOperator(Operator):
             return False
         if self.work.concurrency is not None and self.running >= self.work.concurrency and self.work.pool is None:
             return False
-        return not self.open or not self.min_rows or self._queued_rows >= self.min_rows
+        if not self.open or (not self.min_rows and self.least == ALONE):
+            return True
+        return (
+            self._queued.rows >= max(self.min_rows, self.least.rows)
+            and self._queued.size_bytes >= self.least.size_bytes
+        )
+
+    def _goes_with(self, have: Least, more: BlockMeta) -> bool:
+        if have.rows < 0 or more.rows < 0:
+            return False
+        if have.rows < self.least.rows or have.size_bytes < self.least.size_bytes:
+            return True
+        return more.rows <= self.min_rows - have.rows
 
     def _pop(self) -> Bundle:
         bundle = self.queue.popleft()
-        self._queued_rows -= bundle.meta.rows
+        self._queued = _more(self._queued, bundle.meta, -1)
         if self.counts(0):
             self._queued_bytes -= bundle.meta.size_bytes
         return bundle
@@ -281,7 +296,11 @@ class MapOperator(Operator):
     def stop(self) -> None:
         super().stop()
         self.queue.clear()
-        self._queued_bytes = self._queued_rows = 0
+        self._queued, self._queued_bytes = ALONE, 0
+
+
+def _more(have: Least, meta: BlockMeta, times: int = 1) -> Least:
+    return Least(have.rows + times * meta.rows, have.size_bytes + times * meta.size_bytes)
 
 
 class LimitOperator(Operator):

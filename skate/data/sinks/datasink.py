@@ -9,7 +9,7 @@ from typing import Any
 import cloudpickle
 import pyarrow as pa
 
-from ..block import Block
+from ..block import Block, Least
 
 
 @dataclass
@@ -68,7 +68,7 @@ class UserSink:
             raise TypeError(f"{type(datasink).__name__} is no Datasink: it has no method write")
         self.datasink = datasink
         self.name = datasink.get_name()
-        self.min_rows = datasink.min_rows_per_write or 0
+        self.least = Least(datasink.min_rows_per_write or 0)
 
     def start(self, schema: pa.Schema | None) -> bool:
         """Tell it."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ...exceptions import UnsupportedError
 from .. import block as blocks
 from ..accessor import BlockAccessor
-from ..block import Block
+from ..block import Block, Least
 from .datasink import Datasink, WriteResult
 from .sink import FilenameProvider, FileSink, SaveMode, Written
 
@@ -61,7 +61,15 @@ class FileDatasink(Datasink):
         """The sink that writes them."""
         path, filesystem, mode = self._where
         return _Files(
-            self, path, filesystem, mode, self._names, self.min_rows_per_write, None, self._create, self._compression
+            self,
+            path,
+            filesystem,
+            mode,
+            self._names,
+            Least(self.min_rows_per_write or 0),
+            None,
+            self._create,
+            self._compression,
         )
 
 

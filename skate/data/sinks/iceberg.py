@@ -24,7 +24,7 @@ import cloudpickle
 import pyarrow as pa
 
 from .. import block as blocks
-from ..block import Block
+from ..block import ALONE, Block
 from ..compute import pc
 from ..errors import no_column
 from ..optional import need
@@ -70,7 +70,7 @@ class IcebergSink:
     """
 
     name = "Iceberg"
-    min_rows = 0
+    least = ALONE
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from ..block import Block
+from ..block import ALONE, Block, Least
 from ..storage import UNFINISHED, Local, Storage, storage_of
 
 
@@ -53,8 +53,8 @@ class Sink(Protocol):
     """Where rows go. Sinks are picklable."""
 
     name: str
-    min_rows: int
-    """So many rows go into a task, if there are as many."""
+    least: Least
+    """So much goes into a task, if there is as much."""
 
     def start(self, schema: pa.Schema | None) -> bool:
         """Before the first task, in the calling process. False: there is nothing to do.
@@ -129,7 +129,8 @@ class FileSink:
         filesystem: of pyarrow.fs or fsspec; None: by the URL.
         mode: what happens to what is there.
         names: chooses the names of files.
-        min_rows, max_rows: rows in a file, if there are as many.
+        least: rows and bytes in a file, if there are as many.
+        max_rows: rows in a file, at the most.
         create_folder: the target need not exist.
         compression: of whole files, by its name: "gzip", "zstd", "bz2" and others of Arrow's; None: none.
     """
@@ -143,7 +144,7 @@ class FileSink:
         filesystem: Any = None,
         mode: SaveMode | str = SaveMode.APPEND,
         names: FilenameProvider | None = None,
-        min_rows: int | None = None,
+        least: Least = ALONE,
         max_rows: int | None = None,
         create_folder: bool = True,
         compression: str | None = None,
@@ -152,7 +153,7 @@ class FileSink:
         self.filesystem = filesystem
         self.mode = SaveMode(mode)
         self.names = names or FilenameProvider(file_format=self.ending)
-        self.min_rows = min_rows or 0
+        self.least = least
         self.max_rows = max_rows
         self.create_folder = create_folder
         self.compression = compression
@@ -165,11 +166,10 @@ class FileSink:
         """Those that the end of the write has moved, as long as it can be undone."""
         if compression is not None:
             pa.Codec.is_available(compression)  # raises for one that does not exist
-        for what, value in (("min_rows_per_file", min_rows), ("max_rows_per_file", max_rows)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{what}={value!r}: it must be a whole number from 1, or None")
-        if min_rows is not None and max_rows is not None and min_rows > max_rows:
-            raise ValueError(f"min_rows_per_file={min_rows} is more than max_rows_per_file={max_rows}")
+        if max_rows is not None and (not isinstance(max_rows, int) or max_rows < 1):
+            raise ValueError(f"max_rows_per_file={max_rows!r}: it must be a whole number from 1, or None")
+        if max_rows is not None and least.rows > max_rows:
+            raise ValueError(f"min_rows_per_file={least.rows} is more than max_rows_per_file={max_rows}")
 
     # ------------------------------------------------------------ for subclasses
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ...exceptions import UnsupportedError
 from .. import block as blocks
-from ..block import Block
+from ..block import ALONE, Block
 from ..optional import need
 from ..storage import Storage
 from .formats import ParquetSink
@@ -31,7 +31,7 @@ class SQLSink:
     """
 
     name = "SQL"
-    min_rows = 0
+    least = ALONE
 
     def __init__(self, sql: str, connect: Callable[[], Any]) -> None:
         if not callable(connect):
