@@ -149,6 +149,8 @@ class MixOperator(Operator):
 
     def stop(self) -> None:
         super().stop()
+        for task in self._ready:
+            self.out.end(task.key)  # or what is behind it would wait for it forever
         self._ready.clear()
         self._forget()
 

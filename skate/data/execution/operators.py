@@ -339,6 +339,10 @@ class LimitOperator(Operator):
         """Whether it needs no more input; one block has come, so that the columns are known."""
         return self.left <= 0 and self._number > 0
 
+    def stop(self) -> None:
+        super().stop()
+        self._pending = None
+
 
 class UnionOperator(Operator):
     """Inputs one after the other."""
