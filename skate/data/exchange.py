@@ -18,12 +18,10 @@ from . import block as blocks
 from .block import Block
 from .compute import pc
 from .functions import HERE, Transform
-from .hashing import hash_rows, mix
+from .hashing import GOLDEN, hash_rows, mix
 from .keys import check_columns, no_order, normal_keys
 
 SAMPLES_PER_BLOCK = 200
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""2 ** 64 by the golden ratio: what numbers in a row are multiplied by so that they are far apart."""
 COUNTED = 1 << 16
 """Whole numbers that differ by no more than this Arrow counts, which is as fast as it can be."""
 LEAST_ROWS, MOST_ROWS = 1 << 12, 1 << 31

@@ -8,6 +8,7 @@ strings with and without a dictionary, times of any unit.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,9 @@ from .compute import pc
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
-NULL = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2 ** 64 by the golden ratio: what numbers in a row are multiplied by so that they are far apart."""
+NULL = GOLDEN
 ROWS_AT_ONCE = 1 << 15
 """What fits into a processor's cache."""
 EXACT = 1 << 53
@@ -42,6 +45,14 @@ def hash_rows(block: Block, keys: Sequence[str]) -> Hashes:
             piece *= np.uint64(31)
             piece += values[at : at + ROWS_AT_ONCE]
             mix(piece)
+    return found
+
+
+def hash_places(where: str, first: int, count: int) -> Hashes:
+    """A number for each of `count` rows in a row, by where they are and their number there. Those of one place differ."""
+    start = int.from_bytes(hashlib.blake2b(where.encode(), digest_size=8).digest(), "little")
+    found = np.arange(first, first + count, dtype=np.uint64) * GOLDEN + np.uint64(start)
+    mix(found)
     return found
 
 

@@ -84,6 +84,8 @@ def read_parquet(
     Args:
         paths: a path, folder, pattern or URL, or a list of them.
         columns: only these.
+        include_row_hash: a column "row_hash": it follows from the file's path and the row's number in the file. All rows
+            are read for it: filters come after.
         skip_paths: files that are left out.
         filter: only rows for which it is true: an expression of `skate.data` or of pyarrow. `Dataset.filter(expr=...)` does
             the same.
@@ -95,22 +97,25 @@ def read_parquet(
     """
     from .expressions import Expr
     from .sources.parquet import Parquet
+    from .sources.row_hashes import ROW_HASH, HashedParquet
 
-    _refuse("read_parquet", tensor_column_schema=tensor_column_schema, include_row_hash=include_row_hash or None)
+    _refuse("read_parquet", tensor_column_schema=tensor_column_schema)
+    kind = HashedParquet if include_row_hash else Parquet
     files = _files("read_parquet", paths, options, ["parquet"], HIVE, compression=None)
     if skip_paths is not None:
         skipped = {os.fspath(path) for path in ([skip_paths] if isinstance(skip_paths, str) else skip_paths)}
         files = replace(files, found=tuple(file for file in files.found if file.path not in skipped))
         if not files.found:
             raise FileNotFoundError("skip_paths leaves no file to read")
-    source = Parquet(files)
+    source = kind(files)
     known = source.schema() if columns is not None else None
     for name in columns or ():
         if known is not None and name not in known.names:
             raise no_column(name, known.names)
-    wanted = None if columns is None else [*dict.fromkeys([*columns, *(files.extras(files.found[0].path))])]
+    added = [*files.extras(files.found[0].path), *([ROW_HASH] if include_row_hash else [])]
+    wanted = None if columns is None else [*dict.fromkeys([*columns, *added])]
     if not isinstance(filter, Expr):
-        return _dataset(Parquet(files, wanted, filter), options)
+        return _dataset(kind(files, wanted, filter), options)
     rows = _dataset(source, options).filter(expr=filter)  # the optimizer hands it to the source, if Arrow can do it
     return rows if wanted is None else rows.select_columns(wanted)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.dataset as pads
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
@@ -132,8 +133,8 @@ def test_arguments_are_checked_at_the_call(tmp_path: Path) -> None:
         data.read_sql("SELECT 1", object, include_paths=True)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="shuffle"):
         data.read_csv(path, shuffle="rows")  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedError, match="include_row_hash"):
-        data.read_parquet(path, include_row_hash=True)
+    with pytest.raises(UnsupportedError, match="tensor_column_schema"):
+        data.read_parquet(path, tensor_column_schema={})
     with pytest.raises(TypeError, match="filesystem"):
         data.read_csv(path, filesystem=3)
 
@@ -456,3 +457,22 @@ def test_a_row_that_cannot_be_made_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="word") as failed:
         data.read_webdataset(tmp_path).take_all()
     assert any(".tar was read" in note for note in failed.value.__notes__)
+
+
+def test_hashes_of_rows(tmp_path: Path) -> None:
+    for number in range(3):
+        table = pa.table({"x": range(number * 100, number * 100 + 100), "row_hash": ["old"] * 100})
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=10)
+    read = data.read_parquet(tmp_path, include_row_hash=True, include_paths=True)
+    assert read.columns() == ["x", "row_hash", "path"] and read.count() == 300
+    rows = {row["x"]: row["row_hash"] for row in read.take_all()}
+    assert len(set(rows.values())) == 300
+    some = data.read_parquet(tmp_path, include_row_hash=True, filter=pads.field("x") > 20, columns=["x"])
+    kept = some.filter(expr="x > 50").take_all()
+    assert {row["x"]: row["row_hash"] for row in kept} == {x: rows[x] for x in range(51, 300)}
+    assert [row["row_hash"] for row in read.select_columns("row_hash").take_all()] == list(rows.values())
+    source = source_of(read)
+    parts = [task.read() for path in source.where.found for task in source._cut(path, 4)]
+    assert [value for part in parts for block in part for value in block.column("row_hash").to_pylist()] == [
+        *rows.values()
+    ]
