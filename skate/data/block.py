@@ -155,7 +155,17 @@ def _from_values(values: list[Any]) -> pa.Array:
         return _from_arrays(values)
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except OverflowError:
+        return _large(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return objects(values)
+
+
+def _large(values: list[Any]) -> pa.Array:
+    """Whole numbers of which some do not fit into 64 bits with a sign."""
+    try:
+        return pa.array(values, pa.uint64())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return objects(values)
 
 
@@ -313,8 +323,26 @@ def concat(blocks: Sequence[Block]) -> Block:
     filled = [block for block in blocks if block.num_rows] or list(blocks[:1])
     if all(block.schema.equals(filled[0].schema) for block in filled[1:]):
         return pa.concat_tables(filled)
-    schema = unify_blocks([BlockMeta(block.num_rows, block.nbytes, block.schema) for block in filled])
+    filled = going_together(filled)
+    schema = unify_blocks([meta_of(block) for block in filled])
     return pa.concat_tables([conform(block, schema) for block in filled])
+
+
+def going_together(blocks: list[Block]) -> list[Block]:
+    """The blocks. If types of columns do not go together, those in which there is nothing have none: a frame of pandas has NaN for
+    what is missing, whatever it is."""
+    try:
+        unify([block.schema for block in blocks])
+    except TypeError:
+        return [_of_no_type(block) for block in blocks]
+    return blocks
+
+
+def _of_no_type(block: Block) -> Block:
+    for at, values in enumerate(block.columns):
+        if values.null_count == block.num_rows:
+            block = block.set_column(at, block.column_names[at], pa.nulls(block.num_rows))
+    return block
 
 
 def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:

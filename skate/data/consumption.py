@@ -70,9 +70,11 @@ class Consumption(Base):
         if limit is not None:
             return blocks.concat(self._at_most(limit))
         found = list(self._bundles(self._node))
-        if found:
-            blocks.unify_blocks([bundle.meta for bundle in found])  # or the error names the files
-        return blocks.concat([table(bundle) for bundle in found])
+        try:
+            return blocks.concat([table(bundle) for bundle in found])
+        except TypeError:
+            blocks.unify_blocks([bundle.meta for bundle in found])  # whose error names the files
+            raise
 
     def _at_most(self, limit: int | None) -> list[Block]:
         """All blocks; not more than so many rows."""
@@ -292,6 +294,9 @@ class Consumption(Base):
 
     def __len__(self) -> int:
         raise TypeError("a dataset has no len(): use count(), which may have to carry the plan out")
+
+    def __getitem__(self, key: Any) -> Any:
+        raise TypeError("a dataset is no frame: use select_columns(names), filter(expr=...) or take(n)")
 
     def __bool__(self) -> bool:
         return True

@@ -179,6 +179,7 @@ def _made(what: str, kind: str, values: Any, wanted: int | None) -> Materialized
 
 
 def _of_tables(tables: list[Block], wanted: int | None) -> MaterializedDataset:
+    tables = blocks.going_together(tables)
     if wanted is not None and tables:
         together = blocks.concat(tables)
         cuts = [together.num_rows * at // wanted for at in builtins.range(wanted + 1)]

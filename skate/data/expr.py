@@ -338,6 +338,12 @@ class Literal(Expr):
         return repr(self.value)
 
 
+HINTS = dict.fromkeys(
+    ("and_kleene", "or_kleene", "invert"), "; put parentheses around comparisons, as in (a > 1) & (b < 4)"
+)
+"""What is said, too, if a function cannot be computed."""
+
+
 class Call(Expr):
     """A function of `kernels.py` on expressions."""
 
@@ -363,7 +369,7 @@ class Call(Expr):
         kind: type[Exception] = TypeError if isinstance(error, (pa.ArrowNotImplementedError, TypeError)) else ValueError
         if "overflow" in message or "divide by zero" in message:
             kind = OverflowError if "overflow" in message else ZeroDivisionError
-        return kind(f"{self}: cannot be computed on {types}{why(error)}")
+        return kind(f"{self}: cannot be computed on {types}{why(error)}{HINTS.get(self.function, '')}")
 
     def to_arrow(self) -> Any:
         args = [arg.to_arrow() for arg in self.args]

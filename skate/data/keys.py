@@ -22,8 +22,9 @@ def check_columns(block: Block, names: Iterable[str]) -> None:
     Raises:
         ColumnNotFoundError: one is not.
     """
+    known = set(block.column_names)
     for name in names:
-        if name not in block.column_names:
+        if name not in known:
             raise no_column(name, block.column_names)
 
 

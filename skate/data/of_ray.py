@@ -177,6 +177,46 @@ METHODS = {
 }
 """Of datasets and their iterators."""
 
+FRAMES_METHODS = {
+    "head": "take(n), show(n) or limit(n)",
+    "tail": "take_all(), or sort the other way round and take(n)",
+    "shape": "count() and columns()",
+    "dtypes": "schema()",
+    "describe": "summary()",
+    "info": "schema() and count()",
+    "collect": "take_all(), to_pandas() or to_polars()",
+    "iterrows": "iter_rows()",
+    "itertuples": "iter_rows()",
+    "assign": "with_column(name, expr) or add_column(name, fn)",
+    **dict.fromkeys(("apply", "transform", "pipe"), "map(fn) for rows, map_batches(fn) for frames and arrays"),
+    "astype": 'with_column(name, col(name).cast("int64"))',
+    "query": 'filter(expr="a > 1")',
+    "where": "filter(expr=...)",
+    "select": "select_columns(names)",
+    "drop": "drop_columns(names)",
+    "rename": "rename_columns({old: new})",
+    "withColumn": "with_column(name, expr)",
+    "with_row_index": "with_column(name, monotonically_increasing_id())",
+    **dict.fromkeys(("sort_values", "orderBy", "order_by"), "sort(names)"),
+    **dict.fromkeys(("group_by", "groupBy"), "groupby(names)"),
+    "agg": "aggregate(Sum(name), ...)",
+    "merge": 'join(other, "inner", on=names)',
+    "concat": "union(other)",
+    **dict.fromkeys(("dropna", "drop_nulls"), "filter(expr=col(name).is_not_null())"),
+    **dict.fromkeys(("fillna", "fill_null"), "with_column(name, col(name).fill_null(value))"),
+    **dict.fromkeys(
+        ("drop_duplicates", "distinct"), "unique(name) for the values of a column, or groupby(names).count()"
+    ),
+    "nunique": "aggregate(CountDistinct(name))",
+    "value_counts": "groupby(name).count()",
+    "sample": "random_sample(fraction)",
+    "explode": "flat_map(fn)",
+    "median": "quantile(name, 0.5)",
+    **{f"to_{each}": f"write_{each}(path)" for each in ("csv", "json", "parquet", "sql", "orc")},
+    "toPandas": "to_pandas()",
+}
+"""What frames of pandas, Polars and Spark call it, and how it is said here."""
+
 
 PREPROCESSORS = {"TorchVisionPreprocessor": "Use map_batches with the transform of torchvision."}
 """Of the module of that name."""
@@ -190,4 +230,6 @@ def instead(what: str, name: str, known: dict[str, str]) -> AttributeError:
     """The error for a name that is not there."""
     if name in known:
         return NotInSkateError(f"{what} has no {name!r}. {known[name]}")
+    if known is METHODS and name in FRAMES_METHODS:
+        return AttributeError(f"{what} has no {name!r}. Use {FRAMES_METHODS[name]}.")
     return AttributeError(f"{what} has no {name!r}")

@@ -200,6 +200,20 @@ def test_least_rows_and_bytes_per_file(tmp_path: Path, least: dict[str, Any]) ->
             read.write_csv(tmp_path / "csv", **dict.fromkeys(least, wrong))
 
 
+def test_what_has_no_rows_can_be_read_again(tmp_path: Path) -> None:
+    nothing = data.range(5).with_column("x", data.col("id") * 0.5).filter(expr="id > 9")
+    nothing.write_parquet(tmp_path / "parquet")
+    found = data.read_parquet(tmp_path / "parquet")
+    assert found.count() == 0 and found.to_arrow().schema == pa.schema([("id", pa.int64()), ("x", pa.float64())])
+    nothing.write_csv(tmp_path / "csv")
+    assert list(data.read_csv(tmp_path / "csv").to_pandas().columns) == ["id", "x"]
+    nothing.write_json(tmp_path / "json")
+    assert data.read_json(tmp_path / "json").take_all() == []
+    data.range(5).write_parquet(tmp_path / "parquet", mode="overwrite")
+    nothing.write_parquet(tmp_path / "parquet", mode="overwrite")
+    assert data.read_parquet(tmp_path / "parquet").count() == 0 and len(names(tmp_path / "parquet")) == 1
+
+
 def test_compressed_files_and_names(tmp_path: Path) -> None:
     provider = data.FilenameProvider("mine", "csv.gz")
     data.range(5).write_csv(tmp_path, arrow_open_stream_args={"compression": "gzip"}, filename_provider=provider)

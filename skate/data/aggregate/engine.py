@@ -165,8 +165,9 @@ class Aggregation:
         columns, calls = self._calls(block)
         found = self._grouped(block, columns, calls)
         groups = Groups(block, self.keys)
+        parts = _parts(found)
         for at, each in enumerate(self.aggregates):
-            had = {part: found.column(f"{at}\0{part}") for part in _parts(found, at)}
+            had = {part: found.column(f"{at}\0{part}") for part in parts.get(at, ())}
             for part, values in each.first_of_groups(groups, had).items():
                 found = _set(found, f"{at}\0{part}", values)
         return found
@@ -236,8 +237,9 @@ class Aggregation:
         if nothing:
             merged = merged.take(pa.array([None], pa.int64()))
         columns = {key: merged.column(key) for key in self.keys}
+        names = _parts(merged)
         for at, each in enumerate(self.aggregates):
-            parts = {part: merged.column(f"{at}\0{part}") for part in _parts(merged, at)}
+            parts = {part: merged.column(f"{at}\0{part}") for part in names.get(at, ())}
             columns[each.name] = each.of_nothing(parts) if nothing else each.last(parts)
         yield pa.table(columns)
 
@@ -262,8 +264,9 @@ class Aggregation:
                 calls.append((f"{at}\0{part}", function, options))
         merged = self._grouped(block, columns, calls)
         groups = Groups(block, self.keys)
+        parts = _parts(block)
         for at, each in enumerate(self.aggregates):
-            had = {part: block.column(f"{at}\0{part}") for part in _parts(block, at)}
+            had = {part: block.column(f"{at}\0{part}") for part in parts.get(at, ())}
             for part, values in each.merge_groups(groups, had).items():
                 merged = _set(merged, f"{at}\0{part}", values)
         return merged
@@ -290,10 +293,14 @@ def are_mostly_alone(block: Block, keys: Sequence[str]) -> bool:
     return len(np.unique(sample)) > SHARE_ALONE * len(sample)
 
 
-def _parts(block: Block, at: int) -> list[str]:
-    """The names of an aggregation's partial columns."""
-    prefix = f"{at}\0"
-    return [name[len(prefix) :] for name in block.column_names if name.startswith(prefix)]
+def _parts(block: Block) -> dict[int, list[str]]:
+    """The names of the partial columns of each aggregation, by its number."""
+    found: dict[int, list[str]] = {}
+    for name in block.column_names:
+        at, mark, part = name.partition("\0")
+        if mark and at.isdigit():
+            found.setdefault(int(at), []).append(part)
+    return found
 
 
 def _set(block: Block, name: str, values: Any) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import tarfile
@@ -30,6 +31,8 @@ class LibrarySink(FileSink):
         options: the options.
         options_fn: gives more of these, in each task.
     """
+
+    keeps_columns = True
 
     def __init__(
         self,
@@ -148,6 +151,7 @@ class ORCSink(LibrarySink):
 
     name = "ORC"
     ending = "orc"
+    keeps_columns = False
 
     def write_file(self, file: Any, block: Block) -> None:
         import pyarrow.orc as orc
@@ -190,11 +194,14 @@ class JSONSink(LibrarySink):
             file.write(block.to_pandas().to_json(**options).encode())
             return
         for row in blocks.to_rows(block):
-            file.write(json.dumps(row, default=_plain, ensure_ascii=False).encode() + b"\n")
+            try:
+                file.write(json.dumps(row, default=_plain, ensure_ascii=False).encode() + b"\n")
+            except TypeError as error:
+                raise TypeError(f"write_json: {error}, as in the row {row!r:.200}") from None
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no type for: arrays become lists, dates their ISO form."""
+    """What JSON has no type for: arrays become lists, dates and durations their ISO form."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if hasattr(value, "isoformat"):
@@ -203,6 +210,8 @@ def _plain(value: Any) -> Any:
         return value.decode("utf-8")
     if type(value).__name__ == "Decimal":
         return str(value)
+    if isinstance(value, dt.timedelta):
+        return f"PT{value.total_seconds():.15g}S"
     raise TypeError(f"JSON cannot hold {type(value).__name__}")
 
 

@@ -137,6 +137,8 @@ class FileSink:
 
     name = "Files"
     ending = ""
+    keeps_columns = False
+    """A file without rows still says something: which columns there are, or that there is nothing."""
 
     def __init__(
         self,
@@ -158,6 +160,8 @@ class FileSink:
         self.create_folder = create_folder
         self.compression = compression
         self.job = os.urandom(8).hex()
+        self._schema: pa.Schema | None = None
+        """The columns, if they were known at the start."""
         self._new: list[str] = []
         """The folders that this write makes, the innermost first."""
         self._before: set[str] = set()
@@ -220,6 +224,7 @@ class FileSink:
 
     def start(self, schema: pa.Schema | None) -> bool:
         """Look at what is there."""
+        self._schema = schema
         storage, root = self._target()
         if storage.size(root) is not None:
             raise FileExistsError(f"{self.path!r} is a file: rows are written to files in a folder")
@@ -237,7 +242,8 @@ class FileSink:
         """Give the files their names, and delete what they replace."""
         storage, root = self._target()
         work = self._workplace(storage, root)
-        new = {f"{root}/{path}": f"{work}/{path}" for path in written.column("path").to_pylist()}
+        paths = written.column("path").to_pylist() or [each.path for each in self._without_rows()]
+        new = {f"{root}/{path}": f"{work}/{path}" for path in paths}
         if storage.appears_whole:
             self._sweep(storage, root, new)
         else:
@@ -249,6 +255,12 @@ class FileSink:
         if self.mode is SaveMode.OVERWRITE:
             for old in self._before.difference(new):
                 storage.remove(old)
+
+    def _without_rows(self) -> Iterator[Written]:
+        """A file without rows, in place of none at all: so what is written can be read."""
+        if self.keeps_columns and self._schema is not None:
+            for folder, block in self.split(self._schema.empty_table()):
+                yield from self.write_piece(folder, block, 0, 0)
 
     def abort(self, error: BaseException) -> None:
         """Delete the files of this write."""

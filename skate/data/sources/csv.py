@@ -233,6 +233,8 @@ class CSV(FileSource):
                         if new.num_rows or not rows:
                             yield pa.Table.from_batches([new])
                             rows += new.num_rows
+                    if not rows and reader:
+                        yield reader.schema.empty_table()  # there is a line with the names of the columns, and no other
                 return
             except (NotText, UnicodeDecodeError):
                 raise self._not_text(path, first, last) from None
