@@ -329,8 +329,8 @@ def concat(blocks: Sequence[Block]) -> Block:
 
 
 def going_together(blocks: list[Block]) -> list[Block]:
-    """The blocks. If types of columns do not go together, those in which there is nothing have none: a frame of pandas has NaN for
-    what is missing, whatever it is."""
+    """The blocks. If types of columns do not go together, those in which there is nothing have none: a frame of pandas has NaN
+    for what is missing, whatever it is."""
     try:
         unify([block.schema for block in blocks])
     except TypeError:

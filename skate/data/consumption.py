@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -178,6 +178,18 @@ class Consumption(Base):
     def iter_torch_batches(self, **options: Any) -> Iterable[Any]:
         """The rows in batches of tensors of torch. See `DataIterator.iter_torch_batches` for the arguments."""
         return self.iterator().iter_torch_batches(**options)
+
+    def iter_jax_batches(self, **options: Any) -> Iterable[Any]:
+        """The rows in batches of arrays of JAX. See `DataIterator.iter_jax_batches` for the arguments."""
+        return self.iterator().iter_jax_batches(**options)
+
+    def iter_tf_batches(self, **options: Any) -> Iterable[Any]:
+        """The rows in batches of tensors of TensorFlow. See `DataIterator.iter_tf_batches` for the arguments."""
+        return self.iterator().iter_tf_batches(**options)
+
+    def to_tf(self, feature_columns: str | Sequence[str], label_columns: str | Sequence[str], **options: Any) -> Any:
+        """A `tf.data.Dataset`. See `DataIterator.to_tf` for the arguments."""
+        return self.iterator().to_tf(feature_columns, label_columns, **options)
 
     # ------------------------------------------------------------ as a whole
 

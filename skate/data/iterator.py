@@ -6,11 +6,12 @@ thread; see `prefetch.py` for how it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..exceptions import UnsupportedError
 from . import block as blocks
 from .base import whole
 from .batches import check_format, rebatch, to_batch
@@ -152,6 +153,107 @@ class DataIterator:
             local_shuffle_buffer_size,
             local_shuffle_seed,
         )
+
+    def iter_jax_batches(
+        self,
+        *,
+        prefetch_batches: int = 1,
+        batch_size: int | None = 256,
+        dtypes: Any = None,
+        collate_fn: Callable[[Any], Any] | None = None,
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+        synchronize_batches: bool = False,
+        paddings: Any = None,
+    ) -> Iterable[Any]:
+        """The rows in batches of arrays of JAX: a dict from column to array. Of several devices, each gets a part of the rows.
+
+        Args:
+            dtypes: JAX's type for all columns, or a dict from column to type; None: as the columns have it.
+            collate_fn: makes an array of numpy, or a dict of these, of a dict of numpy arrays; one of the classes of
+                `skate.data.collate_fn` may be given a table or a frame.
+            paddings: fill the last batch up to `batch_size` with this value, or with one for each column; None: it is smaller.
+
+        The other arguments are those of `iter_batches`.
+
+        Raises:
+            ImportError: JAX is not installed.
+            UnsupportedError: `synchronize_batches` is set: processes do not compare the shapes of their batches.
+            ValueError: an argument is out of range, or the devices cannot get as many rows each.
+        """
+        from .frameworks import JaxCollate
+
+        if synchronize_batches:
+            raise UnsupportedError(
+                "iter_jax_batches(synchronize_batches=True): use streaming_split(equal=True) and drop_last=True"
+            )
+        return self._batches(
+            JaxCollate(dtypes, collate_fn, paddings, batch_size),
+            prefetch_batches,
+            batch_size,
+            drop_last,
+            local_shuffle_buffer_size,
+            local_shuffle_seed,
+        )
+
+    def iter_tf_batches(
+        self,
+        *,
+        prefetch_batches: int = 1,
+        batch_size: int | None = 256,
+        dtypes: Any = None,
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+    ) -> Iterable[Any]:
+        """The rows in batches of tensors of TensorFlow: a dict from column to tensor. Arrays of different shapes are ragged ones.
+
+        Args:
+            dtypes: TensorFlow's type for all columns, or a dict from column to type; None: as the columns have it.
+
+        The other arguments are those of `iter_batches`.
+
+        Raises:
+            ImportError: TensorFlow is not installed.
+        """
+        from .frameworks import TfCollate
+
+        return self._batches(
+            TfCollate(dtypes), prefetch_batches, batch_size, drop_last, local_shuffle_buffer_size, local_shuffle_seed
+        )
+
+    def to_tf(
+        self,
+        feature_columns: str | Sequence[str],
+        label_columns: str | Sequence[str],
+        *,
+        additional_columns: str | Sequence[str] | None = None,
+        feature_type_spec: Any = None,
+        label_type_spec: Any = None,
+        additional_type_spec: Any = None,
+        batch_size: int | None = 1,
+        **options: Any,
+    ) -> Any:
+        """A `tf.data.Dataset` of pairs of features and labels, for `model.fit`.
+
+        Args:
+            feature_columns, label_columns: of one column, a tensor; of a list of them, a dict of tensors.
+            additional_columns: a third element, such as the weights of the rows.
+            feature_type_spec, label_type_spec, additional_type_spec: a `tf.TypeSpec`, or a dict of these; None: as the first
+                batch has it, for which the plan is begun once.
+            options: those of `iter_tf_batches`.
+
+        Raises:
+            ImportError: TensorFlow is not installed.
+            ValueError: there are no rows that could tell the types.
+        """
+        from .frameworks import tf_dataset
+
+        columns = [feature_columns, label_columns, additional_columns]
+        specs = [feature_type_spec, label_type_spec, additional_type_spec]
+        batches = self.iter_tf_batches(batch_size=batch_size, **options)
+        return tf_dataset(lambda: batches, columns, specs)
 
     def _batches(
         self,

@@ -161,9 +161,6 @@ METHODS = {
     **dict.fromkeys(("write_mongo", "write_bigquery", "write_snowflake", "write_clickhouse", "write_kafka"), WRITE),
     **dict.fromkeys(("write_lance", "write_turbopuffer"), WRITE),
     **dict.fromkeys(("to_dask", "to_spark", "to_modin", "to_mars", "to_daft"), REFS),
-    **dict.fromkeys(
-        ("to_tf", "iter_tf_batches", "iter_jax_batches"), "Go through iter_batches(), which gives arrays of numpy."
-    ),
     "to_torch": "Use iter_torch_batches().",
     "get_stats_summary": "Use stats().",
     **dict.fromkeys(

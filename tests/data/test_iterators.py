@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from skate.data import DataContext, streaming
 from skate.data.errors import ColumnNotFoundError
 from skate.data.iterator import mixed
 from skate.data.prefetch import ahead
+from skate.exceptions import UnsupportedError
 from skate.testing import eventually
 
 
@@ -118,6 +120,50 @@ def test_tensors() -> None:
         next(iter(data.from_items(["a"]).iter_torch_batches()))
     with pytest.raises(ColumnNotFoundError, match="no column 'y'"):
         next(iter(ds.iter_torch_batches(dtypes={"y": torch.float32})))
+
+
+def test_arrays_of_jax() -> None:
+    jax = pytest.importorskip("jax")
+    ds = data.range(10).with_column("x", data.col("id") * 0.5)
+    batches = list(ds.iter_jax_batches(batch_size=4, paddings={"id": -1, "x": 0.0}))
+    assert all(isinstance(batch["id"], jax.Array) for batch in batches)
+    assert [batch["id"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
+    first = next(iter(ds.iter_jax_batches(batch_size=4, dtypes={"x": "float16"})))
+    assert first["x"].dtype == "float16" and first["id"].dtype.kind == "i"
+    twice = ds.iter_jax_batches(batch_size=5, collate_fn=lambda batch: batch["id"] * 2)
+    assert [int(batch.sum()) for batch in twice] == [20, 70]
+    with pytest.raises(TypeError, match="column 'item'"):
+        next(iter(data.from_items(["a"]).iter_jax_batches(batch_size=1)))
+    with pytest.raises(UnsupportedError, match="synchronize_batches"):
+        ds.iter_jax_batches(synchronize_batches=True)
+    with pytest.raises(ColumnNotFoundError, match="no column 'y'"):
+        next(iter(ds.iter_jax_batches(dtypes={"y": "float32"})))
+
+
+def test_tensors_of_tensorflow() -> None:
+    tf = pytest.importorskip("tensorflow")
+    ds = data.from_items([{"x": [at, at + 1], "r": list(range(at)), "s": str(at), "y": at * 0.5} for at in range(5)])
+    first = next(iter(ds.iter_tf_batches(batch_size=3, dtypes={"y": tf.float32})))
+    assert (
+        first["x"].shape == (3, 2)
+        and first["y"].dtype == tf.float32
+        and first["s"].numpy().tolist() == [b"0", b"1", b"2"]
+    )
+    assert isinstance(first["r"], tf.RaggedTensor) and first["r"].to_list() == [[], [0], [0, 1]]
+    pairs = list(ds.to_tf("x", ["y", "s"], batch_size=2))
+    assert [x.shape[0] for x, _ in pairs] == [2, 2, 1] and pairs[0][1]["y"].numpy().tolist() == [0.0, 0.5]
+    assert [len(each) for each in ds.to_tf("x", "y", additional_columns="y", batch_size=5)] == [3]
+
+
+def test_frameworks_that_are_not_there_are_named() -> None:
+    for name, ask in (
+        ("jax", data.range(3).iter_jax_batches),
+        ("tensorflow", data.range(3).iter_tf_batches),
+        ("tensorflow", lambda: data.range(3).to_tf("id", "id")),
+    ):
+        if importlib.util.find_spec(name) is None:
+            with pytest.raises(ImportError, match=f"needs the package '{name}': pip install {name}"):
+                ask()
 
 
 def test_datasets_of_torch() -> None:
