@@ -12,12 +12,13 @@ INV-1: `waiting` has exactly the shapes with a preference that are patient and h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..wire.groups import group_of
 from .refs import FAR, SHARED
 
 if TYPE_CHECKING:
+    from .refs import ObjectRef
     from .submitter import Shape, TaskRecord
     from .tasks import Tasks
 
@@ -28,6 +29,13 @@ BYTES_PER_S = 1e9
 START_S = 0.5
 """The most that a node with room may take to give a worker."""
 PATIENCE_MAX_S = 5.0
+
+
+def place_of(ref: ObjectRef[Any]) -> int | None:
+    """The number of the other node where a value lies; 0: it is on this one; None: it is small, or nobody has looked yet."""
+    if ref._state == FAR:
+        return int(ref._value.value.node)
+    return 0 if ref._state == SHARED else None
 
 
 class Locality:

@@ -177,16 +177,15 @@ class Splitting(Base):
         Args:
             n: how many consumers.
             equal: all get exactly the same number of rows; up to n - 1 rows are left out. Otherwise, who is fast gets more.
+            locality_hints: the id of the node of each consumer, or None: blocks that are there go to it, as far as that leaves
+                the numbers of rows as they would be. The order of the blocks then is not kept.
 
         Raises:
-            UnsupportedError: `locality_hints` is given: blocks are given out in their order.
+            ValueError: an argument is out of range, or there is no such node.
         """
         from .streaming import split
 
-        whole("n", n, 1)
-        if locality_hints is not None:
-            raise UnsupportedError("streaming_split(locality_hints=...): blocks are given out in their order")
-        return list(split(self._node, self._context, n, equal))
+        return list(split(self._node, self._context, whole("n", n, 1), equal, locality_hints))
 
     # ------------------------------------------------------------ pieces
 

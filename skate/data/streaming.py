@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import plan
@@ -23,11 +23,12 @@ from .iterator import DataIterator, Stream
 from .run import execute
 from .schema import Schema
 from .schemas import schema as known_columns
-from .shares import Share, Shares
+from .shares import NOBODY, Share, Shares
 
 if TYPE_CHECKING:
     from .dataset import MaterializedDataset
 
+Near = Callable[[Any], frozenset[int]]
 LOG = logging.getLogger(__name__)
 CALL_S = 5.0
 """How long the coordinator keeps a consumer waiting before it says that there is nothing yet."""
@@ -40,9 +41,10 @@ PATIENCE_S = 0.2
 class Epoch:
     """One execution, the thread that drives it, and the blocks that wait for consumers."""
 
-    def __init__(self, number: int, node: plan.Node, context: DataContext, shares: Shares) -> None:
+    def __init__(self, number: int, node: plan.Node, context: DataContext, shares: Shares, near: Near) -> None:
         self.number = number
         self.shares = shares
+        self.near = near
         self.changed = threading.Condition()
         self.error: BaseException | None = None
         self.execution: Execution | None = None
@@ -60,8 +62,9 @@ class Epoch:
         source = iter(self.execution)
         try:
             while self._has_place() and (bundle := next(source, None)) is not None:
+                consumers = self.near(bundle.block)
                 with self.changed:
-                    self.shares.add(bundle.block, bundle.meta.rows)
+                    self.shares.add(bundle.block, bundle.meta.rows, consumers)
                     self.changed.notify_all()
         except BaseException as error:
             self.error = error
@@ -121,8 +124,10 @@ class Epoch:
 class Coordinator:
     """The actor. `seen` is the epoch that a consumer has been in last; -1: none."""
 
-    def __init__(self, node: plan.Node, context: DataContext, n: int, equal: bool) -> None:
-        self._node, self._context, self._n, self._equal = node, context, n, equal
+    def __init__(
+        self, node: plan.Node, context: DataContext, n: int, equal: bool, hints: Sequence[str | None] | None = None
+    ) -> None:
+        self._node, self._context, self._n, self._equal, self._hints = node, context, n, equal, hints
         self._epoch: Epoch | None = None
         self._number = -1
         self._waiting: set[int] = set()
@@ -145,7 +150,8 @@ class Coordinator:
             self._epoch.close()
         self._number += 1
         self._waiting.clear()
-        self._epoch = Epoch(self._number, self._node, self._context, Shares(self._n, self._equal))
+        shares = Shares(self._n, self._equal, self._hints is not None)
+        self._epoch = Epoch(self._number, self._node, self._context, shares, near(self._hints))
         self._begun.notify_all()
 
     def next(self, consumer: int, number: int) -> Share | bool:
@@ -198,9 +204,8 @@ class SharedIterator(DataIterator):
                     complete = True
                     return
                 if share is not True:
-                    block, start, stop = share
-                    table = get(block) if isinstance(block, ObjectRef) else block
-                    yield table.slice(start, stop - start)
+                    table = get(share.block) if isinstance(share.block, ObjectRef) else share.block
+                    yield table.slice(share.start, share.rows)
         finally:
             if number >= 0 and not complete:
                 get(self._coordinator.leave.remote(self._consumer, number))
@@ -250,9 +255,59 @@ class SharedIterator(DataIterator):
         return f"DataIterator(share {self._consumer} of\n{plan.render(self._node)}\n)"
 
 
-def split(node: plan.Node, context: DataContext, n: int, equal: bool) -> list[SharedIterator]:
+def near(hints: Sequence[str | None] | None) -> Near:
+    """A function from a block to the consumers on whose node it is. `hints` has the id of each one's node."""
+    if hints is None:
+        return lambda block: NOBODY
+    from ..api.objects import wait
+    from ..client import current
+    from ..client.locality import place_of
+    from ..client.observing import living
+    from ..client.refs import ObjectRef
+
+    runtime: Any = current.runtime
+    here = runtime.context().node_id
+    numbers = {member.id: 0 if member.id == here else member.no for member in living(runtime.nodes())}
+    consumers: dict[int | None, set[int]] = {}
+    for consumer, hint in enumerate(hints):
+        if hint in numbers:
+            consumers.setdefault(numbers[hint], set()).add(consumer)
+    known = {number: frozenset(some) for number, some in consumers.items()}
+
+    def consumers_near(block: Any) -> frozenset[int]:
+        if not isinstance(block, ObjectRef):
+            return NOBODY
+        wait([block], timeout=CALL_S, fetch_local=False)  # of what came as a reference, nobody knows before where it is
+        return known.get(place_of(block), NOBODY)
+
+    return consumers_near
+
+
+def check_hints(hints: Sequence[Any], n: int) -> list[str | None]:
+    """The ids of nodes, one for each consumer; None: it may be anywhere.
+
+    Raises:
+        ValueError: there are not as many, or a node is not there.
+    """
+    from ..api.cluster import nodes
+
+    if len(hints) != n:
+        raise ValueError(f"streaming_split: {len(hints)} locality_hints for {n} consumers")
+    there = {node["NodeID"] for node in nodes()}
+    for hint in hints:
+        if hint is not None and hint not in there:
+            raise ValueError(
+                f"streaming_split: locality_hints: there is no node {hint!r}; they are {', '.join(sorted(there))}"
+            )
+    return list(hints)
+
+
+def split(
+    node: plan.Node, context: DataContext, n: int, equal: bool, hints: Sequence[Any] | None = None
+) -> list[SharedIterator]:
     """Start the coordinator, and make the iterators of its consumers. It ends with the last of them."""
     from ..api.decorator import remote
 
-    actor = remote(num_cpus=0, max_concurrency=2 * n + 2)(Coordinator).remote(node, context, n, equal)
+    places = None if hints is None else check_hints(hints, n)
+    actor = remote(num_cpus=0, max_concurrency=2 * n + 2)(Coordinator).remote(node, context, n, equal, places)
     return [SharedIterator(actor, consumer, node, context) for consumer in range(n)]

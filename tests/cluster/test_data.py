@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import skate
 import skate.data
 from skate.data import Dataset, plan
+from skate.data.block import meta_of
 from skate.data.functions import UserFunction
 from skate.data.run import blocks_of, execute, table
 
-from .conftest import Nodes
+from .conftest import Nodes, on
 
 ROWS = 800_000
 """Large enough that blocks are objects of nodes, and not values in messages."""
+
+
+LARGE = 1 << 18
+"""Rows of a block that is large enough for a task to go where it is."""
 
 
 class Size(NamedTuple):
@@ -81,3 +88,39 @@ def test_a_node_that_dies_changes_nothing(nodes: Nodes, make: Any) -> None:
     assert np.array_equal(np.sort(values), np.arange(ROWS) * 2 + (make is in_actors))
     again = np.concatenate([each.column("id").to_numpy() for each in blocks_of(expected._node, expected._context)])
     assert np.array_equal(values, again), "in the same order"
+
+
+@skate.remote
+def placed(place: int) -> pa.Table:
+    return pa.table({"place": np.full(LARGE, place)})
+
+
+@skate.remote(num_cpus=0)
+class Consumer:
+    def node(self) -> str:
+        return skate.get_runtime_context().get_node_id()
+
+    def rows_by_place(self, share: skate.data.DataIterator) -> dict[int, int]:
+        found = Counter[int]()
+        for batch in share.iter_batches(batch_size=None):
+            found[int(batch["place"][0])] += len(batch["place"])
+        return dict(found)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_blocks_go_to_the_consumers_on_their_node(nodes: Nodes, equal: bool) -> None:
+    nodes.add(2, here=1)
+    nodes.add(2, there=1)
+    skate.init(address=nodes.address)
+    places = [0, 1, 1, 0, 0, 1, 1, 0, 1, 0, 1, 0]
+    refs = [placed.options(**on(("here", "there")[place])).remote(place) for place in places]
+    meta = meta_of(pa.table({"place": np.full(LARGE, 0)}))
+    rows = Dataset(plan.Blocks([(ref, meta) for ref in refs]))
+    consumers = [Consumer.options(**on(name)).remote() for name in ("there", "here")]
+    ids = skate.get([consumer.node.remote() for consumer in consumers], timeout=20)
+    shares = rows.streaming_split(2, equal=equal, locality_hints=ids)
+    calls = [consumer.rows_by_place.remote(share) for consumer, share in zip(consumers, shares, strict=True)]
+    there, here = skate.get(calls, timeout=25)
+    assert sum(there.values()) + sum(here.values()) == len(places) * LARGE
+    if equal:  # otherwise, who is faster takes what is far, too
+        assert there == {1: 6 * LARGE} and here == {0: 6 * LARGE}

@@ -235,6 +235,18 @@ def test_consumers_share_the_rows_of_each_epoch(cluster: None, equal: bool) -> N
     assert "rows" in shares[0].stats() and shares[0].schema() == ds.schema()
 
 
+def test_places_of_consumers_are_checked(cluster: None) -> None:
+    here = skate.get_runtime_context().get_node_id()
+    shares = data.range(100, override_num_blocks=8).streaming_split(2, equal=True, locality_hints=[here, None])
+    consumers = [Consumer.remote() for _ in shares]
+    calls = [consumer.epochs.remote(share, 1) for consumer, share in zip(consumers, shares, strict=True)]
+    assert [len(rows) for (rows,) in skate.get(calls, timeout=25)] == [50, 50]
+    with pytest.raises(ValueError, match="1 locality_hints for 2 consumers"):
+        data.range(10).streaming_split(2, locality_hints=[here])
+    with pytest.raises(ValueError, match="there is no node 'nowhere'"):
+        data.range(10).streaming_split(2, locality_hints=[here, "nowhere"])
+
+
 def test_an_epoch_begins_when_all_have_asked(cluster: None) -> None:
     shares = data.range(10).streaming_split(2)
     taken: list[list[int]] = [[], []]
