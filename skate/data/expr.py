@@ -338,10 +338,7 @@ class Literal(Expr):
         return repr(self.value)
 
 
-HINTS = dict.fromkeys(
-    ("and_kleene", "or_kleene", "invert"), "; put parentheses around comparisons, as in (a > 1) & (b < 4)"
-)
-"""What is said, too, if a function cannot be computed."""
+LOGIC = frozenset({"and_kleene", "or_kleene", "invert"})
 
 
 class Call(Expr):
@@ -369,7 +366,8 @@ class Call(Expr):
         kind: type[Exception] = TypeError if isinstance(error, (pa.ArrowNotImplementedError, TypeError)) else ValueError
         if "overflow" in message or "divide by zero" in message:
             kind = OverflowError if "overflow" in message else ZeroDivisionError
-        return kind(f"{self}: cannot be computed on {types}{why(error)}{HINTS.get(self.function, '')}")
+        hint = "; put parentheses around comparisons, as in (a > 1) & (b < 4)" if self.function in LOGIC else ""
+        return kind(f"{self}: cannot be computed on {types}{why(error)}{hint}")
 
     def to_arrow(self) -> Any:
         args = [arg.to_arrow() for arg in self.args]

@@ -131,7 +131,7 @@ FUNCTIONS = {
     **dict.fromkeys(
         ("read_mongo", "read_bigquery", "read_snowflake", "read_clickhouse", "read_databricks_tables"), READ
     ),
-    **dict.fromkeys(("read_lance", "read_hudi", "read_kafka", "read_zarr", "read_mcap", "read_lerobot"), READ),
+    **dict.fromkeys(("read_hudi", "read_kafka", "read_zarr", "read_mcap", "read_lerobot"), READ),
     **dict.fromkeys(("KafkaAuthConfig", "ClickHouseTableSettings", "SinkMode"), READ),
     "read_delta_sharing_tables": "Load the shares with delta_sharing, and go through from_pandas.",
     **dict.fromkeys(
@@ -159,7 +159,7 @@ FUNCTIONS = {
 
 METHODS = {
     **dict.fromkeys(("write_mongo", "write_bigquery", "write_snowflake", "write_clickhouse", "write_kafka"), WRITE),
-    **dict.fromkeys(("write_lance", "write_turbopuffer"), WRITE),
+    **dict.fromkeys(("write_turbopuffer",), WRITE),
     **dict.fromkeys(("to_dask", "to_spark", "to_modin", "to_mars", "to_daft"), REFS),
     "to_torch": "Use iter_torch_batches().",
     "get_stats_summary": "Use stats().",

@@ -400,6 +400,41 @@ def read_iceberg(
     return _tabled("read_iceberg", source, options)
 
 
+def read_lance(
+    uri: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    version: int | str | None = None,
+    columns: Sequence[str] | None = None,
+    filter: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    scanner_options: Mapping[str, Any] | None = None,
+    **options: Unpack[TaskOptions],
+) -> Dataset:
+    """A Lance dataset, or the rows of several. Needs pylance.
+
+    Args:
+        uri: of the dataset, or a list of them.
+        version: a number or a tag; None: the newest.
+        columns: only these.
+        filter: SQL; only rows for which it is true.
+        storage_options: for the library, such as credentials.
+        scanner_options: of `LanceDataset.scanner`, such as `batch_size`.
+        options: see `TaskOptions`.
+    """
+    from .sources.lance import Lance
+
+    uris = [uri] if isinstance(uri, (str, os.PathLike)) else list(uri)
+    if not uris:
+        raise ValueError("read_lance: no dataset was given")
+    parts = [
+        _tabled(
+            "read_lance", Lance(os.fspath(each), version, columns, filter, storage_options, scanner_options), options
+        )
+        for each in uris
+    ]
+    return parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0]
+
+
 def read_datasource(datasource: Any, **options: Unpack[TaskOptions]) -> Dataset:
     """The rows of a source that a user has written.
 

@@ -280,6 +280,38 @@ class Writing(Base):
         )
         self._write(sink, {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
 
+    def write_lance(
+        self,
+        path: Path,
+        *,
+        schema: Any = None,
+        mode: SaveMode | str = SaveMode.CREATE,
+        min_rows_per_file: int = 1 << 20,
+        max_rows_per_file: int = 64 << 20,
+        data_storage_version: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        ray_remote_args: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Write a Lance dataset, in one version. Needs pylance.
+
+        Args:
+            path: of the dataset.
+            schema: its columns; None: those of the rows, which must be the same in all blocks.
+            mode: CREATE (it must not be there), APPEND, OVERWRITE, IGNORE or ERROR.
+            min_rows_per_file, max_rows_per_file: rows in a file, if there are as many, and at the most.
+            data_storage_version: of the format; None: the library's own.
+            storage_options: for the library, such as credentials.
+            ray_remote_args, concurrency: of the tasks.
+        """
+        from .sinks.lance import LanceSink
+
+        least = Least(whole("min_rows_per_file", min_rows_per_file, 1))
+        whole("max_rows_per_file", max_rows_per_file, 1)
+        files = {"max_rows_per_file": max_rows_per_file, "data_storage_version": data_storage_version}
+        sink = LanceSink(path, schema, mode, least, files, storage_options)
+        self._write(sink, {"ray_remote_args": ray_remote_args, "concurrency": concurrency})
+
     def write_datasink(
         self, datasink: Any, *, ray_remote_args: Mapping[str, Any] | None = None, concurrency: int | None = None
     ) -> None:

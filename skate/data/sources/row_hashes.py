@@ -33,10 +33,11 @@ class HashedParquet(Parquet):
     def _scan(self, fragment: Any, own: pa.Schema, path: str) -> Iterator[Block]:
         known = self.schema()
         assert known is not None and self._own_schema is not None
+        stored = _without(self._own_schema)
         plain = copy.copy(self)
-        plain.condition, plain._own_schema = None, _without(self._own_schema)
-        needed = [name for name in known.names if name != ROW_HASH] or plain._own_schema.names[:1]
-        plain.columns = plain._own_schema.names if self.condition is not None else needed
+        plain.condition, plain._own_schema = None, stored
+        needed = [name for name in known.names if name != ROW_HASH] or stored.names[:1]
+        plain.columns = stored.names if self.condition is not None else needed
         row = _first_row(fragment)
         for block in Parquet._scan(plain, fragment, _without(own), path):
             hashes = pa.array(hash_places(path, row, block.num_rows))
