@@ -100,10 +100,10 @@ def names_of(what: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if value is None:
         return ()
-    names = (value,) if isinstance(value, str) else tuple(value)
+    names = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"{what}: the name of a column must be a string, not {name!r}")
+            raise TypeError(f"{what}: the name of a column must be a string, not {type(name).__name__}: {name}")
     if len(set(names)) < len(names):
         raise ValueError(f"{what}: a column is named twice in {list(names)}")
     return names

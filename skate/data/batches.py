@@ -66,7 +66,7 @@ def _own(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _to_pandas(block: Block) -> Any:
-    special = [field.name for field in block.schema if isinstance(field.type, pa.BaseExtensionType)]
+    special = [field.name for field in block.schema if isinstance(field.type, blocks.OWN)]
     if not special:
         return block.to_pandas()
     frame = block.drop_columns(special).to_pandas()

@@ -82,6 +82,10 @@ class ObjectType(pa.ExtensionType):  # type: ignore[misc]
         return cls()
 
 
+OWN = (TensorType, ObjectType, pa.FixedShapeTensorType)
+"""Types whose values only this module makes; pandas knows those of its own."""
+
+
 def _register() -> None:
     for kind in (TensorType(pa.float64()), ObjectType()):
         try:
@@ -255,6 +259,8 @@ def to_values(values: pa.ChunkedArray) -> list[Any]:
             None if entry is None else np.asarray(entry, dtype).reshape(kind.shape)
             for entry in _storage(values).to_pylist()
         ]
+    if isinstance(kind, pa.ExtensionType) and kind.extension_name.startswith("pandas."):
+        return list(values.to_pandas())
     return values.to_pylist()  # type: ignore[no-any-return]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from .block import Block, BlockMeta, meta_of
 from .dataset import Dataset, MaterializedDataset
 from .sources.generated import Items, Range
 
+TABLES = frozenset({"DataFrame", "Table", "RecordBatch"})
+TURNED = {"Series": ": use its to_frame()", "LazyFrame": ": use its collect()"}
+"""What makes a frame of what is none."""
 PIECE_ROWS = 1 << 16
 """A dataset of Hugging Face is read in pieces of so many rows."""
 
@@ -68,6 +71,10 @@ def from_items(items: Sequence[Any], *, parallelism: int = -1, override_num_bloc
         >>> skate.data.from_items(["a", "b"]).take_all()
         [{'item': 'a'}, {'item': 'b'}]
     """
+    if isinstance(items, Mapping):
+        raise TypeError(
+            "from_items: a dict is one row: give a list of them; of columns, use from_arrow(pyarrow.table(columns))"
+        )
     return Dataset(plan.Read(Items.of(list(items)), wanted_blocks(parallelism, override_num_blocks)))
 
 
@@ -172,8 +179,9 @@ def _array(values: Any) -> Block:
 def _made(what: str, kind: str, values: Any, wanted: int | None) -> MaterializedDataset:
     found = []
     for each in _listed(values):
-        if not type(each).__module__.startswith((kind, "pyarrow")):
-            raise TypeError(f"{what}: {type(each).__name__} is not what this function takes")
+        name = type(each).__name__
+        if not type(each).__module__.startswith((kind, "pyarrow")) or name not in TABLES:
+            raise TypeError(f"{what}: {name} is not what this function takes{TURNED.get(name, '')}")
         found.append(from_batch(each))
     return _of_tables(found, None if wanted is None else whole("override_num_blocks", wanted, 1))
 

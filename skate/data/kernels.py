@@ -107,9 +107,21 @@ def _checked(name: str) -> Callable[..., Any]:
 
 def _add(left: Any, right: Any) -> Any:
     """Numbers are added, strings joined."""
-    if any(pa.types.is_string(each.type) or pa.types.is_large_string(each.type) for each in (left, right)):
-        return pc.binary_join_element_wise(left, right, "")
+    if any(map(_is_text, (left, right))):
+        return joined_texts([left, right])
     return pc.add_checked(*_moved(_number(left), _number(right)))
+
+
+def joined_texts(parts: Sequence[Any]) -> Any:
+    """Texts, one behind the other. Arrow wants all of one type: those of pandas are large ones."""
+    large = any(pa.types.is_large_string(each.type) for each in parts)
+    kind = pa.large_string() if large else pa.string()
+    same = [pc.cast(each, kind) if _is_text(each) else each for each in parts]
+    return pc.binary_join_element_wise(*same, pa.scalar("", kind))
+
+
+def _is_text(value: Any) -> bool:
+    return bool(pa.types.is_string(value.type) or pa.types.is_large_string(value.type))
 
 
 def _subtract(left: Any, right: Any) -> Any:

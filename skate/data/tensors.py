@@ -11,6 +11,7 @@ from .batches import to_batch
 from .block import Block
 from .collate_fn import CollateFn
 from .keys import check_columns
+from .optional import need
 
 
 class Collate:
@@ -25,8 +26,7 @@ class Collate:
         self.pin_memory = pin_memory
 
     def __call__(self, block: Block) -> Any:
-        import torch  # pyright: ignore[reportMissingImports]  # not in all environments
-
+        torch = need("torch", "torch", "iter_torch_batches")
         if isinstance(self.dtypes, dict):
             check_columns(block, self.dtypes)
         batch = to_batch(block, self.collate_fn.batch_format if isinstance(self.collate_fn, CollateFn) else "numpy")

@@ -78,7 +78,9 @@ class Totals(Consumption):
 
     def unique(self, column: str, ignore_nulls: bool = False) -> list[Any]:
         """The distinct values of a column, in their order; null is one of them unless nulls are ignored."""
-        self._check_columns(names_of("unique", column))
+        if not isinstance(column, str):
+            raise TypeError(f"unique: name one column, not {column!r}; for several, use groupby(names).count()")
+        self._check_columns([column])
         distinct = plan.Aggregate(self._node, (column,), (functions.Count(alias_name="\0rows"),))
         found = [value for block in self._tables(distinct) for value in block.column(column).to_pylist()]
         return [value for value in found if value is not None] if ignore_nulls else found

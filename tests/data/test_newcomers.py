@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -49,6 +51,32 @@ def test_mistakes_of_users_of_frames() -> None:
     for wrong in ("id > 1 & id < 3", col("id") > 1 & col("id")):
         with pytest.raises(TypeError, match="put parentheses around comparisons"):
             data.range(3).filter(expr=wrong).take_all()
+
+
+def test_texts_of_pandas_can_be_joined() -> None:
+    rows = data.from_pandas(pd.DataFrame({"s": ["a", "b", None], "u": ["x", "y", "z"]}))
+    joined = rows.with_columns({"one": col("s") + "!", "two": data.lit("<") + col("s") + col("u").cast("string")})
+    assert [(row["one"], row["two"]) for row in joined.take_all()] == [("a!", "<ax"), ("b!", "<by"), (None, None)]
+
+
+def test_types_of_pandas_come_back() -> None:
+    frame = pd.DataFrame({"p": pd.period_range("2024-01", periods=2, freq="M"), "i": pd.interval_range(0, 2)})
+    rows = data.from_pandas(frame)
+    pd.testing.assert_frame_equal(rows.to_pandas(), frame)
+    assert rows.take(1) == [{"p": pd.Period("2024-01", "M"), "i": pd.Interval(0, 1)}]
+
+
+def test_what_is_no_list_of_rows() -> None:
+    asks: list[tuple[Callable[[], Any], str]] = [
+        (lambda: data.from_items({"a": [1, 2]}), "a dict is one row"),  # type: ignore[arg-type]
+        (lambda: data.from_pandas(pd.Series([1])), r"Series is not what this function takes: use its to_frame\(\)"),
+        (lambda: data.from_polars(pl.LazyFrame({"a": [1]})), r"use its collect\(\)"),
+        (lambda: data.range(3).groupby(col("id")), r"must be a string, not Column: col\('id'\)"),  # type: ignore[arg-type]
+        (lambda: data.range(3).unique(["id"]), "unique: name one column"),  # type: ignore[arg-type]
+    ]
+    for ask, wanted in asks:
+        with pytest.raises(TypeError, match=wanted):
+            ask()
 
 
 def test_a_file_with_a_line_of_names_has_columns(tmp_path: Path) -> None:
