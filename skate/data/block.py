@@ -326,12 +326,17 @@ def concat(blocks: Sequence[Block]) -> Block:
         return from_columns({})
     if len(blocks) == 1:
         return blocks[0]
-    filled = [block for block in blocks if block.num_rows] or list(blocks[:1])
+    filled = [block for block in blocks if block.num_rows] or [max(blocks, key=lambda block: block.num_columns)]
     if all(block.schema.equals(filled[0].schema) for block in filled[1:]):
         return pa.concat_tables(filled)
     filled = going_together(filled)
     schema = unify_blocks([meta_of(block) for block in filled])
     return pa.concat_tables([conform(block, schema) for block in filled])
+
+
+def says_nothing(block: Block) -> bool:
+    """Whether it has neither rows nor columns: so a task that calls a user's function says that it was given no rows."""
+    return not block.num_rows and not block.num_columns
 
 
 def going_together(blocks: list[Block]) -> list[Block]:

@@ -115,6 +115,8 @@ def merge_random(seed: int) -> Callable[..., Iterator[Block]]:
 
 def sort_block(block: Block, keys: Sequence[str], descending: Sequence[bool]) -> Block:
     """A block in order; nulls come last."""
+    if blocks.says_nothing(block):
+        return block
     order = [(key, "descending" if down else "ascending") for key, down in zip(keys, descending, strict=True)]
     return block.take(stable_order(block, order))
 
@@ -174,6 +176,8 @@ def sample(keys: Sequence[str]) -> Callable[..., list[Block]]:
     """Some keys of a block, evenly spread over its rows."""
 
     def look(extra: None, block: Block) -> list[Block]:
+        if blocks.says_nothing(block):
+            return [block]
         check_columns(block, keys)
         count = min(SAMPLES_PER_BLOCK, block.num_rows)
         places = np.linspace(0, block.num_rows - 1, count).astype(np.int64)
@@ -207,6 +211,8 @@ def split_sorted(keys: Sequence[str], descending: Sequence[bool]) -> Callable[..
 
     def split(extra: tuple[Block, int, int], block: Block) -> list[Block]:
         limits, number, splits = extra
+        if blocks.says_nothing(block):
+            return [block] * (limits.num_rows + 1)
         limits = limits.select(list(keys))
         found = _parts_of(block, limits, keys, descending)
         if found is not None:
@@ -269,6 +275,8 @@ def split_by_key(keys: Sequence[str]) -> Callable[..., list[Block]]:
 
     def split(extra: tuple[int, int, int], block: Block) -> list[Block]:
         parts, *_ = extra
+        if blocks.says_nothing(block):
+            return [block] * parts
         check_columns(block, keys)
         if not block.num_rows:
             return [block] * parts

@@ -49,7 +49,10 @@ def join(
         TypeError: keys have types that cannot be compared.
         ValueError: two columns would have the same name.
     """
-    left, right = normal_keys(left, left_keys), normal_keys(right, right_keys)
+    left, right = (
+        normal_keys(pa.table({key: pa.nulls(0) for key in keys}) if blocks.says_nothing(side) else side, keys)
+        for side, keys in ((left, left_keys), (right, right_keys))
+    )
     names = [] if how.endswith(("semi", "anti")) else _names(left, right, left_keys, right_keys, suffixes)
     left_rows, right_rows = _matches(
         how, _keys(left, left_keys, right, right_keys), _keys(right, right_keys, left, left_keys)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from . import block as blocks, exchange, plan
 from .block import ALONE, Block, BlockMeta, Least
@@ -256,6 +257,8 @@ class Lowering:
             if parts == 1 or not samples:
                 return 1, [None]
             found = blocks.concat(_here([bundle.block for bundle in samples]))
+            if blocks.says_nothing(found):
+                return 1, [None]
             return parts, [exchange.boundaries(found, keys, descending, parts)]
 
         merge = self._work("Sort(merge)", exchange.merge_sorted(keys, descending))
@@ -350,7 +353,7 @@ def _on_blocks(transform: Transform) -> Callable[..., Iterator[Block]]:
 
 def _run(transform: Transform, extra: Any, *inputs: Any) -> Iterator[Block]:
     HERE.task = extra
-    made = transform(iter(inputs))
+    made = transform(each for each in inputs if not (isinstance(each, pa.Table) and blocks.says_nothing(each)))
     while True:
         HERE.task = extra  # tasks that run in the calling process take turns
         block = next(made, None)

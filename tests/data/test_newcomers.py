@@ -14,7 +14,10 @@ import pyarrow as pa
 import pytest
 
 from skate import data
-from skate.data import col
+from skate.data import Dataset, col, plan
+from skate.data.block import meta_of
+
+from .helpers import run
 
 GROUPS = pd.DataFrame({"k": ["a", "b", "a", None, "b", None], "x": [1.0, 2.0, None, 4.0, 5.0, 6.0]})
 
@@ -121,3 +124,34 @@ def test_null_keys_match_nothing() -> None:
     right = data.from_arrow(pa.table({"k": [1, None], "r": ["x", "y"]}))
     assert left.join(right, "inner", on="k").take_all() == [{"k": 1, "l": "a", "r": "x"}]
     assert left.join(right, "full_outer", on="k").count() == 3
+
+
+EMPTY, SOME = pa.table({}), [pa.table({"k": [1, 2], "v": [3, 4]}), pa.table({"k": [2, 1], "v": [1, 5]})]
+STEPS: dict[str, Callable[[Dataset], Dataset]] = {
+    "groupby": lambda rows: rows.groupby("k").sum("v"),
+    "map_groups": lambda rows: rows.groupby("k").map_groups(lambda group: group),
+    "sort": lambda rows: rows.sort("v", descending=True),
+    "first": lambda rows: rows.sort("v").limit(3),
+    "filter": lambda rows: rows.filter(expr="v > 1"),
+    "select": lambda rows: rows.select_columns(["v"]),
+    "with_column": lambda rows: rows.with_column("w", col("v") + 1),
+    "drop": lambda rows: rows.drop_columns(["k"]),
+    "rename": lambda rows: rows.rename_columns({"k": "q"}),
+    "join": lambda rows: rows.join(data.from_arrow(SOME[0].rename_columns(["k", "w"])), "full_outer", on="k"),
+    "joined": lambda rows: data.from_arrow(SOME[0].rename_columns(["k", "w"])).join(rows, "left_outer", on="k"),
+    "repartition": lambda rows: rows.repartition(2, keys=["k"], sort=True),
+    "shuffle": lambda rows: rows.random_shuffle(seed=1).sort("v"),
+    "map_batches": lambda rows: rows.map_batches(lambda batch: {"v": batch["v"]}),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_blocks_that_nobody_knows_the_columns_of(step: str) -> None:
+    """As tasks make them that call a user's function, and were given no rows."""
+
+    def found(*tables: pa.Table) -> pa.Table:
+        node = plan.Blocks([(table, meta_of(table)) for table in tables])
+        return run(STEPS[step](Dataset(node))._node, shuffle_partitions=3, broadcast_bytes=0)
+
+    assert found(EMPTY, SOME[0], EMPTY, SOME[1], EMPTY).to_pylist() == found(*SOME).to_pylist()
+    assert found(EMPTY, EMPTY).num_rows in (0, 2)  # those of the other side of a join
