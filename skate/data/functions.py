@@ -20,6 +20,7 @@ from .block import Block
 Transform = Callable[[Iterator[Block]], Iterator[Block]]
 """What a task does with its blocks."""
 
+ROWS = "the function must return a list of rows, dicts from column to value, or yield them"
 ROWS_AT_ONCE = 1024
 """So many rows become Python objects at a time."""
 
@@ -199,16 +200,18 @@ def _truth(found: Any) -> bool:
         ) from error
 
 
-def _several(found: Any) -> Iterator[Mapping[str, Any]]:
+def _several(found: Any) -> list[Mapping[str, Any]]:
     """What `flat_map` was given of one row."""
-    wanted = "the function must return a list of rows, dicts from column to value, or yield them"
-    kind = type(found).__name__
-    if isinstance(found, (Mapping, str, bytes)) or not isinstance(found, Iterable) or hasattr(found, "columns"):
-        raise TypeError(f"{wanted}; not {kind}")
-    for row in found:
-        if not isinstance(row, Mapping):
-            raise TypeError(f"{wanted}; not {kind} of {type(row).__name__}")
-        yield row
+    rows: list[Any] = found
+    if type(found) is not list:
+        one = isinstance(found, (Mapping, str, bytes))
+        if one or not isinstance(found, Iterable) or hasattr(found, "columns"):
+            raise TypeError(f"{ROWS}; not {type(found).__name__}")
+        rows = list(found)
+    for row in rows:
+        if not isinstance(row, (dict, Mapping)):
+            raise TypeError(f"{ROWS}; not {type(found).__name__} of {type(row).__name__}")
+    return rows
 
 
 def _checked(row: Any) -> Mapping[str, Any]:
