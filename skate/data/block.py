@@ -66,7 +66,7 @@ class TensorType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no type
 
 
 class ObjectType(pa.ExtensionType):  # type: ignore[misc]
-    """Any Python objects, pickled. They are opened only where user code runs."""
+    """Any Python objects, pickled. They are opened only where user code runs, and for errors that say what they are."""
 
     def __init__(self) -> None:
         super().__init__(pa.large_binary(), "skate.object")

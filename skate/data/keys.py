@@ -78,7 +78,7 @@ def no_order(block: Block, keys: Sequence[str], files: Sequence[str]) -> TypeErr
     Args:
         files: where the rows come from, as far as that is known.
     """
-    wrong = next(key for key in keys if not _has_order(block.schema.field(key).type))
+    wrong = next((key for key in keys if not _has_order(block.schema.field(key).type)), keys[0])
     where = f", from {', '.join(files[:3])}" if files else ""
     return TypeError(
         f"cannot sort by column {wrong!r} ({told(block.column(wrong))}){where}. "
