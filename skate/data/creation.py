@@ -17,10 +17,12 @@ from .batches import from_batch
 from .block import Block, BlockMeta, meta_of
 from .dataset import Dataset, MaterializedDataset
 from .sources.generated import Items, Range
+from .trust import refuse_objects
 
 TABLES = frozenset({"DataFrame", "Table", "RecordBatch"})
 TURNED = {"Series": ": use its to_frame()", "LazyFrame": ": use its collect()"}
 """What makes a frame of what is none."""
+TRUSTED = "use from_arrow(..., allow_pickle=True)"
 PIECE_ROWS = 1 << 16
 """A dataset of Hugging Face is read in pieces of so many rows."""
 
@@ -88,10 +90,21 @@ def from_polars(dfs: Any, override_num_blocks: int | None = None) -> Materialize
     return _made("from_polars", "polars", dfs, override_num_blocks)
 
 
-def from_arrow(tables: Any, *, override_num_blocks: int | None = None) -> MaterializedDataset:
-    """A block for each Arrow table, or bytes of one in Arrow's streaming format."""
+def from_arrow(
+    tables: Any, *, override_num_blocks: int | None = None, allow_pickle: bool = False
+) -> MaterializedDataset:
+    """A block for each Arrow table, or bytes of one in Arrow's streaming format.
+
+    Args:
+        tables: one, or a list of them.
+        override_num_blocks: so many blocks instead.
+        allow_pickle: there may be columns of Python objects of `skate.data`. Opening a pickle runs code of whoever made it.
+
+    Raises:
+        ValueError: there is such a column, and `allow_pickle` is False.
+    """
     found = [_opened(each) for each in _listed(tables)]
-    return _made("from_arrow", "pyarrow", found, override_num_blocks)
+    return _made("from_arrow", "pyarrow", found, override_num_blocks, allow_pickle)
 
 
 def from_numpy(ndarrays: Any) -> MaterializedDataset:
@@ -101,17 +114,17 @@ def from_numpy(ndarrays: Any) -> MaterializedDataset:
 
 def from_blocks(blocks: Sequence[Any]) -> MaterializedDataset:
     """A block for each Arrow table or pandas DataFrame."""
-    return _of_tables([from_batch(each) for each in blocks], None)
+    return _of_tables([_from_outside("from_blocks", each) for each in blocks], None)
 
 
 def from_pandas_refs(dfs: Any) -> MaterializedDataset:
     """As `from_pandas`, of references."""
-    return _of_refs(dfs, from_batch)
+    return _of_refs(dfs, lambda frame: _from_outside("from_pandas_refs", frame))
 
 
-def from_arrow_refs(tables: Any) -> MaterializedDataset:
-    """As `from_arrow`, of references."""
-    return _of_refs(tables, lambda table: from_batch(_opened(table)))
+def from_arrow_refs(tables: Any, *, allow_pickle: bool = False) -> MaterializedDataset:
+    """As `from_arrow`, of references; a column of Python objects is said when the dataset is used."""
+    return _of_refs(tables, lambda table: _from_outside("from_arrow_refs", _opened(table), allow_pickle))
 
 
 def from_numpy_refs(ndarrays: Any) -> MaterializedDataset:
@@ -152,7 +165,9 @@ def from_huggingface(
     if not hasattr(dataset, "__len__"):
         return Dataset(plan.Read(Tables(formatted, PIECE_ROWS), wanted, concurrency=tasks_at_once(concurrency)))
     rows = len(dataset)
-    pieces = [from_batch(formatted[at : at + PIECE_ROWS]) for at in builtins.range(0, rows, PIECE_ROWS)]
+    pieces = [
+        _from_outside("from_huggingface", formatted[at : at + PIECE_ROWS]) for at in builtins.range(0, rows, PIECE_ROWS)
+    ]
     return _of_tables(pieces, wanted)
 
 
@@ -176,13 +191,32 @@ def _array(values: Any) -> Block:
     return blocks.from_columns({"data": values})
 
 
-def _made(what: str, kind: str, values: Any, wanted: int | None) -> MaterializedDataset:
+def _from_outside(what: str, values: Any, allow_pickle: bool = False) -> Block:
+    """A block. Objects become pickles here; what has pickles already needs the user's word."""
+    if not allow_pickle:
+        refuse_objects(_arrow_schema(values), what, TRUSTED)
+    return from_batch(values)
+
+
+def _arrow_schema(values: Any) -> pa.Schema:
+    """The columns that are Arrow's, also in a frame of pandas."""
+    if isinstance(values, (pa.Table, pa.RecordBatch)):
+        return values.schema
+    kinds: Any = getattr(values, "dtypes", None)
+    if not hasattr(kinds, "items"):
+        return pa.schema([])
+    return pa.schema(
+        [(str(name), kind.pyarrow_dtype) for name, kind in kinds.items() if hasattr(kind, "pyarrow_dtype")]
+    )
+
+
+def _made(what: str, kind: str, values: Any, wanted: int | None, allow_pickle: bool = False) -> MaterializedDataset:
     found = []
     for each in _listed(values):
         name = type(each).__name__
         if not type(each).__module__.startswith((kind, "pyarrow")) or name not in TABLES:
             raise TypeError(f"{what}: {name} is not what this function takes{TURNED.get(name, '')}")
-        found.append(from_batch(each))
+        found.append(_from_outside(what, each, allow_pickle))
     return _of_tables(found, None if wanted is None else whole("override_num_blocks", wanted, 1))
 
 

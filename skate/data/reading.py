@@ -77,6 +77,7 @@ def read_parquet(
     include_row_hash: bool = False,
     skip_paths: Sequence[str] | None = None,
     filter: Any = None,
+    allow_pickle: bool = False,
     **options: Unpack[FileOptions],
 ) -> Dataset:
     """Parquet files. Only the columns and row groups that are needed are read; a large file is read by several tasks.
@@ -89,11 +90,14 @@ def read_parquet(
         skip_paths: files that are left out.
         filter: only rows for which it is true: an expression of `skate.data` or of pyarrow. `Dataset.filter(expr=...)` does
             the same.
+        allow_pickle: read columns of Python objects, as `Dataset.write_parquet` has written them. Opening a pickle runs code
+            of whoever made the file.
         options: see `FileOptions`; folders named `name=value` are columns, unless `partitioning` says something else.
 
     Raises:
         FileNotFoundError: there is no such file.
         ColumnNotFoundError: a column is not there.
+        ValueError: a column has pickled objects; said when it is read.
     """
     from .expressions import Expr
     from .sources.parquet import Parquet
@@ -107,7 +111,7 @@ def read_parquet(
         files = replace(files, found=tuple(file for file in files.found if file.path not in skipped))
         if not files.found:
             raise FileNotFoundError("skip_paths leaves no file to read")
-    source = kind(files)
+    source = kind(files, allow_pickle=allow_pickle)
     known = source.schema() if columns is not None else None
     for name in columns or ():
         if known is not None and name not in known.names:
@@ -115,7 +119,7 @@ def read_parquet(
     added = [*files.extras(files.found[0].path), *([ROW_HASH] if include_row_hash else [])]
     wanted = None if columns is None else [*dict.fromkeys([*columns, *added])]
     if not isinstance(filter, Expr):
-        return _dataset(kind(files, wanted, filter), options)
+        return _dataset(kind(files, wanted, filter, allow_pickle), options)
     rows = _dataset(source, options).filter(expr=filter)  # the optimizer hands it to the source, if Arrow can do it
     return rows if wanted is None else rows.select_columns(wanted)
 

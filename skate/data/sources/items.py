@@ -10,6 +10,7 @@ from typing import Any
 from .. import block as blocks
 from ..batches import from_batch
 from ..block import Block, BlockMeta
+from ..trust import refuse_objects
 from .source import NO_SCHEMA, ReadTask, Source
 
 ROWS_AT_ONCE = 1024
@@ -80,4 +81,5 @@ class Tables(Source):
 
     def _read(self) -> Iterator[Block]:
         for table in self.dataset.iter(batch_size=self.rows):
+            refuse_objects(table.schema, "from_huggingface", "use from_arrow(..., allow_pickle=True)")
             yield from_batch(table)

@@ -14,6 +14,7 @@ from ..block import Block, BlockMeta
 from ..errors import no_column
 from ..optional import need
 from ..storage import File
+from ..trust import refuse_objects
 from .files import Files
 from .parquet import Parquet
 from .source import NO_SCHEMA, ReadTask, Source
@@ -130,4 +131,6 @@ class Iceberg(Source):
 def _read_iceberg(scan: Any, tasks: list[Any]) -> Iterator[Block]:
     from pyiceberg.io.pyarrow import ArrowScan
 
-    yield ArrowScan(*scan).to_table(tasks)
+    table = ArrowScan(*scan).to_table(tasks)
+    refuse_objects(table.schema, "read_iceberg", "read its files with read_parquet(..., allow_pickle=True)")
+    yield table

@@ -12,6 +12,7 @@ import pyarrow as pa
 from ..block import Block, BlockMeta
 from ..errors import no_column
 from ..optional import need
+from ..trust import refuse_objects
 from .source import ReadTask, Source, shown
 
 FIXED = frozenset({"fragments", "columns", "filter"})
@@ -102,6 +103,9 @@ class Lance(Source):
             chosen = [dataset.get_fragment(each) for each in fragments]
             scanner = dataset.scanner(columns=self.columns, filter=self.condition, fragments=chosen, **self.scanner)
             for batch in scanner.to_batches():
+                refuse_objects(
+                    batch.schema, self.uri, "read it with the lance library, and use from_arrow(..., allow_pickle=True)"
+                )
                 empty = empty and not batch.num_rows
                 yield pa.Table.from_batches([batch])
         if empty:

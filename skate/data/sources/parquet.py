@@ -26,6 +26,7 @@ from .. import block as blocks
 from ..block import Block, BlockMeta
 from ..errors import check_names
 from ..storage import File, storage_of
+from ..trust import refuse_objects
 from .files import Files, FileSource
 from .source import NO_SCHEMA, ReadTask, Source
 
@@ -37,6 +38,7 @@ CUT_BYTES = 32 << 20
 FOOTERS_AT_ONCE = 16
 BATCH_ROWS = 1 << 17
 RENAMED = "read it with pyarrow.parquet.ParquetFile, give them different names, and use from_arrow"
+TRUSTED = "use read_parquet(..., allow_pickle=True)"
 FORMAT = pads.ParquetFileFormat()
 
 
@@ -47,6 +49,7 @@ class Parquet(FileSource):
         files: what is read.
         columns: only these; None: all.
         condition: only rows for which it is true, an expression of Arrow's.
+        allow_pickle: columns of Python objects may be there.
     """
 
     name = "Parquet"
@@ -58,8 +61,10 @@ class Parquet(FileSource):
         files: Files,
         columns: Sequence[str] | None = None,
         condition: pads.Expression | None = None,
+        allow_pickle: bool = False,
     ) -> None:
         super().__init__(files)
+        self.allow_pickle = allow_pickle
         self.columns = None if columns is None else list(columns)
         self.predicate: Expr | None = None
         """Only rows for which it is true; Arrow has an expression for it."""
@@ -205,6 +210,8 @@ class Parquet(FileSource):
     def _scan(self, fragment: Any, own: pa.Schema, path: str) -> Iterator[Block]:
         schema = self._common(own, path)
         columns = schema.names if self.columns is None else self.columns
+        if not self.allow_pickle:
+            refuse_objects(schema, path, TRUSTED, columns)
         scanner = fragment.scanner(
             schema=schema,
             columns=columns,
