@@ -22,6 +22,7 @@ PURE = (
     "node/scheduler.py",
     "node/resources.py",
     "node/directory.py",
+    "node/fresh.py",
     "node/pulls.py",
     "node/seeds.py",
     "node/spilling.py",

@@ -491,9 +491,9 @@ class ClientRuntime:
     def check_feasible(self, what: str, resources: Mapping[str, float], node_id: str = "") -> None:
         """See `Runtime.check_feasible`."""
         if self.node_no:  # a node that has it may join: the node says what is waited for
-            found = next((n for n in self.nodes() if n["NodeID"] == node_id and n["Alive"]), None) if node_id else None
-            if node_id and (found is None or found["State"] == "draining"):
-                why = "is not there" if found is None else "is being drained"
+            state = self.ask("node_state", node_id) if node_id else "alive"
+            if state in ("", "dead", "draining"):
+                why = "is being drained" if state == "draining" else "is not there"
                 raise TaskUnschedulableError(f"{what} can never run: it must run on node {node_id}, which {why}.")
             return
         if node_id and node_id != self.welcome.node:

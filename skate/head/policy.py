@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..wire import labels
-from ..wire.cluster import ALIVE, NodeInfo
+from ..wire.cluster import ALIVE, DEAD, NodeInfo
 from ..wire.groups import is_own
 
 SPREAD = "SPREAD"
@@ -38,6 +38,12 @@ def has(node: NodeInfo, request: Amounts) -> bool:
             return False
         request = labels.without(request)
     return all(node.total.get(name, 0) >= units for name, units in request.items())
+
+
+def called(view: View, ident: str) -> NodeInfo | None:
+    """The node with an id: the one that lives, if one that has joined twice died under its first number; None: there is none."""
+    found = [node for node in view.values() if node.id == ident]
+    return next((node for node in found if node.state != DEAD), found[-1] if found else None)
 
 
 def settle(view: View, request: Amounts) -> Amounts:

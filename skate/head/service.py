@@ -177,6 +177,8 @@ class Head:
             self.nodes.report(link.no, message.free, message.demand, self.now, message.total)
         elif isinstance(message, c.Beat):
             self.nodes.beat(link.no, self.now)
+            if message.fresh:
+                self.tell_changes()
             self._send(link, message)
         elif isinstance(message, c.Leave):
             self.lost(link.no, message.reason, message.drained, message.heir, left=True)

@@ -17,6 +17,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ class Abroad:
         """Demands, by client and shape, that are to be met on one other node: its number, and how many workers are wanted."""
         self._shares: dict[tuple[bytes, int], tuple[int, dict[int, int]]] = {}
         """Of demands that are spread: whose turn was the first, and how many workers each node is to give."""
+        self._doubted: dict[tuple[bytes, int], m.WantWorkers] = {}
+        """Demands that nobody here could ever meet; the head is asked first."""
         self._turn = 0
         self._avoid: dict[int, float] = {}
         """Nodes that could not be reached, and until when nobody is sent there: the head may still hear them."""
@@ -167,6 +170,18 @@ class Abroad:
         if message.node == HEAD and node.cluster is not None:
             node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request), True)
             return
+        self.when_known(message.node, partial(self._dial, client, message))
+
+    def when_known(self, number: int, then: Callable[[], None]) -> None:
+        """Call `then()` when it is certain whether there is a node with this number: at once, if this one has heard of it."""
+        node = self.node
+        if node.cluster is None or number in node.view:
+            then()
+        else:
+            node.cluster.when_fresh(then)
+
+    def _dial(self, client: Client, message: m.Dial) -> None:
+        node = self.node
         info = node.view.get(message.node)
         then = partial(self._dialed, client, message.request)
         if info is None or info.state == DEAD:
@@ -196,6 +211,7 @@ class Abroad:
         """Send a client where it says that it wants its workers; returns how many of them this node should give."""
         node = self.node
         key = client.id, message.shape
+        asked = self._doubted.pop(key, None) is message
         self._told.pop(key, None)  # it may have let go of what it had asked others for
         self._directed.pop(key, None)
         if not message.count:
@@ -213,17 +229,26 @@ class Abroad:
             return self._spread(client, message, amounts)
         if not message.node_id or message.node_id == node.node_id:
             return message.count
-        info = next((info for info in node.view.values() if info.id == message.node_id), None)
+        info = policy.called(node.view, message.node_id)
         there = (ALIVE, AWAY) if message.node_soft else (ALIVE, AWAY, DRAINING)
         if info is not None and info.state in there:
             self._directed[key] = info.no, message.count
             self._send_to(client, message.shape, info.no, message.count)
+            return 0
+        if not asked and (info is None or not message.node_soft):
+            self._doubted[key] = message
+            node.cluster.when_fresh(partial(self._look_again, client, message))
             return 0
         if not message.node_soft:
             reason = f"it must run on node {message.node_id}, which is gone" + (f": {info.reason}" if info else "")
             node.send(client, m.Unschedulable(message.shape, reason))
             return 0
         return message.count
+
+    def _look_again(self, client: Client, message: m.WantWorkers) -> None:
+        """The head was asked. Another demand of the same tasks may have come meanwhile, or the client may be gone."""
+        if self._doubted.get((client.id, message.shape)) is message:
+            self.node.leasing.on_want_workers(client, message)
 
     def _send_to(self, client: Client, shape: int, number: int, count: int) -> None:
         if number not in self._avoid:
@@ -292,7 +317,7 @@ class Abroad:
 
     def forget(self, client: Client) -> None:
         """A client is gone."""
-        for table in (self._told, self._directed, self._shares):
+        for table in (self._told, self._directed, self._shares, self._doubted):
             for key in [key for key in table if key[0] == client.id]:
                 del table[key]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..version import __version__
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed
-from ..wire.cluster import HEAD
+from ..wire.cluster import DEAD, HEAD
 from ..wire.stream import StreamChannel
 
 if TYPE_CHECKING:
@@ -63,11 +63,15 @@ class Claims:
             assert node.cluster is not None
             node.cluster.reach_head("head", b"", partial(self._connected, number))
             return
+        node.abroad.when_known(number, partial(self._dial_known, number))
+
+    def _dial_known(self, number: int) -> None:
+        node = self.node
         info = node.view.get(number)
-        if info is None or info.state == "dead":
+        if info is None or info.state == DEAD:
             self.node_died(number)
             return
-
+        assert node.gate is not None
         node.gate.dial(info.host, info.port, "client", b"", partial(self._connected, number))
 
     def _connected(self, number: int, sock: socket.socket | None, rest: bytes, error: str) -> None:

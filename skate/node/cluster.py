@@ -22,6 +22,7 @@ import select
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..head.nodes import FENCE_AFTER_S
@@ -29,6 +30,7 @@ from ..head.service import BEAT_S, SPREAD_S
 from ..wire import cluster as c
 from ..wire.channel import ChannelClosed, wait_writable
 from ..wire.stream import StreamChannel
+from .fresh import Fresh
 from .gate import Then, was_answered
 from .head_host import STARTING_S, HeadHost
 from .status import load_of, waiting
@@ -46,6 +48,8 @@ STUCK_S = 2.0
 """A head that confirms nothing for so long is killed by its machine's node, and started again, before the others give it up."""
 ANSWER_S = 2.0
 """How long a head may take to let a node in; then it is asked anew."""
+FRESH_S = 5.0
+"""How long a head that does not answer is waited for by who would say that something is not there."""
 
 
 class Cluster:
@@ -63,6 +67,7 @@ class Cluster:
         self.discovery: Discovery | None = None
         """On that machine: the file that says where the nodes are."""
         self.view: dict[int, c.NodeInfo] = {}
+        self._fresh = Fresh(lambda at: self._send(c.Beat(at, fresh=True)))
         self._channel: StreamChannel | None = None
         self._confirmed_at = 0.0
         """What this node has sent until then the head has heard."""
@@ -138,6 +143,7 @@ class Cluster:
             if self.host is not None:
                 self.host.answered = True
             self._let_in()
+            self._fresh.connected(time.monotonic())
             self.node.abroad.head_is_back()
             self.node.jobs_here.head_is_back()
         elif isinstance(message, c.View):
@@ -148,6 +154,8 @@ class Cluster:
             self.node.groups.from_head(message)
         elif isinstance(message, c.Beat):
             self._confirmed(message.at)
+            if message.fresh:
+                self._fresh.came_back(message.at, time.monotonic())
         elif isinstance(message, c.ToJobs):
             self.node.jobs_here.from_head(message)
         else:
@@ -296,6 +304,11 @@ class Cluster:
         if node.transfers is not None:
             node.transfers.node_died(no)
 
+    def when_fresh(self, then: Callable[[], None], patience_s: float = FRESH_S) -> None:
+        """Call `then()` when the view has all that the head knows by now; or after `patience_s`, when there is no head."""
+        now = time.monotonic()
+        self._fresh.ask(then, now, now + patience_s)
+
     # ------------------------------------------------------------ what the head is told
 
     def send_to_head(self, message: Any) -> None:
@@ -339,6 +352,7 @@ class Cluster:
         """Report, beat, notice a head that is silent, and look for one that is gone."""
         if self._departed:
             return
+        self._fresh.on_time(now)
         if self.connected:
             self._gone_at = 0.0
             self._while_connected(now)
@@ -397,6 +411,8 @@ class Cluster:
             due.append(self._retry_at)
         if self.node.scheduler.pool.free != (self._reported.free if self._reported else None):
             due.append(self._report_at)
+        if (late := self._fresh.next_due()) is not None:
+            due.append(late)
         return max(0.0, min(due) - now)
 
     def depart(self, farewell: c.Leave) -> None:

@@ -106,9 +106,13 @@ class Packages:
         waiting = self._wanted.setdefault(name, [])
         waiting.append(then)
         if len(waiting) == 1:
-            states = (ALIVE, AWAY, DRAINING)
-            others = [no for no, info in self.node.view.items() if info.state in states and no != self.node.node_no]
-            self._ask(name, sorted(others, key=lambda no: no != number), [])
+            self.node.abroad.when_known(number, partial(self._ask_all, name, number))
+
+    def _ask_all(self, name: str, number: int) -> None:
+        """Ask node `number`, then the others."""
+        states = (ALIVE, AWAY, DRAINING)
+        others = [no for no, info in self.node.view.items() if info.state in states and no != self.node.node_no]
+        self._ask(name, sorted(others, key=lambda no: no != number), [])
 
     def _ask(self, name: str, others: list[int], errors: list[str]) -> None:
         """Ask the next node."""

@@ -6,9 +6,10 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..head import policy
 from ..head.actors import State
 from ..store.arena import HEADER_BYTES
-from ..wire.cluster import DEAD, DrainOrder
+from ..wire.cluster import ALIVE, DEAD, DrainOrder
 from ..wire.groups import is_own
 from . import reasons
 from .discovery import targets
@@ -22,6 +23,15 @@ from .vitals import vitals
 if TYPE_CHECKING:
     from .head_process import HeadProcess
     from .service import Node
+
+
+HEAD_ANSWERS_S = 1.0
+"""How long a question about the cluster waits for the head; then the answer is what this node has heard of others."""
+
+
+def of_others(node: Node, what: str, argument: Any) -> bool:
+    """Whether the answer may be another when this node has heard all that the head knows."""
+    return what in _OF_OTHERS or (what == "node_state" and _node_state(node, argument) != ALIVE)
 
 
 def answer(node: Node, what: str, argument: Any) -> Any:
@@ -54,6 +64,12 @@ def _nodes(node: Node, _: Any) -> list[dict[str, Any]]:
             "State": "alive",
         }
     ]
+
+
+def _node_state(node: Node, ident: Any) -> str:
+    """The state of the node with an id; "" if there is none."""
+    info = policy.called(node.view, str(ident))
+    return "" if info is None else info.state
 
 
 def _keep_package(node: Node, name: Any) -> bool:
@@ -225,11 +241,15 @@ def _job_delete(node: Node, ident: Any) -> bool:
     return _head_of_jobs(node).jobs.delete(str(ident))
 
 
+_OF_OTHERS = frozenset({"nodes", "total", "available", "why"})
+"""What this node answers from what it has heard of others."""
+
 _QUESTIONS: dict[str, Any] = {
     **LISTINGS,
     **ORDERS,
     "head": _head,
     "nodes": _nodes,
+    "node_state": _node_state,
     "cluster_status": _cluster_status,
     "total": _total,
     "available": _available,

@@ -51,7 +51,7 @@ from .metrics import Metrics
 from .objects import ObjectShell
 from .output import Output
 from .pool import ENDS_S, WorkerPool
-from .queries import answer
+from .queries import HEAD_ANSWERS_S, answer, of_others
 from .resources import Pool
 from .scheduler import Lease, Scheduler
 from .spills import SpillShell
@@ -463,6 +463,12 @@ class Node:
             part.on_ask(client, message) for part in (self.inquiries, self.jobs_here, self.stacks) if part is not None
         ):
             return
+        if self.cluster is not None and of_others(self, message.what, message.argument):
+            self.cluster.when_fresh(partial(self._answer, client, message), HEAD_ANSWERS_S)
+        else:
+            self._answer(client, message)
+
+    def _answer(self, client: Client, message: m.Ask) -> None:
         try:
             self.send(client, m.Answer(message.request, answer(self, message.what, message.argument)))
         except ValueError as error:

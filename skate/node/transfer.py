@@ -179,7 +179,7 @@ class Transfers:
         self.queue.begin(pulling.ident, now)
         pulling.copy = Copy(offset, pulling.size, Chunks(pulling.size))
         self.counts["pulls"] += 1
-        self._advance(pulling)
+        self.node.abroad.when_known(pulling.route.source, partial(self._advance, pulling))
 
     def coming(self, ident: bytes) -> Copy | None:
         """The bytes of an object that are on their way here."""
@@ -195,6 +195,8 @@ class Transfers:
 
     def _advance(self, pulling: Pulling) -> None:
         """Ask the next node."""
+        if pulling.over:
+            return  # while the head was asked whether there is such a node
         alive = [no for no, info in self.node.view.items() if info.state != DEAD]
         dial = pulling.route.next(alive)
         late = time.monotonic() - pulling.gained_at > SEARCH_S

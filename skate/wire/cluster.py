@@ -97,6 +97,8 @@ class Beat(Struct, array_like=True, tag=2):
     cannot have given it up."""
 
     at: float
+    fresh: bool = False
+    """Before the head sends it back, it tells this node all that it has not told yet."""
 
 
 class Leave(Struct, array_like=True, tag=3):

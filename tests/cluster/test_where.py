@@ -25,6 +25,12 @@ def nap(seconds: float) -> str:
     return skate.get_runtime_context().get_node_id()
 
 
+@skate.remote(num_cpus=0)
+class Place:
+    def where(self) -> str:
+        return skate.get_runtime_context().get_node_id()
+
+
 @skate.remote
 def linger(marks: str) -> None:
     open(os.path.join(marks, str(os.getpid())), "w").close()
@@ -77,7 +83,7 @@ def test_tasks_that_must_be_on_a_node_fail_when_it_is_lost(nodes: Nodes, tmp_pat
     nodes.add(1)
     lost = nodes.add(1)
     skate.init(address=nodes.address)
-    eventually(lambda: sum(node["Alive"] for node in skate.nodes()) == 2, 10, "the own node has heard of the other")
+    assert sum(node["Alive"] for node in skate.nodes()) == 2, "the head has let it in, so it is there for everybody"
     hard, soft = (NodeAffinitySchedulingStrategy(lost.node_id, soft=soft) for soft in (False, True))
     running = linger.options(scheduling_strategy=hard).remote(str(tmp_path))
     eventually(lambda: len(os.listdir(tmp_path)) == 1, 10)
@@ -110,3 +116,18 @@ def test_what_finds_no_room_waits_for_whichever_node_is_free_first(nodes: Nodes,
     assert time.monotonic() - began < 2
     for ref in busy[:2]:
         skate.cancel(ref, force=True)
+
+
+def test_a_node_that_has_joined_is_there_at_once_for_programs_on_others(nodes: Nodes) -> None:
+    nodes.add(1)
+    skate.init(address=nodes.address)
+    for number in range(2, 4):
+        joined = nodes.add(1, **{f"r{number}": 1})
+        there = NodeAffinitySchedulingStrategy(joined.node_id, soft=False)
+        ran = nap.options(scheduling_strategy=there).remote(0)
+        actor = Place.options(scheduling_strategy=there).remote()
+        assert skate.cluster_resources()["CPU"] == number == len(skate.nodes())
+        assert skate.get([ran, actor.where.remote()], timeout=20) == [joined.node_id] * 2
+        skate.kill(actor)
+    with pytest.raises(TaskUnschedulableError, match="is not there"):
+        nap.options(scheduling_strategy=NodeAffinitySchedulingStrategy("f" * 32, soft=False)).remote(0)

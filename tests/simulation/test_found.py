@@ -154,3 +154,29 @@ def test_a_node_that_was_asked_for_workers_and_cut_off_is_asked_again(where: str
         scene.succeeds(*refs)
 
     history()
+
+
+@staged
+def test_a_task_for_a_node_that_its_own_has_not_heard_of_waits_for_the_head(scene: Scene) -> None:
+    """The head has told of a new node, but the way from there to the driver's is cut for a moment."""
+    scene.start(1, 1, drivers=(2,))
+    scene.cluster.part(scene.cluster.routes[frozenset((1, 2))], 0.6)
+    joined = scene.cluster.start_node(3, 1)
+    near = scene.cluster.machines[2].node.node
+    assert joined.number not in near.view
+    refs = scene.tasks(2, 0.1, node_id=joined.node.node_id)
+    scene.succeeds(*refs)
+    assert not near.abroad._doubted
+
+
+@staged
+def test_a_task_for_a_node_that_nobody_knows_fails_once_the_head_has_said_so(scene: Scene) -> None:
+    scene.start(1, 1, drivers=(2,))
+    refs = scene.tasks(1, 0.1, node_id="f" * 32)
+    scene.until(lambda: refs[0]._state not in (PENDING, VALUE), 2.0)
+    scene.cut(HEAD, "head")  # its process lives, and is asked again by another connection
+    scene.cluster.head.die("it was killed")  # type: ignore[union-attr]
+    refs = scene.tasks(1, 0.1, node_id="e" * 32)
+    scene.wait(0.05)
+    assert refs[0]._state == PENDING, "there is no head that could say it"
+    scene.until(lambda: refs[0]._state not in (PENDING, VALUE))

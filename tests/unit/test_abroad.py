@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from skate import __version__
 from skate.node.abroad import AVOID_S
@@ -18,7 +19,7 @@ from skate.node.service import Node
 from skate.store.arena import HEADER_BYTES, create
 from skate.wire import messages as m
 from skate.wire.channel import Channel, pair
-from skate.wire.cluster import DEAD, DRAINING, NodeInfo
+from skate.wire.cluster import ALIVE, DEAD, DRAINING, NodeInfo
 
 ROOM = 1 << 20
 ONE = {"CPU": 1.0}
@@ -36,7 +37,12 @@ class Program:
             no: NodeInfo(no, f"id{no}", "", "", "", 1, to_units({"CPU": 4}), to_units({"CPU": 4})) for no in (2, 3)
         }
         self.view[1] = NodeInfo(1, node.node_id, "", "", "", 1, node.scheduler.pool.total, {})
-        node.cluster = SimpleNamespace(view=self.view, send_to_head=lambda message: None)  # type: ignore[assignment]
+        self.asked: list[Callable[[], None]] = []
+        node.cluster = SimpleNamespace(  # type: ignore[assignment]
+            view=self.view,
+            send_to_head=lambda message: None,
+            when_fresh=lambda then, patience_s=0.0: self.asked.append(then),
+        )
         node.scheduler.pool.take(to_units(ONE))
         mine, theirs = pair()
         self.channel = Channel(mine)
@@ -58,6 +64,13 @@ class Program:
                 os.close(fd)
             found.append(m.decode_from_node(received[0]))
         return [message for message in found if not isinstance(message, m.Welcome)]
+
+    def head_answers(self) -> list[Any]:
+        """What the driver is told when the head has said all that it knows."""
+        asked, self.asked[:] = self.asked[:], []
+        for then in asked:
+            then()
+        return self.hears()
 
     def changes(self, number: int, **now: Any) -> list[Any]:
         """What the driver is told when a node has changed."""
@@ -119,7 +132,43 @@ def test_a_demand_for_one_node(program: Program, soft: bool) -> None:
     if soft:
         assert found == [m.Elsewhere(0, 2, 4, 2)]
     else:
+        assert not found, "the head is asked first"
+        found = program.head_answers()
         assert [type(message) for message in found] == [m.Unschedulable] and "id3" in found[0].reason
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_demand_for_a_node_of_which_only_the_head_knows(program: Program, soft: bool) -> None:
+    assert program.hears(m.WantWorkers(0, 1, ONE, 0, "id4", soft)) == []
+    assert program.hears(m.WantWorkers(0, 6, ONE, 0, "id4", soft)) == []
+    assert program.hears(m.WantWorkers(1, 2, ONE, 0, "id4", soft)) == []
+    assert program.hears(m.WantWorkers(1, 0, ONE, 0, "id4", soft)) == [], "of these none is wanted any more"
+    lost = replace(
+        program.view[3], no=4, id="id4", state=DEAD
+    )  # it has joined twice, as the head died over the first time
+    program.view.update({4: lost, 5: replace(lost, no=5, state=ALIVE)})
+    assert program.head_answers() == [m.Elsewhere(0, 5, 6, 6)]
+    assert not program.node.abroad._doubted
+
+
+def test_nothing_is_said_to_who_has_gone_meanwhile(program: Program) -> None:
+    program.hears(m.WantWorkers(0, 1, ONE, 0, "id4"), m.Dial(1, 4, "client", b""))
+    assert len(program.asked) == 2
+    program.node.close_client(program.client)
+    for then in program.asked:
+        then()
+    assert not program.node.abroad._doubted and not program.node.scheduler.demands
+
+
+def test_a_node_is_dialled_of_which_only_the_head_knows(program: Program) -> None:
+    dialled = []
+    program.node.gate = SimpleNamespace(dial=lambda *args, **how: dialled.append(args[:3]))  # type: ignore[assignment]
+    program.hears(m.Dial(7, 4, "client", b""), m.Dial(8, 5, "client", b""))
+    program.view[4] = replace(program.view[3], no=4, host="there", port=44)
+    found = program.head_answers()
+    assert dialled == [("there", 44, "client")]
+    assert [(told.request, told.error) for told in found] == [(8, "there is no node 5")]
+    program.node.gate = None
 
 
 def test_a_demand_that_prefers_a_node(program: Program) -> None:
@@ -142,3 +191,17 @@ def test_a_demand_that_is_spread_grows_evenly(program: Program) -> None:
         own = program.node.scheduler.demands[program.client.id, 0].count
         assert own + sum(levels.values()) == count
         assert own <= 1 and abs(levels.get(2, 0) - levels.get(3, 0)) <= 1
+
+
+def test_a_question_about_the_cluster_is_answered_when_all_is_heard_that_the_head_knows(program: Program) -> None:
+    program.view[4] = replace(program.view[3], no=4, id="id4", state=DEAD)
+    at_once = [("node_state", "id3"), ("store", None)]
+    later = [("nodes", None), ("total", None), ("why", {"CPU": 9.0}), ("node_state", "id5"), ("node_state", "id4")]
+    asked = [m.Ask(number, *question) for number, question in enumerate([*at_once, *later])]
+    assert [told.request for told in program.hears(*asked)] == [0, 1]
+    program.view[5] = replace(program.view[3], no=5, id="id5", total=to_units({"CPU": 9}))
+    nodes, total, why, joined, dead = (told.value for told in program.head_answers())
+    assert {node["NodeID"] for node in nodes} >= {"id3", "id5"}
+    assert total == {"CPU": 18.0}
+    assert why["nodes"] == [5]
+    assert (joined, dead) == (ALIVE, DEAD)
