@@ -168,6 +168,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "pip": _installer("pip"),
     "uv": _installer("uv"),
     "py_executable": _py_executable,
+    "imports": lambda value: _texts("imports", value),
 }
 
 

@@ -15,6 +15,7 @@ from .base import Base, whole
 from .batches import check_format, to_batch
 from .block import Block
 from .context import DataContext
+from .execution.loaded import loaded
 from .iterator import DatasetIterator
 from .knowledge import columns_like, files_of, known_count
 from .pruning import for_count
@@ -234,7 +235,7 @@ class Consumption(Base):
             batch = to_batch(block, batch_format)
             return batch if column is None else batch[column]
 
-        task = remote(convert)
+        task = remote(**loaded())(convert)
         return [task.remote(ref) for ref in self.to_arrow_refs()]
 
     def materialize(self) -> MaterializedDataset:

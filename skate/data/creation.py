@@ -16,6 +16,7 @@ from .base import tasks_at_once, wanted_blocks, whole
 from .batches import from_batch
 from .block import Block, BlockMeta, meta_of
 from .dataset import Dataset, MaterializedDataset
+from .execution.loaded import loaded
 from .sources.generated import Items, Range
 from .trust import refuse_objects
 
@@ -238,7 +239,7 @@ def _of_refs(refs: Any, convert: Callable[[Any], Block]) -> MaterializedDataset:
         table = convert(value)
         return table, meta_of(table)
 
-    task = remote(num_returns=2)(make)
+    task = remote(**loaded(num_returns=2))(make)
     made = [task.remote(ref) for ref in _listed(refs)]
     metas = get([meta for _, meta in made])
     return MaterializedDataset(plan.Blocks([(block, meta) for (block, _), meta in zip(made, metas, strict=True)]))

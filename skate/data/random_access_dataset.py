@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import block as blocks
 from .block import Block
+from .execution.loaded import loaded
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -62,12 +63,12 @@ class RandomAccessDataset:
 
         dataset._check_columns([key])
         pieces = [(block, meta) for block, meta in dataset.sort(key)._pieces() if meta.rows]
-        look = remote(num_cpus=0)(_first_key)
+        look = remote(**loaded(num_cpus=0))(_first_key)
         self._firsts = [each for each in get([look.remote(block, key) for block, _ in pieces]) if each is not None]
         pieces = pieces[: len(self._firsts)]
         count = min(num_workers or WORKERS, len(pieces))
         cuts = [len(pieces) * at // count for at in range(count + 1)] if count else []
-        actor = remote(num_cpus=0)(Holder)
+        actor = remote(**loaded(num_cpus=0))(Holder)
         self._holders = [
             actor.remote(key, first, *(block for block, _ in pieces[first:last]))
             for first, last in itertools.pairwise(cuts)

@@ -16,6 +16,7 @@ from . import plan
 from .base import Base, whole
 from .block import Block, BlockMeta, compact, meta_of
 from .exchange import cut
+from .execution.loaded import loaded
 from .expr import Column, Expr, as_column
 from .hashing import hash_rows
 
@@ -260,7 +261,7 @@ def _cut(block: Any, meta: BlockMeta, places: list[int]) -> list[Piece]:
     from ..api.decorator import remote
 
     each = max(1, meta.size_bytes // max(1, meta.rows))
-    refs = remote(num_returns=len(ranges))(_slices).remote(block, ranges)
+    refs = remote(**loaded(num_returns=len(ranges)))(_slices).remote(block, ranges)
     metas = [BlockMeta(stop - start, each * (stop - start), meta.schema, meta.files) for start, stop in ranges]
     return list(zip(refs, metas, strict=True))
 

@@ -19,6 +19,7 @@ from . import plan
 from .block import Block
 from .context import DataContext
 from .execution.executor import Execution
+from .execution.loaded import loaded
 from .iterator import DataIterator, Stream
 from .run import execute
 from .schema import Schema
@@ -309,5 +310,5 @@ def split(
     from ..api.decorator import remote
 
     places = None if hints is None else check_hints(hints, n)
-    actor = remote(num_cpus=0, max_concurrency=2 * n + 2)(Coordinator).remote(node, context, n, equal, places)
+    actor = remote(**loaded(num_cpus=0, max_concurrency=2 * n + 2))(Coordinator).remote(node, context, n, equal, places)
     return [SharedIterator(actor, consumer, node, context) for consumer in range(n)]

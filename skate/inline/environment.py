@@ -14,11 +14,11 @@ def inherited(own: str, asked: str) -> str:
     """The environment of a task that asks for one, where `own` is that of whoever starts it.
 
     Raises:
-        UnsupportedError: it asks for more than variables.
+        UnsupportedError: it asks for more than variables. Imports need not be there early: this process keeps what it imports.
     """
     given = given_in(asked)
     for name in given:
-        if name not in ("env_vars", "timeout_s", "eager"):
+        if name not in ("env_vars", "imports", "timeout_s", "eager"):
             known = "worker_process_setup_hook" if name == "hook" else name
             raise UnsupportedError(f'runtime_env[{known!r}] is not supported with mode="inline": only env_vars are.')
     return encode(merge(given_in(own), given)) if asked else own

@@ -36,6 +36,8 @@ FAILURES_MAX = 100
 """So many that could not be set up are remembered."""
 UNUSED_S = 10.0
 """How long the zygote of an environment without workers stays: setting up from what is there takes milliseconds."""
+LOADED_MAX = 2
+"""So many of those without workers that have imported something stay as long as their job: importing takes longer."""
 
 
 class Zygote:
@@ -46,6 +48,7 @@ class Zygote:
         self.text = text
         self.number = number
         self.channel = channel
+        self.has_imports = bool(decode(text).imports)
         self.pid = 0
         self.ready = False
         self.ending = False
@@ -122,8 +125,9 @@ class Environments:
         node.watch(zygote.channel.fd, partial(self._on_event, zygote))
         node.scheduler.preparing.add(crew)
         out, err = node.output.logs.paths(zygote.number, job_of(crew))
-        folder = str(node.session_dir)
-        node.pool.tell(node.pool.zygote, forks.Fork(zygote.number, out, err, text, folder), (theirs.fileno(),))
+        hello = node.hello_of(job_of(crew))
+        fork = forks.Fork(zygote.number, out, err, text, str(node.session_dir), hello.sys_path if hello else [])
+        node.pool.tell(node.pool.zygote, fork, (theirs.fileno(),))
         theirs.close()
 
     # ------------------------------------------------------------ what zygotes say
@@ -247,8 +251,13 @@ class Environments:
                 zygote.unused_since = 0.0
                 continue
             zygote.unused_since = zygote.unused_since or now
-            if zygote.ending or now - zygote.unused_since > UNUSED_S:
+            if zygote.ending or (now - zygote.unused_since > UNUSED_S and not self._stays(zygote)):
                 self._drop(zygote)
+
+    def _stays(self, zygote: Zygote) -> bool:
+        """Whether it is one of those that were used last, and are worth their memory."""
+        loaded = [each for each in self._zygotes.values() if each.has_imports and each.unused_since]
+        return zygote in sorted(loaded, key=lambda each: each.unused_since)[-LOADED_MAX:]
 
     def _is_wanted(self, zygote: Zygote) -> bool:
         return (zygote.first and not zygote.ready) or self.node.scheduler.wanted(zygote.crew)
@@ -279,7 +288,8 @@ class Environments:
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""
-        due = [zygote.unused_since + UNUSED_S for zygote in self._zygotes.values() if zygote.unused_since]
+        unused = [zygote for zygote in self._zygotes.values() if zygote.unused_since and not self._stays(zygote)]
+        due = [zygote.unused_since + UNUSED_S for zygote in unused]
         return max(0.0, min(due) - now) if due else None
 
 

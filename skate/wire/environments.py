@@ -49,6 +49,8 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True):
     py_executable: str = ""
     hook: str = ""
     """What each worker calls first: "module.function", or a pickle in Base64 after "pickle:"."""
+    imports: list[str] = field(default_factory=list)
+    """Modules that are imported once on a node, for all workers to have from the start."""
     timeout_s: float = 600.0
     """How long setting up may take; -1: without limit."""
     eager: bool = True
@@ -103,11 +105,14 @@ def what(text: str) -> str:
         said.append("working_dir")
     if environment.py_modules:
         said.append("py_modules")
+    if environment.imports:
+        said.append(f"imports: {', '.join(environment.imports)}")
     return ("; ".join(said) or "env_vars")[:_WHAT_CHARS]
 
 
 def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
-    """What a child's environment is: the parent's, but for what the child asks for itself. Only variables are merged.
+    """What a child's environment is: the parent's, but for what the child asks for itself. Only variables and imports
+    are merged.
 
     Example:
         >>> merge({"env_vars": {"A": "1"}, "pip": ["x"]}, {"env_vars": {"B": "2"}, "uv": ["y"]})
@@ -121,6 +126,8 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
     merged = {**kept, **child}
     if "env_vars" in kept and "env_vars" in child:
         merged["env_vars"] = {**kept["env_vars"], **child["env_vars"]}
+    if "imports" in kept and "imports" in child:
+        merged["imports"] = list(dict.fromkeys([*kept["imports"], *child["imports"]]))
     return merged
 
 

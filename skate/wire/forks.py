@@ -21,6 +21,8 @@ class Fork(Struct, array_like=True, tag=0):
     """If there is one, what is forked is the zygote of this environment: it sets it up, and then reads its channel."""
     folder: str = ""
     """The session's: beside it is what this machine keeps of environments."""
+    sys_path: list[str] = []
+    """Where its job imports from."""
 
 
 class Package(Struct, array_like=True, tag=2):

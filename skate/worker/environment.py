@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 WARM_AFTER_S = 0.05
 DAY_S = 86400.0
+ALONE = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Variables with which libraries start no thread when they are imported: who forks has to be alone. (The threads of numpy's
+OpenBLAS end with each fork, and begin anew where they are needed.)"""
 
 
 class Place(Struct):
@@ -55,14 +58,44 @@ class Place(Struct):
     """Where the node's interpreter has its libraries, which another must not see."""
     bin: str = ""
     """Where commands that were installed are."""
+    imports: list[str] = field(default_factory=list)
+    """What its zygote imports, so that its workers share it."""
+    sys_path: list[str] = field(default_factory=list)
+    """Where its job imports from."""
+    timeout_s: float = -1.0
+    """How long importing may take; -1: without limit."""
 
     def enter(self, begin: m.Begin) -> None:
         """Change what a worker starts with."""
-        theirs = begin.sys_path
+        begin.sys_path = self._path(begin.sys_path)
+        begin.cwd = self.cwd or begin.cwd
+
+    def _path(self, theirs: list[str]) -> list[str]:
+        """`sys.path` of its workers, for that of their job."""
         if self.own_paths:
             theirs = [path for path in theirs if not path.startswith(tuple(self.base))]
-        begin.sys_path = list(dict.fromkeys([*self.paths, *theirs, *self.own_paths]))
-        begin.cwd = self.cwd or begin.cwd
+        return list(dict.fromkeys([*self.paths, *theirs, *self.own_paths]))
+
+    def load(self) -> None:
+        """Import what its workers are to have from the start, as they would.
+
+        Raises:
+            RuntimeEnvSetupError: that fails, or takes too long.
+        """
+        if not self.imports:
+            return
+        sys.path[:] = self._path(self.sys_path)
+        name, alone = "", {each: value for each, value in ALONE.items() if each not in os.environ}
+        os.environ.update(alone)
+        try:
+            with _limited(self.timeout_s, _too_long(self.timeout_s)):
+                for name in self.imports:
+                    importlib.import_module(name)
+        except Exception as error:
+            raise RuntimeEnvSetupError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        finally:
+            for each in alone:
+                del os.environ[each]
 
     def show(self, variables: MutableMapping[str, str]) -> None:
         """Have what is started by command find what was installed, and brought here."""
@@ -112,27 +145,14 @@ class Setup:
         """
         left = self._until - time.monotonic()
         if left <= 0:
-            raise RuntimeEnvSetupError(self._too_long())
+            raise RuntimeEnvSetupError(_too_long(self.environment.timeout_s))
         return left
-
-    def _too_long(self) -> str:
-        return f"it took longer than {self.environment.timeout_s:g} s, which is its setup_timeout_seconds"
 
     @contextmanager
     def in_time(self) -> Iterator[None]:
         """Raise `TimeoutError` in this thread, which is the only one, when there is no time left."""
-
-        def over(*_: object) -> None:
-            raise TimeoutError(self._too_long())
-
-        left = self.left_s()
-        signal.signal(signal.SIGALRM, over)
-        signal.setitimer(signal.ITIMER_REAL, left)
-        try:
+        with _limited(self.left_s(), _too_long(self.environment.timeout_s)):
             yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def folder_of(self, uri: str) -> str:
         """The folder with what is at a URI, unpacked."""
@@ -185,6 +205,26 @@ class Setup:
         return message
 
 
+def _too_long(limit_s: float) -> str:
+    return f"it took longer than {limit_s:g} s, which is its setup_timeout_seconds"
+
+
+@contextmanager
+def _limited(seconds: float, reason: str) -> Iterator[None]:
+    """Raise `TimeoutError` in the main thread after so many seconds; -1: never."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError(reason)
+
+    signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
 def serve(sock: socket.socket, arena_fd: int, message: forks.Fork, warm: bool) -> NoReturn:
     """Set an environment up, and be its zygote; `warm`: as the one that this is a fork of."""
     print(f"{NAME_MARK}runtime_env", flush=True)
@@ -193,6 +233,7 @@ def serve(sock: socket.socket, arena_fd: int, message: forks.Fork, warm: bool) -
         environment = decode(message.environment)
         setup = Setup(channel, environment, message.folder)
         place, command = set_up(setup, message.environment)
+        place.sys_path = message.sys_path
     except RuntimeEnvSetupError as error:
         _fail(channel, error.error_message or str(error))
     except ChannelClosed:
@@ -215,7 +256,7 @@ def set_up(setup: Setup, text: str) -> tuple[Place, list[str]]:
     """
     environment = setup.environment
     variables = expand(environment.env_vars, os.environ)
-    place = Place(text, hook=environment.hook)
+    place = Place(text, hook=environment.hook, imports=environment.imports, timeout_s=environment.timeout_s)
     if environment.working_dir:
         place.cwd = setup.folder_of(environment.working_dir)
         place.paths.append(place.cwd)
@@ -240,8 +281,11 @@ def be_zygote(channel: Channel, arena_fd: int, place: Place, warm: bool = False)
     from .zygote import Zygote
 
     try:
+        place.load()
         _send(channel, forks.Prepared())
         Zygote(channel, arena_fd, WARM_AFTER_S, place, warm).run()
+    except RuntimeEnvSetupError as error:
+        _fail(channel, error.error_message or str(error))
     except ChannelClosed:
         pass  # the node does not want it any more
     os._exit(0)

@@ -227,6 +227,26 @@ def test_another_interpreter(tmp_path: Path) -> None:
         skate.get(run.options(**env(py_executable="/there/is/no/python")).remote("1"), timeout=20)
 
 
+def test_what_is_imported_once_is_there_in_all_workers(tmp_path: Path) -> None:
+    (tmp_path / "heavy.py").write_text("import os\nBY = os.getpid()\n")
+    wanted = env(imports=["heavy"], py_modules=[str(tmp_path / "heavy.py")])
+    code = "os.getppid(), sys.modules['heavy'].BY, os.getpid()"
+    parent, by, pid = skate.get(run.options(**wanted).remote(code))
+    assert parent == by != pid
+    assert skate.get(Actor.options(**wanted).remote().run.remote(code))[:2] == (parent, by)
+    anew = env(imports=["heavy"], py_modules=[str(tmp_path / "heavy.py")], py_executable=sys.executable)
+    assert skate.get(run.options(**anew).remote("sys.modules['heavy'].BY == os.getppid()")) is True
+
+
+def test_what_cannot_be_imported_fails_what_needs_it(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("import time\ntime.sleep(100)\n")
+    with pytest.raises(RuntimeEnvSetupError, match="there_is_none cannot be imported: ModuleNotFoundError"):
+        skate.get(run.options(**env(imports=["there_is_none"])).remote("1"), timeout=20)
+    endless = env(imports=["endless"], py_modules=[str(tmp_path / "endless.py")], config={"setup_timeout_seconds": 0.5})
+    with pytest.raises(RuntimeEnvSetupError, match=r"endless cannot be imported: .* longer than 0\.5 s"):
+        skate.get(run.options(**endless).remote("1"), timeout=20)
+
+
 def test_the_end_of_what_an_environment_was_set_up_in() -> None:
     wanted = env(env_vars={"A": "zygote"})
     pid, parent = skate.get(run.options(**wanted).remote("os.getpid(), os.getppid()"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from skate.node.environments import TEXTS_MAX, Environments
+from skate.node.environments import LOADED_MAX, TEXTS_MAX, UNUSED_S, Environments
 from skate.node.resources import Pool
 from skate.node.scheduler import Scheduler
 from skate.wire import forks
@@ -22,7 +22,7 @@ def of(folder: Path, scheduler: Scheduler, failed: list[Any], ended: list[int]) 
     nothing: Any = lambda *_: None  # noqa: E731
     node: Any = SimpleNamespace(
         parts=[], scheduler=scheduler, pool=pool, session_dir=folder, watch=nothing, unwatch=nothing,
-        decide_again=nothing, cannot_start=lambda *words: failed.append(words),
+        decide_again=nothing, hello_of=nothing, cannot_start=lambda *words: failed.append(words),
         output=SimpleNamespace(logs=logs, ended=ended.append),
     )  # fmt: skip
     return Environments(node)
@@ -91,4 +91,24 @@ def test_workers_lost_with_their_zygote_are_had_again(tmp_path: Path) -> None:
     assert scheduler.decide()[2] == {crew: 1}
     environments.prepare(crew)
     assert crew in scheduler.preparing
+    end(environments)
+
+
+def test_what_has_imported_something_stays_until_its_job_ends_if_it_was_used_lately(tmp_path: Path) -> None:
+    environments = of(tmp_path, Scheduler(Pool({"CPU": 1.0})), [], [])
+
+    def used(now: float, **asked: Any) -> str:
+        crew = environments.crew("job", encode(asked))
+        environments.prepare(crew)
+        environments.on_message(environments._zygotes[crew].channel, forks.Prepared())
+        environments.on_time(now)
+        return crew
+
+    light = used(1.0, env_vars={"A": "1"})
+    heavy = [used(2.0 + number, imports=[f"module{number}"]) for number in range(LOADED_MAX + 1)]
+    assert environments.next_due(5.0) == 1.0 + UNUSED_S - 5.0
+    environments.on_time(100.0)
+    assert light not in environments._zygotes
+    assert list(environments._zygotes) == heavy[1:]
+    assert environments.next_due(100.0) is None
     end(environments)

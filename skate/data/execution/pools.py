@@ -15,6 +15,7 @@ from typing import Any
 
 from ...api.decorator import remote
 from ...api.objects import kill
+from .loaded import loaded
 from .operators import Operator, Work
 from .produce import produce
 
@@ -138,4 +139,4 @@ def _options(work: Work) -> dict[str, Any]:
     options.setdefault("max_restarts", -1)
     if not options["num_cpus"] and "scheduling_strategy" not in options:
         options["scheduling_strategy"] = "SPREAD"  # what needs no CPU would all be placed on one node
-    return options
+    return loaded(**options)

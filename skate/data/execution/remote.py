@@ -23,6 +23,7 @@ from ...client.pump import Waiter
 from ...client.refs import ObjectRef, ObjectRefGenerator
 from ...exceptions import GetTimeoutError
 from .executor import Accepts, Event
+from .loaded import loaded
 from .operators import Bundle, Operator, Task, Work
 from .pools import Actor, Pool, reserved_cpus
 from .produce import Apart, files_of, produce, produce_parts
@@ -386,4 +387,4 @@ def _remote(work: Work, outputs: int, ahead: int, without_cpu: bool) -> Any:
         options["num_returns"] = outputs + 1
     else:
         options.update(num_returns="streaming", _generator_backpressure_num_objects=ahead, _generator_lends_cpu=True)
-    return remote(**options)(run)
+    return remote(**loaded(**options))(run)
