@@ -97,7 +97,9 @@ class Retries:
         ]  # those that are for certain nodes may wait at the own one for word of this
         if asked:
             self.later(ASK_AGAIN_S, partial(self._ask_again, asked))
-        self.tasks.dialled = {each for each in self.tasks.dialled if each >> FAR_BITS != number}
+        coming = self.tasks.submitter.coming
+        for each in [each for each in coming if each >> FAR_BITS == number]:
+            del coming[each]
         for worker in [worker for worker in self.tasks.submitter.workers.values() if worker.no >> FAR_BITS == number]:
             self.worker_died(m.WorkerDied(worker.no & NUMBER_MASK, m.Death(reason)), number)
 
@@ -110,7 +112,9 @@ class Retries:
     def worker_died(self, message: m.WorkerDied, number: int = 0) -> None:
         """A node says how a leased worker ended."""
         worker = self.tasks.submitter.workers.get(far(number, message.worker))
-        self.tasks.dialled.discard(far(number, message.worker))
+        shape = self.tasks.submitter.coming.pop(far(number, message.worker), None)
+        if shape is not None:
+            self.tasks.demand.tell(shape)  # its task waits for another
         if worker is None:
             return
         self.tasks.read(worker, 1 << 20)  # what it had answered before counts

@@ -191,6 +191,8 @@ class Submitter:
         self.shapes: dict[Any, Shape] = {}
         self.by_no: list[Shape] = []
         self.workers: dict[int, LeasedWorker] = {}
+        self.coming: dict[int, Shape] = {}
+        """Workers of other nodes that were granted, and are not connected yet."""
 
     # ------------------------------------------------------------ shapes and leases
 
@@ -246,14 +248,15 @@ class Submitter:
             return wants
         return None
 
-    @staticmethod
-    def offered(shape: Shape, node: int, room: int, share: int) -> int | None:
+    def offered(self, shape: Shape, node: int, room: int, share: int) -> int | None:
         """Another node has room for `room` more workers, or lets `share` in all wait there: how many to ask it for, or None
         when it was asked for as many before.
 
-        Of each node no more is asked than could be used if only that node gave any.
+        Of each node no more is asked than could be used if only that node gave any. A task for which a worker is coming does not
+        wait for another.
         """
-        have, waiting = shape.has_on(node), len(shape.queue)
+        coming = [number >> FAR_BITS for number, of in self.coming.items() if of is shape]
+        have, waiting = shape.has_on(node) + coming.count(node), max(0, len(shape.queue) - len(coming))
         level = max(have + min(room, waiting), min(share, have + waiting))
         return level if waiting and level > shape.told.get(node, 0) else None
 

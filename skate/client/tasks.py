@@ -60,7 +60,6 @@ class Tasks:
         """The placement group that what the running task starts belongs to."""
         self._buffer, self._view = packet_buffer()
         self.generous_until = 0.0
-        self.dialled: set[int] = set()  # workers of other nodes that were granted and are not connected yet
         self.retries = Retries(runtime, self)
         self.demand = Demand(self)
         self.locality = Locality(self)
@@ -321,17 +320,18 @@ class Tasks:
     def leased_far(self, link: PeerLink, message: m.Leased) -> None:
         """Another node grants a worker: connect to it. Needs the lock."""
         number = far(link.number, message.worker)
-        self.dialled.add(number)
+        coming = self.submitter.coming
+        coming[number] = self.submitter.by_no[message.shape]
 
         def connected(sock: socket.socket | None, rest: bytes, error: str) -> None:
-            lives = number in self.dialled
-            self.dialled.discard(number)
-            if sock is not None and lives:
+            shape = coming.pop(number, None)
+            if sock is not None and shape is not None:
                 self._add_worker(message, number, FarPipe(sock, self.runtime.pump, rest))
             elif sock is not None:
                 sock.close()  # it has died meanwhile
-            elif lives:
+            elif shape is not None:
                 link.send(m.ReturnWorker(message.worker))
+                self.demand.tell(shape)
 
         self.runtime.links.dial(link.number, "data", message.key, connected)
 

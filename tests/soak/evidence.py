@@ -24,7 +24,7 @@ def describe(runtime: Any) -> dict[str, Any]:
             "lost": runtime.lost,
             "shapes": [_shape(shape) for shape in runtime.tasks.submitter.by_no if shape.queue or shape.workers],
             "later": [task.seq for _, _, task in runtime.tasks.retries.waiting],
-            "dialled": list(runtime.tasks.dialled),
+            "dialled": list(runtime.tasks.submitter.coming),
             "actors": [_actor(actor) for actor in runtime.actors.by_id.values()],
             "links": {number: link.channel is not None for number, link in runtime.links._peers.items()},
             "dials": len(runtime.links._dials),

@@ -12,6 +12,7 @@ from skate.client.submitter import (
     BATCH_BYTES_MAX,
     BATCH_TASKS_MAX,
     BATCH_US,
+    FAR_BITS,
     UNKNOWN_US,
     Function,
     LeasedWorker,
@@ -86,13 +87,30 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.submitter.add_worker(number, shape, None, 1, self.now)
         self.fill(self.shapes[shape])
 
+    @precondition(lambda self: len(self.workers) + len(self.submitter.coming) < 6)
+    @rule(shape=st.integers(0, 1), node=st.integers(1, 2))
+    def granted(self, shape: int, node: int) -> None:
+        """A worker of another node, which is to be connected; or that fails."""
+        self.next_worker += 1
+        self.submitter.coming[far(node, self.next_worker)] = self.shapes[shape]
+
+    @precondition(lambda self: self.submitter.coming)
+    @rule(fails=st.booleans())
+    def connected(self, fails: bool) -> None:
+        number, shape = self.submitter.coming.popitem()
+        if not fails:
+            self.workers[number] = Simulated()
+            self.submitter.add_worker(number, shape.no, None, 1, self.now)
+            self.fill(shape)
+
     @rule(shape=st.integers(0, 1), node=st.integers(1, 2), room=st.integers(0, 5), share=st.integers(0, 5))
     def offered(self, shape: int, node: int, room: int, share: int) -> None:
         chosen = self.shapes[shape]
         level = self.submitter.offered(chosen, node, room, share)
         if level is None:
             return
-        have, waiting = chosen.has_on(node), len(chosen.queue)
+        coming = [number >> FAR_BITS for number, of in self.submitter.coming.items() if of is chosen]
+        have, waiting = chosen.has_on(node) + coming.count(node), len(chosen.queue) - len(coming)
         assert have <= level <= max(have + room, share) and level - have <= waiting, "more is asked than can be used"
         chosen.told[node] = level
         assert self.submitter.offered(chosen, node, room, share) is None, "it is asked for once"

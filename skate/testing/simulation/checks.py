@@ -134,8 +134,9 @@ def _of_driver(driver: DriverRun) -> Iterator[str]:
     if runtime is None or runtime.closed:
         return
     tasks = runtime.tasks
-    if tasks.submitter.workers or tasks.dialled or tasks.retries.waiting:
-        yield f"workers {list(tasks.submitter.workers)}, {tasks.dialled} being dialled, {len(tasks.retries.waiting)} tasks"
+    if tasks.submitter.workers or tasks.submitter.coming or tasks.retries.waiting:
+        workers, coming = list(tasks.submitter.workers), list(tasks.submitter.coming)
+        yield f"workers {workers}, {coming} being dialled, {len(tasks.retries.waiting)} tasks"
     asked = {shape.no: (shape.asked, shape.told) for shape in tasks.submitter.by_no if shape.asked or shape.told}
     if asked:
         yield f"asked for {asked}"
