@@ -126,7 +126,7 @@ class Retries:
         running = message.running if number else self.runtime.memory.arena.progress(worker.no)[0]
         ran, rest = self.tasks.submitter.split_dead(worker, unread, running)
         self.tasks.drop_lease(worker)
-        self.tasks.submitter.requeue(rest)
+        self.tasks.put_back(rest)
         if ran is not None:
             ran.worker = None
             if not message.death.intended or ran.cancelled:

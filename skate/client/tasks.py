@@ -473,7 +473,7 @@ class Tasks:
                 done.append(task)
             self.conclude(task, reply)
         if back:
-            self.submitter.requeue(back)
+            self.put_back(back)
         self.submitter.settle(worker, message.spent_us, message.ran, function, time.monotonic())
         if back and worker.inflight:
             self.submitter.is_slow(worker)
@@ -482,6 +482,14 @@ class Tasks:
         self.fill(worker.shape)
         if done and self.recording.on:  # while the worker is busy again
             self.recording.packet(worker, message, done, alike)
+
+    def put_back(self, tasks: list[TaskRecord]) -> None:
+        """These did not begin: they wait again, but for those that were cancelled on the way. Needs the lock."""
+        self.submitter.requeue(task for task in tasks if not task.cancelled)
+        for task in tasks:
+            if task.cancelled:
+                task.worker = None
+                self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
 
     def drop_late(self, reply: m.Reply) -> None:
         """An answer of an attempt that was given up: let go of what it holds for us."""

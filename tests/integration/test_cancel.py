@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import skate
+from skate.client import current
 from skate.exceptions import TaskCancelledError, WorkerCrashedError
 from skate.testing import eventually
+from skate.wire import messages as m
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -251,3 +253,23 @@ def test_a_module_is_loaded_to_its_end(tmp_path: Path) -> None:
     with pytest.raises(TaskCancelledError):
         skate.get(ref, timeout=10)
     eventually((tmp_path / "whole").exists, what="the end of the module")
+
+
+def test_a_task_that_its_worker_gives_back_while_it_is_cancelled_does_not_run_elsewhere(tmp_path: Path) -> None:
+    """The worker had read it, and says that it has not begun; the interrupt is on its way there, and not to the next worker."""
+    ref = run.remote(str(tmp_path))
+    started(tmp_path)
+    runtime: Any = current.runtime
+    tasks = runtime.tasks
+    with runtime.lock:
+        worker, task = next(
+            (worker, task)
+            for worker in tasks.submitter.workers.values()
+            for task in worker.inflight.values()
+            if task.ref is ref
+        )
+        skate.cancel(ref)
+        tasks._on_replies(worker, m.Replies([m.Reply(task.seq, m.NOT_STARTED)]))
+        assert task.worker is None and not task.function.shape.queue, "it is over"
+    with pytest.raises(TaskCancelledError):
+        skate.get(ref, timeout=5)
