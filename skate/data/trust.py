@@ -26,10 +26,11 @@ def refuse_objects(schema: pa.Schema, where: str, remedy: str, names: Iterable[s
     Raises:
         ValueError: one has.
     """
-    for name in schema.names if names is None else names:
-        if _has_objects(schema.field(name).type):
+    wanted = set(schema.names if names is None else names)
+    for field in schema:
+        if field.name in wanted and _has_objects(field.type):
             raise ValueError(
-                f"{where}: column {name!r} has pickled Python objects, and opening them runs code of whoever made it. If "
+                f"{where}: column {field.name!r} has pickled Python objects, and opening them runs code of whoever made it. If "
                 f"you trust them, {remedy}; or leave the column out"
             )
 
