@@ -73,7 +73,7 @@ class SubmitterMachine(RuleBasedStateMachine):
     def submit(self, function: int, count: int, size: int) -> None:
         chosen = self.functions[function]
         for _ in range(count):
-            seq = len(self.tasks)
+            seq = len(self.tasks) + 1  # 0 is nobody's: a worker that runs nothing says so
             self.tasks[seq] = TaskRecord(seq, chosen, b"x" * size, None)
             chosen.shape.queue.append(self.tasks[seq])
         self.fill(chosen.shape)
