@@ -30,16 +30,16 @@ class Demand:
         self.submitter = tasks.submitter
 
     def ask(self, shape: Shape) -> None:
-        """Tell the node how many workers this shape could use, when that has changed enough."""
+        """Tell the node how many workers this shape could use, when that has grown enough."""
+        again = self.submitter.grows_again(shape)
         wants = self.submitter.demand(shape)
-        if wants is None:
-            return
-        if wants:
+        if wants or again:
             elsewhere = shape.patient  # what is idle on other nodes is not in its way
             for worker in self.submitter.returnable(0.0, -1.0):
                 if worker.shape is not shape and not (elsewhere and worker.node != shape.prefers):
                     self.tasks.give_back(worker)  # an idle worker must not hold the CPU that this shape waits for
-        self._tell(shape)
+        if wants is not None:
+            self._tell(shape)
 
     def _tell(self, shape: Shape) -> None:
         """Tell the own node what it could give now, and the others if it is less than they were told.
@@ -86,4 +86,5 @@ class Demand:
     def tell(self, shape: Shape) -> None:
         """Tell the nodes how many workers this shape can use now. Needs the lock."""
         shape.asked = shape.wants()
+        self.submitter.lessened.pop(shape, None)
         self._tell(shape)

@@ -191,6 +191,8 @@ class Submitter:
         self.shapes: dict[Any, Shape] = {}
         self.by_no: list[Shape] = []
         self.workers: dict[int, LeasedWorker] = {}
+        self.lessened: dict[Shape, float] = {}
+        """Shapes that could use much less than was asked for, and since when; 0.0: nobody has looked at a clock since."""
         self.coming: dict[int, Shape] = {}
         """Workers of other nodes that were granted, and are not connected yet."""
 
@@ -236,17 +238,42 @@ class Submitter:
     def demand(self, shape: Shape) -> int | None:
         """The number of workers to ask the node for, or None when what was asked for last still stands.
 
-        Demand that grows is told each time it doubles, so that a loop of submissions costs a logarithm of messages.
+        Demand that grows is told each time it doubles, so that a loop of submissions costs a logarithm of messages. Demand
+        that shrinks is told when it has stayed so (`shrunk`): queues of short tasks run empty and fill again all the time.
         """
         wants = shape.wants()
         granted = shape.asked <= len(shape.workers)  # the node has nothing left to give for what it was told
         if wants > len(shape.workers) and (granted or wants > shape.asked * 2 - (shape.asked == 1)):
             shape.asked = wants
             return wants
-        if (shape.asked > 1 and wants * 4 < shape.asked) or (shape.asked and not wants):
-            shape.asked = wants
-            return wants
+        if shape not in self.lessened and self._is_less(shape, wants):
+            self.lessened[shape] = 0.0
         return None
+
+    @staticmethod
+    def _is_less(shape: Shape, wants: int) -> bool:
+        return (shape.asked > 1 and wants * 4 < shape.asked) or (shape.asked > 0 and not wants)
+
+    @staticmethod
+    def given_back(shape: Shape) -> None:
+        """A worker was given back, perhaps one of a node that is asked for none: for what waits then, one is to be asked for."""
+        shape.asked = min(shape.asked, max(len(shape.workers), sum(shape.told.values())))
+
+    def grows_again(self, shape: Shape) -> bool:
+        """Whether more waits than there are workers for, of a shape that could use less before."""
+        return shape.wants() > len(shape.workers) and self.lessened.pop(shape, None) is not None
+
+    def shrunk(self, now: float, linger: float) -> list[Shape]:
+        """Shapes that could use much less than was asked for, as they could `linger` seconds ago: that is to be told."""
+        found = []
+        for shape, since in list(self.lessened.items()):
+            if not since:
+                self.lessened[shape] = now
+            elif now - since >= linger:
+                del self.lessened[shape]
+                if self._is_less(shape, shape.wants()):
+                    found.append(shape)
+        return found
 
     def offered(self, shape: Shape, node: int, room: int, share: int) -> int | None:
         """Another node has room for `room` more workers, or lets `share` in all wait there: how many to ask it for, or None

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .runtime import ClientRuntime
 
 LINGER_S = 0.05
-"""How long an idle worker is kept, in case more work comes at once."""
+"""How long an idle worker is kept, in case more work comes at once; and how long what is asked for stands when less will do."""
 FILL_EVERY = 16
 """While a program submits without waiting, look for answers and free workers after this many tasks."""
 
@@ -208,7 +208,7 @@ class Tasks:
                 self._send(*batch)
                 return
         self._since_fill += 1
-        if len(shape.queue) + len(shape.workers) > shape.asked:
+        if len(shape.queue) + len(shape.workers) > shape.asked or shape in self.submitter.lessened:
             self.demand.ask(shape)
 
     def fill(self, shape: Shape) -> None:
@@ -353,6 +353,7 @@ class Tasks:
         number = worker.no >> FAR_BITS
         if shape.told.get(number, 0) > shape.wants_of(number):  # or it would be leased to us again, and others starve
             self.demand.tell(shape)
+        self.submitter.given_back(shape)
         link.send(m.ReturnWorker(worker.no & NUMBER_MASK))
 
     def drop_lease(self, worker: LeasedWorker) -> None:
@@ -384,6 +385,8 @@ class Tasks:
         for shape in self.submitter.by_no:
             if shape.idle:
                 due = LINGER_S if time.monotonic() > self.generous_until else 0.002
+        if self.submitter.lessened and due is None:
+            due = LINGER_S
         if self.locality.waiting:
             until = self.locality.next_due(time.monotonic())
             due = until if due is None or (until is not None and until < due) else due
@@ -395,6 +398,8 @@ class Tasks:
         now = time.monotonic()
         if self.submitter.workers:
             self.return_idle(LINGER_S if now > self.generous_until else 0.0)
+        for shape in self.submitter.shrunk(now, LINGER_S) if self.submitter.lessened else ():
+            self.demand.tell(shape)
         self.retries.run_due(now)
         if self.locality.waiting:
             self.locality.run_due(now)

@@ -231,7 +231,9 @@ def test_the_budget_is_kept_while_the_consumer_is_slow() -> None:
     assert size == 1_600_000 * 128 * 8 > 3.9 * store["capacity"]
     # The budget leaves room. But the store does not wait for what clients are about to give back, and what leaves it then is a
     # quarter of it: on a busy machine that happens once or twice.
-    assert store["spilled_bytes"] <= store["capacity"] // 2 < size // 7, "what goes through has not to be written to disk"
+    assert store["spilled_bytes"] <= store["capacity"] // 2 < size // 7, (
+        "what goes through has not to be written to disk"
+    )
     assert execution.peak_bytes <= execution.budget_bytes + 4 * execution.window_bytes
 
 

@@ -67,8 +67,9 @@ def source() -> Cluster:
 
 
 def rows(source: Cluster, view: str) -> list[Row]:
-    found = source.poll(Wish(view))
-    assert not found.error and not found.missing
+    """All of a view. A process that ends while it is asked is missing, once."""
+    found = eventually(lambda: not (each := source.poll(Wish(view))).missing and each, WAIT_S)
+    assert not found.error
     return found.rows
 
 

@@ -191,7 +191,9 @@ class SubmitterMachine(RuleBasedStateMachine):
         chosen = self.shapes[shape]
         asked = self.submitter.demand(chosen)
         assert asked is None or asked == chosen.wants() == chosen.asked
-        assert bool(chosen.wants()) or not chosen.asked, "nothing is asked for when there is nothing to do"
+        assert bool(chosen.wants()) or not chosen.asked or chosen in self.submitter.lessened, (
+            "nothing is asked for in vain"
+        )
         assert chosen.wants() <= max(2 * chosen.asked, len(chosen.workers)), "what was asked for is not much too little"
         assert sum(chosen.wants_of(node) - len(chosen.queue) for node in range(3)) == chosen.wants() - len(chosen.queue)
 
@@ -287,5 +289,38 @@ def test_demand_is_told_in_doublings() -> None:
             told.append(wants)
     assert told[:3] == [1, 2, 5] and len(told) < 15
     shape.queue.clear()
-    assert submitter.demand(shape) == 0
     assert submitter.demand(shape) is None
+
+
+def test_a_worker_that_nobody_was_asked_for_is_asked_for_again_when_it_was_given_back() -> None:
+    submitter, shape, records = prepared(workers=0, tasks=1)
+    shape.told = {0: submitter.demand(shape) or 0}
+    submitter.add_worker(far(1, 1), 0, None, 1, 0.0)
+    (worker, _), shape.told = submitter.next_batch(shape) or (None, None), {}  # another node has given one
+    assert worker is not None and submitter.finished(worker, records[0].seq)
+    submitter.settle(worker, 10, 1, records[0].function, 1.0)
+    assert submitter.demand(shape) is None
+    submitter.remove_worker(worker)
+    submitter.given_back(shape)
+    shape.queue.extend(records)
+    assert submitter.demand(shape) == 1
+
+
+def test_demand_that_shrinks_is_told_when_it_has_stayed_so() -> None:
+    submitter, shape, records = prepared(workers=0, tasks=20)
+    assert submitter.demand(shape) == 20
+    shape.queue.clear()
+    assert submitter.demand(shape) is None
+    assert submitter.shrunk(1.0, 0.05) == submitter.shrunk(1.04, 0.05) == []
+    assert submitter.shrunk(1.06, 0.05) == [shape]
+    assert submitter.shrunk(2.0, 0.05) == [], "it is told once"
+    submitter.demand(shape)
+    submitter.shrunk(3.0, 0.05)
+    shape.queue.extend(records)
+    assert submitter.grows_again(shape) and submitter.demand(shape) is None, "what was asked for is enough"
+    assert submitter.shrunk(3.1, 0.05) == submitter.shrunk(3.2, 0.05) == []
+    shape.queue.clear()
+    submitter.demand(shape)
+    submitter.shrunk(5.0, 0.05)
+    shape.queue.extend(records)
+    assert submitter.shrunk(6.0, 0.05) == [], "there is more again"
