@@ -2,8 +2,8 @@
 
 It must cost next to nothing. So of a packet of answers one row is kept; after `CHUNK_ROWS` of them, or `CHUNK_S`, all are encoded
 at once and go to the node in one message. Rows lie one after the other in one list: a list for each would be made, traced by the
-garbage collector and freed. A task that was answered alone is noted, and becomes a row, or a part of the last one, while the
-program waits for the next. What a process that is killed has not sent yet is lost. Tasks that have failed are few, and say more.
+garbage collector and freed. Tasks that were answered alone, one after the other and each at once, share a row for a millisecond.
+What a process that is killed has not sent yet is lost. Tasks that have failed are few, and say more.
 
 INV-1: an attempt is recorded once: `submitted` of a task is 0.0 from when an attempt was recorded as failed until the next
 begins.
@@ -65,8 +65,8 @@ class Recording:
         self.on = on
         self.rows: list[Any] = []
         """All rows, `WIDTH` places each."""
-        self.last: tuple[Any, ...] | None = None
-        """A task that was answered alone, not in the rows yet: the first five of a row, when it was submitted, and its parent."""
+        self.last: list[Any] | None = None
+        """A row of tasks that were answered alone, which the next may join, with their parent in its last place."""
         self._send_at = 0.0
 
     # ------------------------------------------------------------ what has happened
@@ -80,14 +80,31 @@ class Recording:
             tasks: in the order in which they ended.
             alike: they are known to differ only by their numbers, which follow each other, and by when they were submitted.
         """
-        if self.last is not None:
-            self._note_last()
         ended = message.ended or now()
-        task, count = tasks[0], len(tasks)
+        task, count, last = tasks[0], len(tasks), self.last
         spent_us = message.spent_us * count // message.ran if message.ran else UNKNOWN
         if count == 1 and not task.attempt:  # this is on the way of every call
-            self.last = task.function, worker, ended, spent_us, task.seq, task.submitted, task.parent
+            if last is not None:
+                if (
+                    last[4] + last[5] == task.seq
+                    and last[0] is task.function
+                    and last[1] is worker
+                    and task.submitted - last[6] < SAME_S
+                    and ended - last[2] < SAME_S
+                    and last[3] >= 0 <= spent_us
+                    and last[7] is task.parent is None
+                ):
+                    last[2] = ended
+                    last[3] += spent_us
+                    last[5] += 1
+                    return
+                self._note_last()
+            elif not self.rows:
+                self._send_at = now() + CHUNK_S
+            self.last = [task.function, worker, ended, spent_us, task.seq, 1, task.submitted, task.parent]
             return
+        if last is not None:
+            self._note_last()
         if (alike or _alike(tasks)) and tasks[-1].submitted - task.submitted < SAME_S:
             self._note(task.function, worker, ended, spent_us, task.seq, count, task.submitted, _more(task.parent))
         else:
@@ -102,28 +119,13 @@ class Recording:
         self.rows += row
 
     def _note_last(self) -> None:
-        """What was answered alone: many, one after the other and each at once, are one row, as those of a packet are."""
+        """What was answered alone becomes a row."""
         assert self.last is not None
-        function, worker, ended, spent_us, seq, submitted, parent = self.last
+        *row, parent = self.last
         self.last = None
-        rows = self.rows
-        if (
-            rows
-            and rows[-4] + rows[-3] == seq
-            and rows[-8] is function
-            and rows[-7] is worker
-            and submitted - rows[-2] < SAME_S
-            and ended - rows[-6] < SAME_S
-            and rows[-5] >= 0 <= spent_us
-            and rows[-1] is parent is None
-        ):
-            rows[-6] = ended
-            rows[-5] += spent_us
-            rows[-3] += 1
-        else:
-            self._note(function, worker, ended, spent_us, seq, 1, submitted, _more(parent))
-            if len(rows) >= CHUNK_ROWS * WIDTH:
-                self.send()
+        self.rows += (*row, _more(parent))
+        if len(self.rows) >= CHUNK_ROWS * WIDTH:
+            self.send()
 
     def _different(self, worker: Any, ended: float, each_us: int, tasks: list[TaskRecord]) -> None:
         """Tasks of several functions, or parents, or in another than their first attempt: a row for each run of what is alike."""
@@ -174,11 +176,7 @@ class Recording:
 
     def due(self) -> float | None:
         """Tell the node if it is time; the seconds until it will be, or None when there is nothing. Called without the lock."""
-        if self.last is not None:
-            with self.runtime.lock:
-                if self.last is not None:
-                    self._note_last()
-        if not self.rows:
+        if not self.rows and self.last is None:
             return None
         left = self._send_at - now()
         if left > 0:
