@@ -399,10 +399,10 @@ def _find_session(address: str | None, options: InitOptions, asks_for_resources:
         ConnectionError: the address names a cluster that is not there.
     """
     origin = "address"
-    if address is None:
-        for origin in ("SKATE_ADDRESS", "RAY_ADDRESS"):
-            address = os.environ.get(origin)
-            if address:
+    if address in (None, "auto"):
+        for name in ("SKATE_ADDRESS", "RAY_ADDRESS"):
+            if os.environ.get(name):
+                origin, address = name, os.environ[name]
                 break
     if address is not None and not isinstance(address, str):
         raise TypeError(f"address must be a string or None, not {address!r}.")

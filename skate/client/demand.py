@@ -71,17 +71,19 @@ class Demand:
             self._want(shape, message.node, level)
         if message.node == shape.prefers and not message.count:
             self.tasks.locality.full(shape, time.monotonic())
-        if (
-            len(shape.queue) < max(message.count, 1)
-            and shape.node_id != SPREAD
-            and shape.told.get(0, 0) != shape.wants_of(0)
-        ):
+        waiting = len(shape.queue) - sum(of is shape for of in self.submitter.coming.values())
+        if waiting < max(message.count, 1) and shape.node_id != SPREAD and shape.told.get(0, 0) != shape.wants_of(0):
             self.tell(shape)  # it believes that more waits than does
 
     def unschedulable(self, message: m.Unschedulable) -> None:
         """The own node says that tasks of a shape cannot run any more."""
         shape = self.submitter.by_no[message.shape]
         self.tasks.fail_shape(shape, TaskUnschedulableError(message.reason))
+
+    def fell(self, shape: Shape) -> None:
+        """Tasks have left the queue for good: tell the nodes at once if much less is wanted. Needs the lock."""
+        if self.submitter.is_less(shape, shape.wants()):
+            self.tell(shape)
 
     def tell(self, shape: Shape) -> None:
         """Tell the nodes how many workers this shape can use now. Needs the lock."""

@@ -57,7 +57,10 @@ def _files(base: Path) -> Iterator[Past]:
         except OSError:
             continue  # it was removed meanwhile, as too many came after it
         if status:
-            size, changed = sum(each.st_size for each in status), max(each.st_mtime for each in status)
+            size = sum(each.st_size for each in status)
+            changed = max(
+                (each.st_mtime for each in status if each.st_size), default=0.0
+            )  # who reads leaves an empty one
             about = _about(path)
             if about is None:
                 continue

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
+from ..exceptions import OutOfMemoryError, RayTaskError, TaskCancelledError, WorkerCrashedError
 from ..wire import messages as m
 from .errors import unpack_error
 from .metering import PROCESS
@@ -130,7 +130,8 @@ class Retries:
         if ran is not None:
             ran.worker = None
             if not message.death.intended or ran.cancelled:
-                why = TaskCancelledError() if ran.cancelled else WorkerCrashedError(message.death.reason)
+                crash = OutOfMemoryError if message.death.out_of_memory else WorkerCrashedError
+                why = TaskCancelledError() if ran.cancelled else crash(message.death.reason)
                 self.runtime.recording.failed(ran, worker, why)
                 if not ran.cancelled:
                     PROCESS.crashed(ran.function.options.name)

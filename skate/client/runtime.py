@@ -237,7 +237,7 @@ class ClientRuntime:
                 self.settle()
         told = self.recording.due() if self.recording.rows or self.recording.last is not None else None
         timed = self.tasks.retries.waiting or self.tasks.locality.waiting
-        if self.tasks.submitter.workers or timed:
+        if self.tasks.submitter.workers or self.tasks.submitter.lessened or timed:
             due = self.tasks.next_due()
             if (due is not None and due <= LINGER_CHECK_S) or timed:
                 with self.lock:

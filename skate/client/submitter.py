@@ -187,7 +187,9 @@ class Shape:
 class Submitter:
     """The queues and leased workers of one client."""
 
-    def __init__(self) -> None:
+    def __init__(self, patient: bool = False) -> None:
+        self.patient = patient
+        """Demand that shrinks is told when it has stayed so. For who has one node: others hear of each change through it."""
         self.shapes: dict[Any, Shape] = {}
         self.by_no: list[Shape] = []
         self.workers: dict[int, LeasedWorker] = {}
@@ -238,20 +240,24 @@ class Submitter:
     def demand(self, shape: Shape) -> int | None:
         """The number of workers to ask the node for, or None when what was asked for last still stands.
 
-        Demand that grows is told each time it doubles, so that a loop of submissions costs a logarithm of messages. Demand
-        that shrinks is told when it has stayed so (`shrunk`): queues of short tasks run empty and fill again all the time.
+        Demand that grows is told each time it doubles, so that a loop of submissions costs a logarithm of messages. For who is
+        `patient`, demand that shrinks is told when it has stayed so (`shrunk`): queues of short tasks run empty and fill again.
         """
         wants = shape.wants()
         granted = shape.asked <= len(shape.workers)  # the node has nothing left to give for what it was told
         if wants > len(shape.workers) and (granted or wants > shape.asked * 2 - (shape.asked == 1)):
             shape.asked = wants
             return wants
-        if shape not in self.lessened and self._is_less(shape, wants):
+        if shape not in self.lessened and self.is_less(shape, wants):
+            if not self.patient:
+                shape.asked = wants
+                return wants
             self.lessened[shape] = 0.0
         return None
 
     @staticmethod
-    def _is_less(shape: Shape, wants: int) -> bool:
+    def is_less(shape: Shape, wants: int) -> bool:
+        """Whether that is much less than was asked for."""
         return (shape.asked > 1 and wants * 4 < shape.asked) or (shape.asked > 0 and not wants)
 
     @staticmethod
@@ -271,7 +277,7 @@ class Submitter:
                 self.lessened[shape] = now
             elif now - since >= linger:
                 del self.lessened[shape]
-                if self._is_less(shape, shape.wants()):
+                if self.is_less(shape, shape.wants()):
                     found.append(shape)
         return found
 

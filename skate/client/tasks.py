@@ -49,7 +49,7 @@ class Tasks:
 
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
-        self.submitter = Submitter()
+        self.submitter = Submitter(patient=not runtime.node_no)
         self._functions = 0
         self._since_fill = 0
         self._exported: weakref.WeakKeyDictionary[Any, Exported] = weakref.WeakKeyDictionary()
@@ -381,12 +381,10 @@ class Tasks:
 
     def next_due(self) -> float | None:
         """Seconds until idle workers are to be returned or a task is to be retried; None when nothing is due."""
-        due = None
+        due = LINGER_S if self.submitter.lessened else None
         for shape in self.submitter.by_no:
             if shape.idle:
                 due = LINGER_S if time.monotonic() > self.generous_until else 0.002
-        if self.submitter.lessened and due is None:
-            due = LINGER_S
         if self.locality.waiting:
             until = self.locality.next_due(time.monotonic())
             due = until if due is None or (until is not None and until < due) else due
@@ -585,9 +583,10 @@ class Tasks:
         worker = task.worker
         error = TaskCancelledError(self.runtime.task_id_of_seq(task.seq))
         if worker is None:
-            queue = task.function.shape.queue
-            if task in queue:
-                queue.remove(task)
+            shape = task.function.shape
+            if task in shape.queue:
+                shape.queue.remove(task)
+                self.demand.fell(shape)
             self.fail(task, error)
             return
         seqs = self.unread(worker, None)

@@ -102,7 +102,7 @@ def _waiting(node: Node) -> Iterable[Sample]:
 
 
 def _drivers(node: Node) -> Iterable[Sample]:
-    return _one(len(node.jobs))
+    return _one(sum(not client.far for client in node.jobs.values()))
 
 
 def _tasks(node: Node) -> Iterator[Sample]:

@@ -63,7 +63,9 @@ class Inquiries(Minor):
         self.begin(str(wanted["what"]), wanted.get("argument"), answer, None if only is None else set(only))
         return True
 
-    def begin(self, what: str, argument: Any, then: Then, only: set[str] | None = None) -> None:
+    def begin(
+        self, what: str, argument: Any, then: Then, only: set[str] | None = None, busy_s: float | None = None
+    ) -> None:
         """Ask the drivers and workers of this node; `then(what each has said)`, exactly once.
 
         Args:
@@ -71,11 +73,13 @@ class Inquiries(Minor):
             argument: of the question.
             then: called with the `Telling` of each, as a dict.
             only: the ids of those to ask, in hexadecimal; by default all.
+            busy_s: also ask workers that read nothing while they run a task, and wait so long for them; None: don't.
         """
         number = next(self._numbers)
-        inquiry = self._open[number] = Inquiry(then, time.monotonic() + PATIENCE_S)
+        inquiry = self._open[number] = Inquiry(then, time.monotonic() + (PATIENCE_S if busy_s is None else busy_s))
         drivers = [client for client in self.node.clients.values() if not client.worker and not client.far]
-        for client in [*drivers, *(worker for worker in self.node.workers.values() if worker.talks or worker.waits)]:
+        workers = [each for each in self.node.workers.values() if each.talks or each.waits or busy_s is not None]
+        for client in [*drivers, *workers]:
             if only is None or client.id.hex() in only:
                 inquiry.missing[client.id] = client
         for client in list(inquiry.missing.values()):

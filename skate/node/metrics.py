@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .service import Node
 
 WINDOW_S = 60.0
+BUSY_S = 0.2
+"""A program that ends waits so long for workers of it that run a task, to hear what they have counted."""
 
 
 class Loop:
@@ -93,7 +95,7 @@ class Metrics:
             if not client.channel.closed:
                 node.on_flushed(client, message)
 
-        node.inquiries.begin("metrics", None, told, workers)
+        node.inquiries.begin("metrics", None, told, workers, BUSY_S)
 
     def text(self) -> Iterator[str]:
         """All metrics, as Prometheus reads them, in pieces."""

@@ -94,6 +94,7 @@ class Scheduler:
         if demand is None:
             self._order += 1
             demand = self.demands[client, shape] = Demand(client, crew, shape, amounts, 0, depth, self._order)
+            demand.held = sum(lease.client == client and lease.shape == shape for lease in self.leases.values())
         demand.count = count
 
     def want_actor(self, actor: WaitingActor) -> None:

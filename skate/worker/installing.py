@@ -54,7 +54,7 @@ def install(setup: Setup, command: list[str]) -> str:
 
     def build(path: Path) -> None:
         print(f"installing {', '.join(wanted.packages)}", flush=True)
-        _run(setup, [*command, "-m", "venv", "--system-site-packages", "--without-pip", str(path)])
+        _run(setup, [*command, "-P", "-m", "venv", "--system-site-packages", "--without-pip", str(path)])
         _layer(path)
         _install(setup, tool, wanted, str(path / "bin" / "python"))
         print("installed", flush=True)
@@ -80,7 +80,7 @@ def _install(setup: Setup, tool: str, wanted: Install, python: str) -> None:
         _run(setup, [*uv, "pip", "install", "--python", python, *wanted.options, *wanted.packages])
         check = [*uv, "pip", "check", "--python", python]
     else:
-        pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--no-input"]
+        pip = [sys.executable, "-P", "-m", "pip", "--python", python, "--disable-pip-version-check", "--no-input"]
         _run(setup, [*pip, "install", *wanted.options, *_as_arguments(wanted.packages)])
         check = [*pip, "check"]
     if wanted.check:

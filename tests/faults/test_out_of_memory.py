@@ -19,6 +19,7 @@ import skate
 from skate.client import current
 from skate.exceptions import ActorDiedError, OutOfMemoryError
 from skate.testing import eventually
+from skate.util import state
 
 from .conftest import check_health
 
@@ -88,6 +89,8 @@ def test_f17_a_task_that_may_not_be_retried_fails_at_once(start: Callable[..., s
     with pytest.raises(OutOfMemoryError):
         skate.get(ref, timeout=GET_S)
     assert kills() == 1
+    (row,) = state.list_tasks(filters=[("task_id", "=", ref.task_id())], detail=True)
+    assert (row.state, row.error_type) == ("FAILED", "OutOfMemoryError")
     command = [sys.executable, "-m", "skate.cli", "why", ref.task_id(), "--address", str(os.getpid())]
     line = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     assert re.fullmatch(

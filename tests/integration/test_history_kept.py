@@ -176,6 +176,21 @@ def test_only_so_much_is_kept(tmp_path: Path) -> None:
     assert all(kept.size_bytes < 8 << 20 for kept in past.sessions(str(tmp_path)))
 
 
+def test_to_read_a_session_does_not_make_it_the_newest(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        skate.init(num_cpus=1, _temp_dir=str(tmp_path))
+        skate.get(double.options(name=name).remote(1))
+        skate.shutdown()
+    known = past.sessions(str(tmp_path))
+    for _ in range(3):
+        found = shell("list", "tasks", "--json", "--session", "last", "--temp-dir", str(tmp_path))["rows"]
+        assert [row["name"] for row in found] == ["two"]
+        assert shell("list", "tasks", "--json", "--session", known[1].name, "--temp-dir", str(tmp_path))["rows"]
+    assert [(each.name, each.changed) for each in past.sessions(str(tmp_path))] == [
+        (each.name, each.changed) for each in known
+    ]
+
+
 def test_history_can_be_switched_off(tmp_path: Path) -> None:
     skate.init(num_cpus=1, _temp_dir=str(tmp_path), _system_config={"history_enabled": False})
     skate.get([double.remote(i) for i in range(10)])

@@ -149,8 +149,10 @@ def test_an_actor_that_holds_a_resource_is_named(tmp_path: Path) -> None:
 
 def test_a_task_that_holds_what_its_child_needs_is_a_deadlock(tmp_path: Path) -> None:
     ref = outer.remote(str(tmp_path / "go"))
-    text = said(ref, "DEADLOCK: outer")
-    assert re.search(r"DEADLOCK: outer \(\w{32}\) waits for hold \(\w{32}\) waits for outer \(\w{32}\): none", text)
+    circle = r"DEADLOCK: outer \(\w{32}\) waits for hold \(\w{32}\) waits for outer \(\w{32}\): none"
+    eventually(
+        lambda: re.search(circle, skate.why(ref)), 10
+    )  # that it has its worker this process hears a little later
     assert "DEADLOCK" in command(ref.task_id())
     (found,) = json.loads(command(ref.task_id(), "--json"))
     assert [each.split()[0] for each in found["deadlock"]] == ["outer", "hold"]

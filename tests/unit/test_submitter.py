@@ -36,7 +36,7 @@ class SubmitterMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.submitter = Submitter()
+        self.submitter = Submitter(patient=True)
         self.shapes = [self.submitter.shape({"CPU": 1.0}), self.submitter.shape({"CPU": 2.0}, "node")]
         self.functions = [Function(None, None, shape, i) for i, shape in enumerate(self.shapes * 2)]
         self.workers: dict[int, Simulated] = {}
@@ -218,7 +218,7 @@ TestSubmitter.settings = settings(max_examples=80, stateful_step_count=40, deadl
 
 
 def prepared(workers: int, tasks: int, expected_us: float = UNKNOWN_US) -> tuple[Submitter, Shape, list[TaskRecord]]:
-    submitter = Submitter()
+    submitter = Submitter(patient=True)
     shape = submitter.shape({"CPU": 1.0})
     function = Function(None, None, shape, 0)
     function.expected_us = expected_us
@@ -289,6 +289,8 @@ def test_demand_is_told_in_doublings() -> None:
             told.append(wants)
     assert told[:3] == [1, 2, 5] and len(told) < 15
     shape.queue.clear()
+    submitter.patient = False
+    assert submitter.demand(shape) == 0
     assert submitter.demand(shape) is None
 
 
