@@ -213,8 +213,9 @@ def test_f6_jobs_survive_the_head(client: JobSubmissionClient, jobs_cluster: Nod
 def test_a_job_whose_guard_is_killed_ends(client: JobSubmissionClient) -> None:
     ident = client.submit_job(entrypoint="sleep 100 & echo $!; wait")
     pid = int(eventually(lambda: client.get_job_logs(ident), 10))
-    info = client.get_job_info(ident)
-    assert info.driver_info is not None
+    info = eventually(
+        lambda: (each := client.get_job_info(ident)).driver_info and each, 10
+    )  # the head hears of it later
     guard = psutil.Process(int(info.driver_info.pid)).parent()
     assert guard is not None
     guard.kill()
