@@ -133,6 +133,16 @@ def test_status_on_a_wide_terminal_has_tables_and_bars(shell: Shell, head: dict[
 
 def test_when_several_clusters_run_it_is_said_which_is_shown(shell: Shell, head: dict[str, Any]) -> None:
     other = shell.json("start", "--head", "--port", "0", "--node-ip-address", HERE, "--num-cpus", "1")
+    code = "import skate; skate.init('auto'); print(skate.nodes()[0]['NodeID'])"
+    for wanted, more in (
+        (other, {}),
+        (head, {"SKATE_ADDRESS": head["address"]}),
+        (head, {"RAY_ADDRESS": head["address"]}),
+    ):
+        seen = subprocess.check_output(
+            [sys.executable, "-c", code], env=shell.environment | more, text=True, timeout=LIMIT_S
+        )
+        assert seen.strip() == wanted["node_id"]
     for words in (("status", "--json"), ("list", "nodes", "--json"), ("why",)):
         done = shell(*words)
         assert done.stderr == (

@@ -30,7 +30,7 @@ class Demand:
         self.submitter = tasks.submitter
 
     def ask(self, shape: Shape) -> None:
-        """Tell the node how many workers this shape could use, when that has grown enough."""
+        """Tell the node how many workers this shape could use, when that has changed enough."""
         again = self.submitter.grows_again(shape)
         wants = self.submitter.demand(shape)
         if wants or again:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from ..client.filters import Filter
-from ..client.parameters import whole, yes
+from ..client.parameters import seconds, whole, yes
 from ..client.state import COLUMNS, DETAILS
 
 LIMIT = 100
@@ -54,6 +55,8 @@ def wish(query: Iterable[tuple[str, str]]) -> tuple[list[Filter], int, bool]:
             f"filter_keys, filter_predicates and filter_values come in equal numbers, not {counts} of them"
         )
     last = {name: values[-1] for name, values in said.items()}
+    seconds(last, "timeout", inf)
+    yes(last, "exclude_driver")
     return list(zip(*parts, strict=True)), whole(last, "limit", 1, LIMIT_MAX, LIMIT), yes(last, "detail")
 
 

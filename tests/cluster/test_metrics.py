@@ -27,6 +27,11 @@ def count(name: str) -> None:
     Counter(name).inc()
 
 
+@skate.remote
+def answer(x: int) -> int:
+    return x
+
+
 @skate.remote(max_retries=0)
 def crash() -> None:
     os._exit(3)
@@ -54,6 +59,7 @@ def test_each_node_says_what_ran_on_it(nodes: Nodes) -> None:
     assert value(at(head), "ray_cluster_a_total") == 0
     assert value(at(alice), "skate_tasks_total", name="count", outcome="finished") == 30
     assert value(at(ming), "skate_actors", state="alive") == 1
+    assert [value(at(node), "skate_drivers") for node in (head, alice, ming)] == [1, 0, 0], "it is attached to one"
     eventually(lambda: value(at(head), "skate_cluster_actors", state="alive") == 1, 10)
     assert value(at(head), "skate_cluster_nodes", state="alive") == 3
     assert not [key for key in at(ming) if key[0] == "skate_cluster_nodes"]
@@ -111,6 +117,16 @@ def test_a_program_that_ends_takes_nothing_along(nodes: Nodes) -> None:
     found = at(head)
     assert value(found, "ray_farewell_total") == 30
     assert value(found, "skate_drivers") == 0
+
+
+def test_what_workers_that_only_answer_have_counted_is_heard_too(nodes: Nodes) -> None:
+    head = nodes.add(2)
+    for _ in range(3):
+        skate.init(address=nodes.address)
+        for number in range(20):
+            skate.get(answer.remote(number))
+        skate.shutdown()
+    assert value(at(head), "skate_tasks_total", name="answer", outcome="finished") == 60
 
 
 def test_the_port_is_still_the_nodes(nodes: Nodes, home: Path) -> None:

@@ -347,6 +347,8 @@ def test_the_document_has_every_route_and_no_other(client: TestClient) -> None:
     [
         ("/api/v0/tasks?limit=x", "limit is a whole number from 1 to 10000, not 'x'"),
         ("/api/v0/tasks?detail=perhaps", "detail is 1 or true, 0 or false, not 'perhaps'"),
+        ("/api/v0/tasks?timeout=soon", "timeout is a number of seconds, 0 or more, not 'soon'"),
+        ("/api/v0/tasks?exclude_driver=bla", "exclude_driver is 1 or true, 0 or false, not 'bla'"),
         ("/api/v0/tasks?limt=3", "there is no parameter 'limt' here: did you mean limit? There are limit, detail,"),
         (
             "/api/v0/tasks?filter_keys=state",

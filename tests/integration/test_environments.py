@@ -182,6 +182,27 @@ def test_pip_installs_once_for_tasks_and_actors(tmp_path: Path) -> None:
         skate.get(run.remote("imported('spam_pip')"))
 
 
+def test_files_of_the_folder_that_a_program_runs_in_do_not_mislead_pip(tmp_path: Path) -> None:
+    make_wheel(tmp_path, "spam_cwd", "1.0")
+    folder, program = tmp_path / "cwd", tmp_path / "program.py"
+    folder.mkdir()
+    for name in ("logging.py", "re.py"):
+        (folder / name).write_text("raise SystemExit('this is not the library')\n")
+    options = ["--no-index", "--find-links", str(tmp_path)]
+    wanted = {"pip": {"packages": ["spam_cwd"], "pip_install_options": options, "pip_check": False}}
+    program.write_text(f"""
+import skate
+skate.init(num_cpus=1, _temp_dir={str(tmp_path / "t")!r})
+@skate.remote(runtime_env={wanted!r})
+def version():
+    import spam_cwd
+    return spam_cwd.VERSION
+print(skate.get(version.remote(), timeout=60))
+""")
+    done = subprocess.run([sys.executable, program], cwd=folder, capture_output=True, text=True, timeout=80)
+    assert done.stdout.splitlines()[-1:] == ["1.0"], done.stderr
+
+
 def test_uv_installs(tmp_path: Path) -> None:
     make_wheel(tmp_path, "spam_uv", "2.0")
     options = ["--no-index", "--find-links", str(tmp_path), "--no-config"]

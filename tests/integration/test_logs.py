@@ -181,6 +181,8 @@ def test_files_and_the_arguments_of_ray() -> None:
     pid = skate.get(ref)
     names = state.list_logs(glob_filter="worker-*")
     assert set(names) == {"worker_out", "worker_err"} and state.list_logs(glob_filter="*.log") == {"node": ["node.log"]}
+    with pytest.raises(ValueError, match="no file is called 'nope'"):
+        state.get_log(filename="nope")
     found = {name: list(state.get_log(filename=name)) for name in names["worker_out"]}
     (name,) = [name for name, lines in found.items() if "\x1b[31mred\x1b[0m ü\n" in lines]
     assert list(state.get_log(filename=name, tail=1, encoding=None)) == ["\x1b[31mred\x1b[0m ü\n".encode()]

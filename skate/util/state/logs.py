@@ -43,13 +43,22 @@ def list_logs(
     """
     observer = observe(address, timeout)
     found: dict[str, list[str]] = {}
+    for name, group in _names(observer, _members(observer, node_id, node_ip), glob_filter or "*").items():
+        found.setdefault(group, []).append(name)
+    return found
+
+
+def _names(observer: observing.Observer, nodes: list[observing.Member], pattern: str) -> dict[str, str]:
+    """The names of files that are called so, and their groups."""
     missing: list[str] = []
-    for _, files in observing.ask_each(observer, "list_logs", {}, missing, _members(observer, node_id, node_ip)):
-        for file in files:
-            if fnmatch.fnmatchcase(file["name"], glob_filter or "*"):
-                found.setdefault(file["group"], []).append(file["name"])
+    found = {
+        str(file["name"]): str(file["group"])
+        for _, files in observing.ask_each(observer, "list_logs", {}, missing, nodes)
+        for file in files
+        if fnmatch.fnmatchcase(file["name"], pattern)
+    }
     complain(missing, True)
-    return {group: list(dict.fromkeys(names)) for group, names in found.items()}
+    return found
 
 
 def get_log(
@@ -89,7 +98,8 @@ def get_log(
         filter_ansi_code: without colours and the like.
 
     Raises:
-        ValueError: there is nothing that is called so.
+        ValueError: there is no such node, file, submitted job or attempt. Of a task, an actor or a process that is not there,
+            nothing was printed.
         RayStateApiException: a node does not answer.
     """
     if suffix not in ("out", "err"):
@@ -115,8 +125,11 @@ def get_log(
             "errors": suffix == "err",
             "tail": last,
         }
-        wish |= {"file": filename, "errors": False} if filename else {}
         nodes = _members(observer, node_id, node_ip)
+        if filename:
+            wish |= {"file": filename, "errors": False}
+            if filename not in _names(observer, nodes, filename):
+                raise ValueError(f"no file is called {filename!r}: list_logs() has their names")
         of_attempt = None if attempt_number is None else _attempt(observer, str(task_id), attempt_number)
         lines = _lines(observer, nodes, wish, follow, interval, of_attempt)
     return map(_shaped(encoding, filter_ansi_code), lines)
