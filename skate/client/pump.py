@@ -28,6 +28,8 @@ from typing import Any
 
 TICK_S = 0.005
 SPIN_S = 100e-6
+SPIN_TURNS = 16
+"""After so many turns that found something, what is due is done first. Short waits leave it to the I/O thread's tick."""
 SPIN_BACKOFF = 64
 """After this many waits in which spinning did not pay, it is tried again."""
 
@@ -62,11 +64,13 @@ def _release(lock: Any) -> None:
 class Pump:
     """The event loop that any thread may run."""
 
-    def __init__(self, lock: Any, between: Callable[[], float | None]) -> None:
-        """`lock` is the runtime's; `between` does what is due between two polls and returns when to be called again."""
+    def __init__(self, lock: Any, flush: Callable[[], None], between: Callable[[], float | None]) -> None:
+        """`lock` is the runtime's; `flush` sends what must not wait for an answer; `between` does that and whatever else is
+        due between two polls, and returns when to be called again."""
         self.epoll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.lock = lock
+        self.flush = flush
         self.between = between
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.epoll.register(self.wake_fd, select.EPOLLIN)
@@ -155,16 +159,21 @@ class Pump:
     def _run(self, waiter: Waiter, deadline: float | None) -> bool:
         """Lead until the waiter is met or the main loop claims the lead (True), or the time is over (False)."""
         spin = self._spin_misses < 4
+        turns = 0
         while waiter.left > 0 and not self._claimed:
             limit = None if deadline is None else deadline - _clock()
             if limit is not None and limit <= 0:
                 self.turn(0)
                 return waiter.left <= 0
+            if spin and turns < SPIN_TURNS:  # the answer is nearly there: what is due can wait for it
+                self.flush()
+                if self._spin():
+                    turns += 1
+                    continue
+            turns = 0
             due = self.between()
             if due is not None and (limit is None or due < limit):
                 limit = due
-            if spin and self._spin():
-                continue
             if not spin:
                 self._spin_misses += 1
                 if self._spin_misses > SPIN_BACKOFF:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 2048
 CHUNK_S = 0.5
+ALONE_MAX = 32
+"""So many tasks that were answered alone are looked at together."""
 ERROR_CHARS = 500
 WIDTH = 8
 """A row: function, worker, when the last task ended, microseconds for all, number of the first, how many, when the first was
@@ -65,8 +67,9 @@ class Recording:
         self.on = on
         self.rows: list[Any] = []
         """All rows, `WIDTH` places each."""
-        self.last: list[Any] | None = None
-        """A row of tasks that were answered alone, which the next may join, with their parent in its last place."""
+        self.alone: list[tuple[Any, ...]] = []
+        """Tasks that were answered alone, which may share a row: function, worker, end, microseconds for all that ran, how many
+        ran, number, when submitted, parent."""
         self._send_at = 0.0
 
     # ------------------------------------------------------------ what has happened
@@ -80,52 +83,79 @@ class Recording:
             tasks: in the order in which they ended.
             alike: they are known to differ only by their numbers, which follow each other, and by when they were submitted.
         """
-        ended = message.ended or now()
-        task, count, last = tasks[0], len(tasks), self.last
-        spent_us = message.spent_us * count // message.ran if message.ran else UNKNOWN
+        task, count = tasks[0], len(tasks)
         if count == 1 and not task.attempt:  # this is on the way of every call
-            if last is not None:
-                if (
-                    last[4] + last[5] == task.seq
-                    and last[0] is task.function
-                    and last[1] is worker
-                    and task.submitted - last[6] < SAME_S
-                    and ended - last[2] < SAME_S
-                    and last[3] >= 0 <= spent_us
-                    and last[7] is task.parent is None
-                ):
-                    last[2] = ended
-                    last[3] += spent_us
-                    last[5] += 1
-                    return
-                self._note_last()
-            elif not self.rows:
+            alone = self.alone
+            alone.append(
+                (
+                    task.function,
+                    worker,
+                    message.ended,
+                    message.spent_us,
+                    message.ran,
+                    task.seq,
+                    task.submitted,
+                    task.parent,
+                )
+            )
+            if len(alone) >= ALONE_MAX:
+                self._note_alone()
+            elif len(alone) == 1 and not self.rows:
                 self._send_at = now() + CHUNK_S
-            self.last = [task.function, worker, ended, spent_us, task.seq, 1, task.submitted, task.parent]
             return
-        if last is not None:
-            self._note_last()
+        if self.alone:
+            self._note_alone()
+        ended = message.ended or now()
+        spent_us = message.spent_us * count // message.ran if message.ran else UNKNOWN
         if (alike or _alike(tasks)) and tasks[-1].submitted - task.submitted < SAME_S:
-            self._note(task.function, worker, ended, spent_us, task.seq, count, task.submitted, _more(task.parent))
+            more = None if task.parent is None else _more(task.parent)
+            self._note((task.function, worker, ended, spent_us, task.seq, count, task.submitted, more))
         else:
             self._different(worker, ended, spent_us // count, tasks)
-        if len(self.rows) >= CHUNK_ROWS * WIDTH:
-            self.send()
 
-    def _note(self, *row: Any) -> None:
+    def _note(self, row: tuple[Any, ...]) -> None:
         """One row more."""
-        if not self.rows:
+        rows = self.rows
+        if not rows:
             self._send_at = now() + CHUNK_S
-        self.rows += row
-
-    def _note_last(self) -> None:
-        """What was answered alone becomes a row."""
-        assert self.last is not None
-        *row, parent = self.last
-        self.last = None
-        self.rows += (*row, _more(parent))
-        if len(self.rows) >= CHUNK_ROWS * WIDTH:
+        rows += row
+        if len(rows) >= CHUNK_ROWS * WIDTH:
             self.send()
+
+    def _note_alone(self) -> None:
+        """What was answered alone becomes rows: one for each run of what is alike and fits into a moment."""
+        alone, self.alone = self.alone, []
+        functions, workers, ends, spent, ran, seqs, submitted, parents = zip(*alone, strict=True)
+        count = len(alone)
+        if (
+            functions.count(functions[0]) == workers.count(workers[0]) == parents.count(None) == ran.count(1) == count
+            and seqs == tuple(range(seqs[0], seqs[0] + count))
+            and submitted[-1] - submitted[0] < SAME_S
+            and ends[-1] - ends[0] < SAME_S
+        ):
+            self._note((functions[0], workers[0], ends[-1] or now(), sum(spent), seqs[0], count, submitted[0], None))
+            return
+        begin = 0
+        for at in range(1, count + 1):
+            if (
+                at < count
+                and functions[at] is functions[begin]
+                and workers[at] is workers[begin]
+                and parents[at] is parents[begin] is None
+                and ran[at] == ran[begin] == 1
+                and seqs[at] == seqs[at - 1] + 1
+                and submitted[at] - submitted[begin] < SAME_S
+                and ends[at] - ends[begin] < SAME_S
+            ):
+                continue
+            last = at - 1
+            spent_us = sum(spent[begin:at]) // ran[begin] if ran[begin] else UNKNOWN
+            more = _more(parents[begin])
+            ended = ends[last] or now()
+            self._note(
+                (functions[begin], workers[begin], ended, spent_us, seqs[begin], at - begin, submitted[begin], more)
+            )
+            begin = at
 
     def _different(self, worker: Any, ended: float, each_us: int, tasks: list[TaskRecord]) -> None:
         """Tasks of several functions, or parents, or in another than their first attempt: a row for each run of what is alike."""
@@ -140,15 +170,15 @@ class Recording:
                     continue
             more = _more(first.parent, first.attempt)
             end, spent_us = ended - (count - at) * each_s, each_us * (at - begin) if each_us >= 0 else UNKNOWN
-            self._note(last.function, worker, end, spent_us, first_seq(first), at - begin, first.submitted, more)
+            self._note((last.function, worker, end, spent_us, first_seq(first), at - begin, first.submitted, more))
             begin = at
 
     def failed(self, task: TaskRecord, worker: Any, error: Any, message: m.Replies | None = None) -> None:
         """An attempt has failed, with this exception, packed or not. `message`: the worker's answers, if it has answered."""
         if not self.on or not task.submitted:
             return
-        if self.last is not None:
-            self._note_last()
+        if self.alone:
+            self._note_alone()
         submitted, task.submitted = task.submitted, 0.0
         spent_us = message.spent_us // message.ran if message is not None and message.ran else UNKNOWN
         if isinstance(error, bytes | bytearray | memoryview):
@@ -158,9 +188,7 @@ class Recording:
         ended = (message.ended if message is not None else 0.0) or now()
         line = " | ".join(filter(None, text.split("\n")))
         more = (FAILED, task.attempt, id_of(task.parent), kind, line[:ERROR_CHARS])
-        self._note(task.function, worker, ended, spent_us, first_seq(task), 1, submitted, more)
-        if len(self.rows) >= CHUNK_ROWS * WIDTH:
-            self.send()
+        self._note((task.function, worker, ended, spent_us, first_seq(task), 1, submitted, more))
 
     def abandoned(self, tasks: Iterable[TaskRecord]) -> None:
         """The program ends, and these tasks have not."""
@@ -176,7 +204,7 @@ class Recording:
 
     def due(self) -> float | None:
         """Tell the node if it is time; the seconds until it will be, or None when there is nothing. Called without the lock."""
-        if not self.rows and self.last is None:
+        if not self.rows and not self.alone:
             return None
         left = self._send_at - now()
         if left > 0:
@@ -187,8 +215,8 @@ class Recording:
 
     def send(self) -> None:
         """Tell the node."""
-        if self.last is not None:
-            self._note_last()
+        if self.alone:
+            self._note_alone()
         rows = self.rows
         if not rows:
             return

@@ -79,7 +79,8 @@ class Retries:
 
     def next_due(self) -> float | None:
         """Seconds until something is to be tried again; None when nothing is."""
-        return max(0.0, self.waiting[0][0] - time.monotonic()) if self.waiting else None
+        first = self.waiting[:1]  # asked without the lock
+        return max(0.0, first[0][0] - time.monotonic()) if first else None
 
     def run_due(self, now: float) -> None:
         """Try what is due. Needs the lock."""

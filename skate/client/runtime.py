@@ -82,8 +82,8 @@ class ClientRuntime:
         """The task that this thread runs; a worker sets it."""
         self.running_now: Callable[[], list[Doing]] = list
         """All that runs in this process; a worker sets it."""
-        self.pump = Pump(self.lock, self._between)
-        self.pump.on_tick = self._tick
+        self.pump = Pump(self.lock, self._flush, self._between)
+        self.pump.on_tick = self.tick
         self.pump.on_thread = None if is_driver else self._talks
         self.closed = False
         self.lost: str = ""
@@ -222,38 +222,33 @@ class ClientRuntime:
             due = telling if due is None or (telling is not None and telling < due) else due
         return due
 
-    def _between(self) -> float | None:
-        """What is due between two polls; the seconds until something will be."""
-        due = self._upkeep()
-        if PROCESS.changed:
-            telling = self.reporting.run_due()
-            due = telling if due is None or (telling is not None and telling < due) else due
-        return due
-
-    def _upkeep(self) -> float | None:
+    def _flush(self) -> None:
+        """Send what must not wait for an answer."""
         if self.actors.dirty or self.dropped or self.memory.ended or self.dropped_streams:
             with self.lock:
                 self.actors.flush_dirty()
                 self.settle()
-        told = self.recording.due() if self.recording.rows or self.recording.last is not None else None
+
+    def _between(self) -> float | None:
+        """What is due between two polls; the seconds until something will be."""
+        self._flush()
+        told = self.recording.due() if self.recording.rows or self.recording.alone else None
         timed = self.tasks.retries.waiting or self.tasks.locality.waiting
+        due = None
         if self.tasks.submitter.workers or self.tasks.submitter.lessened or timed:
             due = self.tasks.next_due()
             if (due is not None and due <= LINGER_CHECK_S) or timed:
                 with self.lock:
                     self.tasks.run_due()
-            return due if told is None or (due is not None and due < told) else told
-        return told
-
-    def _tick(self) -> None:
-        if self.recording.rows or self.recording.last is not None:
-            self.recording.due()
-        if self.actors.dirty or self.dropped or self.dropped_streams:
-            with self.lock:
-                self.actors.flush_dirty()
-                self.settle()
+        due = told if due is None or (told is not None and told < due) else due
         if PROCESS.changed:
-            self.reporting.run_due()
+            telling = self.reporting.run_due()
+            due = telling if due is None or (telling is not None and telling < due) else due
+        return due
+
+    def tick(self) -> None:
+        """In the I/O thread, every few milliseconds: who waits for short does not do what is due."""
+        self._between()
 
     def last_words(self) -> None:
         """Tell the node what it does not know yet, as this process is about to end. Needs the lock."""

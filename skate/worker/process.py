@@ -415,7 +415,7 @@ class Worker:
             self._refuse_far()
             PROCESS.changed = True  # of what ran before it in the same packet
         self._seen = running
-        self.runtime._tick()
+        self.runtime.tick()
 
     def _refuse_far(self) -> None:
         """What callers on other nodes have sent behind a long task, they cannot take back: it is answered for them."""

@@ -161,4 +161,4 @@ def test_tasks_one_at_a_time_are_one_packet_while_they_are_within_a_millisecond(
         assert abs(row["creation_time"] - at) < 0.001 and abs(row["end_time"] - at) < 0.002
         assert row["end_time"] - row["start_time"] == pytest.approx(0.00002, abs=1e-6)
     assert [row["end_time"] - row["start_time"] for row in found[100:]] == pytest.approx([0.9, 0.9])
-    assert len(msgspec.json.decode(heard.chunks[0].packets)) == 12
+    assert len(msgspec.json.decode(heard.chunks[0].packets)) <= 16  # 12, were they not looked at in batches
