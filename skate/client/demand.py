@@ -65,6 +65,8 @@ class Demand:
 
     def elsewhere(self, message: m.Elsewhere) -> None:
         """The own node says that another has room."""
+        if self.submitter.patient:
+            self._be_prompt()
         shape = self.submitter.by_no[message.shape]
         level = self.submitter.offered(shape, message.node, message.count, message.share)
         if level is not None:
@@ -74,6 +76,13 @@ class Demand:
         waiting = len(shape.queue) - sum(of is shape for of in self.submitter.coming.values())
         if waiting < max(message.count, 1) and shape.node_id != SPREAD and shape.told.get(0, 0) != shape.wants_of(0):
             self.tell(shape)  # it believes that more waits than does
+
+    def _be_prompt(self) -> None:
+        """There are other nodes, and they hear of what is wanted through the own one: it is told of each change from now on."""
+        self.submitter.patient = False
+        for shape in self.submitter.by_no:
+            if self.submitter.is_less(shape, shape.wants()):
+                self.tell(shape)
 
     def unschedulable(self, message: m.Unschedulable) -> None:
         """The own node says that tasks of a shape cannot run any more."""

@@ -187,9 +187,9 @@ class Shape:
 class Submitter:
     """The queues and leased workers of one client."""
 
-    def __init__(self, patient: bool = False) -> None:
-        self.patient = patient
-        """Demand that shrinks is told when it has stayed so. For who has one node: others hear of each change through it."""
+    def __init__(self) -> None:
+        self.patient = True
+        """Demand that shrinks is told when it has stayed so. Until other nodes are offered: they hear of it through the own one."""
         self.shapes: dict[Any, Shape] = {}
         self.by_no: list[Shape] = []
         self.workers: dict[int, LeasedWorker] = {}

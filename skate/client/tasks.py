@@ -49,7 +49,7 @@ class Tasks:
 
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
-        self.submitter = Submitter(patient=not runtime.node_no)
+        self.submitter = Submitter()
         self._functions = 0
         self._since_fill = 0
         self._exported: weakref.WeakKeyDictionary[Any, Exported] = weakref.WeakKeyDictionary()

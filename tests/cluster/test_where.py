@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import skate
-from skate.client import asking
+from skate.client import asking, current
 from skate.client.tasks import Tasks
 from skate.exceptions import TaskUnschedulableError
 from skate.testing import eventually
@@ -23,6 +23,11 @@ from .conftest import Nodes
 def nap(seconds: float) -> str:
     time.sleep(seconds)
     return skate.get_runtime_context().get_node_id()
+
+
+@skate.remote
+def short() -> None:
+    return
 
 
 @skate.remote(num_cpus=0)
@@ -131,3 +136,21 @@ def test_a_node_that_has_joined_is_there_at_once_for_programs_on_others(nodes: N
         skate.kill(actor)
     with pytest.raises(TaskUnschedulableError, match="is not there"):
         nap.options(scheduling_strategy=NodeAffinitySchedulingStrategy("f" * 32, soft=False)).remote(0)
+
+
+@pytest.mark.parametrize("strategy", ["DEFAULT", "SPREAD"])
+def test_a_program_of_short_tasks_has_the_use_of_a_node_that_joins(nodes: Nodes, strategy: str) -> None:
+    """While there is one node, its demand stands for a while when its queue runs empty; then others must hear of each change."""
+    nodes.add(1)
+    skate.init(address=nodes.address)
+    submitter = cast("Any", current.runtime).tasks.submitter
+    quick, slow = (function.options(scheduling_strategy=strategy) for function in (short, nap))
+    for _ in range(10):
+        skate.get([quick.remote() for _ in range(50)], timeout=20)
+    assert submitter.patient
+    nodes.add(3)
+    for _ in range(5):
+        skate.get([quick.remote() for _ in range(50)], timeout=20)
+        ran = skate.get([slow.remote(0.5) for _ in range(4)], timeout=20)
+        assert Counter(ran) == {nodes.started[0].node_id: 1, nodes.started[1].node_id: 3}
+    assert not submitter.patient

@@ -36,7 +36,7 @@ class SubmitterMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.submitter = Submitter(patient=True)
+        self.submitter = Submitter()
         self.shapes = [self.submitter.shape({"CPU": 1.0}), self.submitter.shape({"CPU": 2.0}, "node")]
         self.functions = [Function(None, None, shape, i) for i, shape in enumerate(self.shapes * 2)]
         self.workers: dict[int, Simulated] = {}
@@ -218,7 +218,7 @@ TestSubmitter.settings = settings(max_examples=80, stateful_step_count=40, deadl
 
 
 def prepared(workers: int, tasks: int, expected_us: float = UNKNOWN_US) -> tuple[Submitter, Shape, list[TaskRecord]]:
-    submitter = Submitter(patient=True)
+    submitter = Submitter()
     shape = submitter.shape({"CPU": 1.0})
     function = Function(None, None, shape, 0)
     function.expected_us = expected_us
