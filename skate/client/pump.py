@@ -88,7 +88,7 @@ class Pump:
         """A submitter asks for `try_turn` once it has let go of the lock."""
         self._closed = False
         self._spin_misses = 0
-        self.on_tick: Callable[[], None] | None = None
+        self.on_tick: Callable[[], object] | None = None
         self.on_thread: Callable[[], None] | None = None
         """Called when the I/O thread starts: from then on messages are read whatever the program does."""
 

@@ -32,6 +32,7 @@ from .callbacks import Callbacks
 from .environments import Environments
 from .grants import Grants
 from .groups import Groups
+from .holdups import HoldUps
 from .link import Link
 from .links import Links
 from .memory import Memory
@@ -82,8 +83,8 @@ class ClientRuntime:
         """The task that this thread runs; a worker sets it."""
         self.running_now: Callable[[], list[Doing]] = list
         """All that runs in this process; a worker sets it."""
-        self.pump = Pump(self.lock, self._flush, self._between)
-        self.pump.on_tick = self.tick
+        self.pump = Pump(self.lock, self._flush, self.between)
+        self.pump.on_tick = self.between  # who waits for short does not do what is due
         self.pump.on_thread = None if is_driver else self._talks
         self.closed = False
         self.lost: str = ""
@@ -100,6 +101,7 @@ class ClientRuntime:
         self.grants = Grants(self)
         self.objects = Objects(self)
         self.tasks = Tasks(self)
+        self.holdups = HoldUps(self.tasks)
         self.rebuild = Rebuild(self)
         self.groups = Groups(self)
         self.actors = Actors(self)
@@ -229,7 +231,7 @@ class ClientRuntime:
                 self.actors.flush_dirty()
                 self.settle()
 
-    def _between(self) -> float | None:
+    def between(self) -> float | None:
         """What is due between two polls; the seconds until something will be."""
         self._flush()
         told = self.recording.due() if self.recording.rows or self.recording.alone else None
@@ -241,14 +243,13 @@ class ClientRuntime:
                 with self.lock:
                     self.tasks.run_due()
         due = told if due is None or (told is not None and told < due) else due
+        if self.tasks.submitter.ahead:
+            look = self.holdups.look()
+            due = look if due is None or (look is not None and look < due) else due
         if PROCESS.changed:
             telling = self.reporting.run_due()
             due = telling if due is None or (telling is not None and telling < due) else due
         return due
-
-    def tick(self) -> None:
-        """In the I/O thread, every few milliseconds: who waits for short does not do what is due."""
-        self._between()
 
     def last_words(self) -> None:
         """Tell the node what it does not know yet, as this process is about to end. Needs the lock."""

@@ -7,7 +7,7 @@ A task waits in the queue of its shape (its resource request) until a worker tha
 Room is measured in time: each function's mean duration is known from earlier replies, and a worker is given at most
 `AHEAD_US` of expected work in packets of `BATCH_US`. A function that has never answered goes out one task at a time. So
 short tasks travel in bulk, and a long one holds nobody behind it for long: what an idle worker finds unread in
-another's socket is taken back (`victim`).
+another's socket is taken back (`victim`), and so is what waits behind a task that takes long (`held_up`).
 
 INV-1: a task is in exactly one place: its shape's queue, or `inflight` of one worker.
 INV-2: `worker.packets` lists, oldest first, the packets that were sent and not yet finished; the tasks of all of them
@@ -111,7 +111,8 @@ class LeasedWorker:
     """A worker that this client may send tasks of one shape to."""
 
     __slots__ = (
-        "answered", "channel", "defined", "draining", "idle_since", "inflight", "load_us", "no", "packets", "pid", "shape",
+        "answered", "channel", "defined", "draining", "idle_since", "inflight", "load_us", "no", "packets", "pid", "seen",
+        "shape",
     )  # fmt: skip
 
     def __init__(self, no: int, shape: Shape, channel: Any = None, pid: int = 0) -> None:
@@ -128,6 +129,8 @@ class LeasedWorker:
         self.answered = 0.0
         """When a task of it ended last, or it was leased: what it runs has begun since then."""
         self.draining = False
+        self.seen: tuple[Any, float, float] = None, 0.0, 0.0
+        """What was the oldest packet when somebody looked, when it had answered last, and when that was seen first."""
 
     @property
     def node(self) -> int:
@@ -189,12 +192,14 @@ class Submitter:
 
     def __init__(self) -> None:
         self.patient = True
-        """Demand that shrinks is told when it has stayed so. Until other nodes are offered: they hear of it through the own one."""
+        """Demand that shrinks is told when it has stayed so; until other nodes are offered: they hear of it through the own."""
         self.shapes: dict[Any, Shape] = {}
         self.by_no: list[Shape] = []
         self.workers: dict[int, LeasedWorker] = {}
         self.lessened: dict[Shape, float] = {}
         """Shapes that could use much less than was asked for, and since when; 0.0: nobody has looked at a clock since."""
+        self.ahead = False
+        """Some worker may have more than the task that it runs."""
         self.coming: dict[int, Shape] = {}
         """Workers of other nodes that were granted, and are not connected yet."""
 
@@ -326,6 +331,8 @@ class Submitter:
             if worker in shape.idle:
                 shape.idle.remove(worker)
         tasks = self._cut(queue, len(shape.workers), len(shape.idle))
+        if worker.packets or len(tasks) > 1:
+            self.ahead = True
         packet_us = 0.0
         for task in tasks:
             task.worker = worker
@@ -407,6 +414,21 @@ class Submitter:
             if len(worker.packets) > 1 and (best is None or worker.load_us > best.load_us):
                 best = worker
         return best
+
+    def held_up(self, now: float, patience: float) -> list[LeasedWorker]:
+        """Workers that have not answered for `patience` seconds and have more than the task that they run."""
+        found = []
+        self.ahead = False
+        for worker in self.workers.values():
+            if len(worker.inflight) > 1:
+                self.ahead = True
+                packet, answered, since = worker.seen
+                if packet is not worker.packets[0] or answered != worker.answered:
+                    worker.seen = worker.packets[0], worker.answered, now
+                elif now - since >= patience:
+                    worker.seen = packet, answered, now
+                    found.append(worker)
+        return found
 
     def took_back(self, worker: LeasedWorker, seqs: Iterable[int]) -> list[TaskRecord]:
         """These tasks of a worker were taken back unread; they are queued again."""

@@ -340,7 +340,8 @@ class Tasks:
         self.runtime.pump.add(pipe.fd, partial(self._on_worker, worker))
         self.fill(worker.shape)
 
-    def _link_of(self, worker: LeasedWorker) -> Any:
+    def link_of(self, worker: LeasedWorker) -> Any:
+        """The connection to its node."""
         return self.runtime.links.to(worker.no >> FAR_BITS)
 
     def give_back(self, worker: LeasedWorker) -> None:
@@ -348,7 +349,7 @@ class Tasks:
         if worker.no not in self.submitter.workers:
             return
         shape = worker.shape
-        link = self._link_of(worker)
+        link = self.link_of(worker)
         self.drop_lease(worker)
         number = worker.no >> FAR_BITS
         if shape.told.get(number, 0) > shape.wants_of(number):  # or it would be leased to us again, and others starve
@@ -374,9 +375,8 @@ class Tasks:
         having = self.submitter if message.shape < 0 else self.submitter.by_no[message.shape]
         workers = [worker for worker in having.workers.values() if worker.node == number]
         busy = [w for w in workers if not w.draining]
-        for worker in busy[
-            : max(0, message.busy - (len(workers) - len(busy)))
-        ]:  # it may say so again before they are done
+        more = max(0, message.busy - (len(workers) - len(busy)))  # it may say so again before they are done
+        for worker in busy[:more]:
             worker.draining = True
 
     def next_due(self) -> float | None:
@@ -420,7 +420,7 @@ class Tasks:
                 first = channel.fd in self.runtime.pump.handlers
                 self.runtime.pump.remove(channel.fd)  # the node will say how the worker ended
                 if first and isinstance(channel, FarPipe):  # if it has: a connection may also end alone
-                    self._link_of(worker).send(m.Interrupt(worker.no & NUMBER_MASK, 0, True))
+                    self.link_of(worker).send(m.Interrupt(worker.no & NUMBER_MASK, 0, True))
                 return
             if raw is None:
                 return
@@ -596,5 +596,5 @@ class Tasks:
             task.function.shape.queue.remove(task)
             self.fail(task, error)
         else:
-            self._link_of(worker).send(m.Interrupt(worker.no & NUMBER_MASK, task.seq, force, recursive))
+            self.link_of(worker).send(m.Interrupt(worker.no & NUMBER_MASK, task.seq, force, recursive))
         self.fill(worker.shape)

@@ -24,6 +24,7 @@ def handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.FindActor: node.actors.on_find,
         m.ActorReady: node.actors.on_ready,
         m.Interrupt: node.leasing.on_interrupt,
+        m.HeldUp: node.leasing.on_held_up,
         m.WantMemory: node.memory.on_want,
         m.ReturnMemory: node.memory.on_return,
         m.Register: node.objects.on_register,

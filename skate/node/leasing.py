@@ -90,6 +90,13 @@ class Leasing:
         self.node.send(worker, m.Cancel(client.id, message.seq, message.recursive))
         self.node.pool.kill(message.worker, signal.SIGINT)
 
+    def on_held_up(self, client: Client, message: m.HeldUp) -> None:
+        """What a worker has not begun is to go back to its caller."""
+        lease = self.node.scheduler.leases.get(message.worker)
+        worker = self.node.workers.get(message.worker)
+        if lease is not None and lease.client == client.id and worker is not None:
+            self.node.send(worker, m.LetGo())
+
     def decide(self) -> None:
         """Grant what can be had now."""
         self.dirty = False

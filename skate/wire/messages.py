@@ -154,6 +154,12 @@ class Interrupt(Struct, array_like=True, tag=8):
     recursive: bool = True
 
 
+class HeldUp(Struct, array_like=True, tag=26):
+    """A worker of this client has been silent for a while: what it has not begun is to come back."""
+
+    worker: int
+
+
 class WantMemory(Struct, array_like=True, tag=9):
     request: int
     size: int
@@ -282,6 +288,7 @@ ToNode = (
     | KillActor
     | FindActor
     | Interrupt
+    | HeldUp
     | WantMemory
     | ReturnMemory
     | Register
@@ -471,6 +478,10 @@ class Cancel(Struct, array_like=True, tag=15):
     recursive: bool = True
 
 
+class LetGo(Struct, array_like=True, tag=29):
+    """To a worker that runs one task: give back what its callers have sent and it has not begun."""
+
+
 class Stop(Struct, array_like=True, tag=16):
     """To a worker: end; with `drain`, after what has been sent to it."""
 
@@ -561,6 +572,7 @@ FromNode = (
     | Serve
     | BeActor
     | Cancel
+    | LetGo
     | Stop
     | Begin
     | CannotStart

@@ -73,11 +73,14 @@ class Worker:
         self.running: tuple[Caller, m.Task, Function] | None = None
         self.missed = False
         """An interrupt came while nothing ran: the message that says what is to be cancelled may not be read yet."""
+        self.held_up = False
+        """A caller waits for what is behind the running task."""
         self.began = 0.0
         """When the main thread began with what it runs."""
         runtime.on_message = self._on_message
         runtime.before_block = self.give_back_pending
         runtime.pump.on_tick = self._on_tick
+        runtime.pump.between = self._between
         runtime.running_task = self._running_task
         runtime.running_now = self._running_now
         runtime.exit_actor = self._exit_actor  # type: ignore[method-assign]
@@ -411,11 +414,22 @@ class Worker:
         """In the I/O thread: the same task has run for a while, so what waits behind it goes."""
         running = self._count
         if running == self._seen and self.running is not None:
-            self.give_back_pending()
-            self._refuse_far()
-            PROCESS.changed = True  # of what ran before it in the same packet
+            self._let_go()
         self._seen = running
-        self.runtime.tick()
+        self.runtime.between()
+
+    def _between(self) -> float | None:
+        """In whichever thread leads: a caller has said that what waits behind the running task should go."""
+        if self.held_up:
+            self.held_up = False
+            if self.running is not None:
+                self._let_go()
+        return self.runtime.between()
+
+    def _let_go(self) -> None:
+        self.give_back_pending()
+        self._refuse_far()
+        PROCESS.changed = True  # of what ran before it in the same packet
 
     def _refuse_far(self) -> None:
         """What callers on other nodes have sent behind a long task, they cannot take back: it is answered for them."""
@@ -454,6 +468,8 @@ class Worker:
             running = self.running
             if running is not None and self.was_cancelled(running[0], running[1]):
                 interrupts.again()
+        elif kind is m.LetGo:
+            self.held_up = True
         elif kind is m.BeActor:
             self.set_gpus(message.gpus or [])
             self.becoming = message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,22 @@ def test_a_long_task_holds_nobody_behind_it() -> None:
     skate.get(refs[1:], timeout=20)
     assert time.monotonic() - began < 3
     skate.cancel(refs[0])
+
+
+def test_tasks_that_were_short_before_run_at_once_on_another_node(tmp_path: Path) -> None:
+    @skate.remote(num_cpus=0.1, resources={"alice": 0.5})
+    def meet(me: int, count: int) -> bool:
+        (tmp_path / str(me)).touch()
+        deadline = time.monotonic() + 10
+        while len(os.listdir(tmp_path)) < count:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        return True
+
+    for _ in range(100):
+        assert skate.get(meet.remote(0, 0), timeout=20)
+    assert all(skate.get([meet.remote(me, 4) for me in range(4)], timeout=20))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -163,13 +163,25 @@ LOCAL: set[type] = {
         m.Recorded,
     ),
     *(m.WantMemory, m.ReturnMemory, m.Register, m.Prepare),
-    *(m.Welcome, m.Refused, m.Memory, m.Freed, m.GiveBackMemory, m.Serve, m.BeActor, m.Cancel, m.Stop, m.Begin),
+    *(
+        m.Welcome,
+        m.Refused,
+        m.Memory,
+        m.Freed,
+        m.GiveBackMemory,
+        m.Serve,
+        m.BeActor,
+        m.Cancel,
+        m.LetGo,
+        m.Stop,
+        m.Begin,
+    ),
     *(m.Elsewhere, m.Unschedulable, m.Dialed, m.Pulled, m.NodeDied, m.Evict, m.Offer, m.Question),
 }
 """Between a process and the node that it lives on: a pair of sockets in one kernel, which ends only with one of them."""
 
 BETWEEN_NODES: set[type] = {
-    *(m.WantWorkers, m.ReturnWorker, m.Interrupt, m.Deliver, m.Fetch, m.Lost),
+    *(m.WantWorkers, m.ReturnWorker, m.Interrupt, m.HeldUp, m.Deliver, m.Fetch, m.Lost),
     *(m.Leased, m.WorkerDied, m.GiveBack, m.CannotStart, m.Fetched, m.Output, m.Rebuild),
 }
 """Between a client and another node than its own: `tests/cluster/test_links.py` cuts these connections while they are used."""

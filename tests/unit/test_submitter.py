@@ -326,3 +326,21 @@ def test_demand_that_shrinks_is_told_when_it_has_stayed_so() -> None:
     submitter.shrunk(5.0, 0.05)
     shape.queue.extend(records)
     assert submitter.shrunk(6.0, 0.05) == [], "there is more again"
+
+
+def test_what_waits_behind_a_silent_worker_is_found_once_it_was_silent_for_long() -> None:
+    submitter, shape, records = prepared(workers=1, tasks=2, expected_us=10.0)
+    behind = shape.queue.pop()
+    (worker, _) = submitter.next_batch(shape) or (None, [])
+    assert worker is not None and not submitter.ahead
+    shape.queue.append(behind)
+    assert submitter.next_batch(shape) == (worker, [behind]) and submitter.ahead
+    assert submitter.held_up(5.0, 0.01) == [], "nobody knows since when it is silent"
+    assert submitter.held_up(5.005, 0.01) == [] and submitter.held_up(5.011, 0.01) == [worker]
+    assert submitter.held_up(5.012, 0.01) == [], "it is not asked again at once"
+    worker.answered = 5.013
+    assert submitter.held_up(5.03, 0.01) == [] and submitter.ahead
+    submitter.took_back(worker, [records[1].seq])
+    submitter.is_slow(worker)
+    assert submitter.next_batch(shape) is None and list(shape.queue) == [records[1]]
+    assert submitter.held_up(9.0, 0.01) == [] and not submitter.ahead
