@@ -57,13 +57,11 @@ class Chain:
     """Why no more is known."""
 
     def __str__(self) -> str:
-        words = [reason.text for reason in self.reasons]
-        if self.circle:
-            circle = " waits for ".join([*self.circle, self.circle[0]])
-            words.append(f"DEADLOCK: {circle}: none of them can go on until one is cancelled or killed")
-        if self.unsaid:
-            words.append(f"[{self.unsaid}]")
-        return " -> ".join(words)
+        words = " -> ".join([*(reason.text for reason in self.reasons), *([f"[{self.unsaid}]"] if self.unsaid else [])])
+        if not self.circle:
+            return words
+        circle = " waits for ".join([*self.circle, self.circle[0]])
+        return f"DEADLOCK: {circle}: none of them can go on until one is cancelled or killed; in detail: {words}"
 
 
 def explore(start: Key, why: Callable[[Key], Reason], in_time: Callable[[], bool], most: int = STEPS_MAX) -> Chain:

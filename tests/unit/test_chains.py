@@ -39,8 +39,9 @@ def test_a_chain_ends_where_something_waits_for_nothing() -> None:
 def test_a_circle_is_a_deadlock_with_its_members() -> None:
     chain = World({"a": "b", "b": "c", "c": "b"}).chain()
     assert chain.circle == ["b", "c"]
-    assert str(chain).endswith(
-        "DEADLOCK: b waits for c waits for b: none of them can go on until one is cancelled or killed"
+    assert str(chain) == (
+        "DEADLOCK: b waits for c waits for b: none of them can go on until one is cancelled or killed; "
+        "in detail: a waits -> b waits -> c waits"
     )
 
 
