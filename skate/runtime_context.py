@@ -133,9 +133,10 @@ class RuntimeContext:
 
     @property
     def gcs_address(self) -> str:
-        """The address of the head."""
-        nodes = self._runtime.nodes()
-        return str(nodes[0].get("NodeManagerAddress", "")) if nodes else ""
+        """Where the head of the cluster is, as host:port; of a program that is in no cluster, the host."""
+        from .api.context import head_or_host
+
+        return head_or_host(self._runtime)
 
     def get_temp_dir(self) -> str:
         """The folder in which sessions keep their files."""

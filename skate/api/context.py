@@ -30,10 +30,11 @@ class RayContext(Mapping[str, Any]):
     def __init__(self, runtime: Runtime) -> None:
         context = runtime.context()
         nodes = runtime.nodes()
-        node = nodes[0] if nodes else {}
+        node = next((each for each in nodes if each.get("NodeID") == context.node_id), {})
+        address = head_or_host(runtime)
         self.address_info: dict[str, Any] = {
-            "address": node.get("NodeManagerAddress", ""),
-            "gcs_address": node.get("NodeManagerAddress", ""),
+            "address": address,
+            "gcs_address": address,
             "node_ip_address": node.get("NodeManagerAddress", ""),
             "node_id": context.node_id,
             "session_dir": context.session_dir,
@@ -81,6 +82,11 @@ class RayContext(Mapping[str, Any]):
             "Dashboard": self.dashboard_url or "off",
         }
         return facts("skate", rows)
+
+
+def head_or_host(runtime: Runtime) -> str:
+    """Where the head is, as host:port; where there is none, the host of the only node."""
+    return runtime.head_address() or next((str(node.get("NodeManagerAddress", "")) for node in runtime.nodes()), "")
 
 
 SkateContext = RayContext

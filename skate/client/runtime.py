@@ -460,6 +460,10 @@ class ClientRuntime:
             runtime_env=self.environments.own,
         )
 
+    def head_address(self) -> str:
+        """See `Runtime.head_address`."""
+        return str(self.ask("head"))
+
     def nodes(self) -> list[dict[str, Any]]:
         """See `Runtime.nodes`."""
         nodes: list[dict[str, Any]] = self.ask("nodes")

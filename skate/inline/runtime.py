@@ -421,6 +421,10 @@ class InlineRuntime:
         """See `Runtime.context`."""
         return running.get() or self.base_context
 
+    def head_address(self) -> str:
+        """There is no cluster."""
+        return ""
+
     def nodes(self) -> list[dict[str, Any]]:
         """See `Runtime.nodes`."""
         return [
