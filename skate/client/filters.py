@@ -35,6 +35,16 @@ VALUES: dict[tuple[str, str], tuple[str, ...]] = {
     ("placement-groups", "state"): ("PENDING", "CREATED", "RESCHEDULING", "REMOVED"),
 }
 """The values of columns that have few, by the kind of thing."""
+TRUTHS = frozenset(
+    (
+        ("nodes", "is_head_node"),
+        ("workers", "is_alive"),
+        ("actors", "is_detached"),
+        ("runtime-envs", "success"),
+    )
+)
+"""Columns that are true or false, by the kind of thing."""
+YES, NO = ("true", "1", "yes"), ("false", "0", "no")
 OF_RAY = frozenset(
     (
         "NIL",
@@ -92,15 +102,21 @@ def check(filters: Iterable[Filter] | None, keys: Sequence[str], kind: str = "")
             raise ValueError(f"there is no {key!r} to filter by{choices(str(key), keys)}")
         if operator not in (EQUAL, UNEQUAL):
             raise ValueError(f"a filter is (key, '=' or '!=', value), not {each!r}")
-        _check_value(kind, key, value)
-        found.append((key, operator, value))
+        found.append((key, operator, _value(kind, key, value)))
     return found
 
 
-def _check_value(kind: str, key: str, value: Any) -> None:
+def _value(kind: str, key: str, value: Any) -> Any:
+    """What a column is compared with: of one that is true or false, that."""
+    if (kind, key) in TRUTHS:
+        word = str(value).casefold()
+        if word not in (*YES, *NO):
+            raise ValueError(f"{key} of {kind} is true or false, not {str(value)!r}")
+        return word in YES
     known = VALUES.get((kind, key), ())
     if known and str(value).upper() not in (*known, *OF_RAY):
         raise ValueError(f"no {key} of {kind} is {str(value)!r}{choices(str(value), known)}")
+    return value
 
 
 def meets(row: dict[str, Any], filters: Iterable[Filter]) -> bool:
