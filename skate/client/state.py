@@ -262,7 +262,7 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
         total = len(rows) if len(rows) < limit else -1
     else:
         total += sum(finished + failed for _, _, finished, failed in counts(observer, nodes, missing))
-    return Listing(rows[:limit], total, missing, _gone(known))
+    return Listing(rows[:limit], total, missing, _gone(known, "tasks that were submitted there"))
 
 
 def _add_starts(
@@ -293,8 +293,8 @@ def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:
     return trace(row for member in nodes for row in ended_tasks(observer, member, [], missing)), missing
 
 
-def _gone(nodes: list[dict[str, Any]]) -> list[str]:
-    words = "has ended: tasks that were submitted there are in the history of its machine"
+def _gone(nodes: list[dict[str, Any]], what: str) -> list[str]:
+    words = f"has ended: {what} are in the history of its machine"
     return [f"node {node.get('No', 0)} ({node['NodeName']}) {words}" for node in nodes if not node["Alive"]]
 
 
@@ -460,7 +460,9 @@ def _jobs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -
         ident = job["job_id"] or ""  # none before its program has called `init`
         rows[ident or job["submission_id"]] = {**rows.get(ident, {"job_id": ident}), **_submitted(job)}
     all_ = [{**_NO_JOB, **row} for row in rows.values()]  # conditions about a column count for all of them
-    return _cut(sorted(all_, key=lambda row: -(row["start_time_ms"] or float("inf"))), filters, limit, missing)
+    found = _cut(sorted(all_, key=lambda row: -(row["start_time_ms"] or float("inf"))), filters, limit, missing)
+    found.notes = _gone(known, "programs that ran there, but for submitted jobs,")
+    return found
 
 
 _NO_JOB = dict.fromkeys([*COLUMNS["jobs"], *DETAILS["jobs"]])

@@ -55,6 +55,9 @@ def test_histories_outlive_their_nodes(nodes: Nodes, home: Path) -> None:
     eventually(lambda: any("node 2" in text and "is lost" in text for text in texts(nodes.address)), 10)
     found = shell("list", "tasks", "--address", nodes.address)
     assert any("node 2" in each and "has ended" in each for each in found["notes"])
+    notes = shell("list", "jobs", "--address", nodes.address)["notes"]
+    assert any("node 2" in each and "has ended: programs that ran there" in each for each in notes)
+    assert skate.get_runtime_context().gcs_address == nodes.address
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert named("outer") and not named("inner")
