@@ -18,6 +18,8 @@ from __future__ import annotations
 from typing import Any
 
 _HEAP_TYPE = 1 << 9
+_OF_SHELL = 128
+"""A shell's own exit code is this and the number of the signal that has ended what it ran."""
 """The flag that marks classes made at run time; the others are CPython's own static types."""
 
 _OWN_MEMBERS = frozenset(
@@ -60,9 +62,9 @@ def describe_death(
     """What is known of how a process ended, as a text to append to a message; "" if nothing is."""
     parts = []
     if exit_signal:
-        parts.append(f"signal {_signal_name(exit_signal)}")
+        parts.append(f"signal {describe_signal(exit_signal)}")
     if exit_code is not None:
-        parts.append(f"exit code {exit_code}")
+        parts.append(f"exit code {describe_code(exit_code)}")
     if memory_bytes:
         parts.append(f"{memory_bytes / 1e6:.0f} MB of memory in use")
     text = f" ({', '.join(parts)})" if parts else ""
@@ -71,15 +73,31 @@ def describe_death(
     return text
 
 
-def _signal_name(number: int | str) -> str:
-    if isinstance(number, str):
-        return number
+def describe_code(code: int) -> str:
+    """An exit code, with what a shell means by it: 128 and the number of the signal that has ended what it ran.
+
+    Example:
+        >>> describe_code(139), describe_code(3)
+        ('139 (128 + 11: SIGSEGV)', '3')
+    """
+    name = signal_name(code - _OF_SHELL) if code > _OF_SHELL else ""
+    return str(code) + (f" ({_OF_SHELL} + {code - _OF_SHELL}: {name})" if name else "")
+
+
+def describe_signal(number: int | str) -> str:
+    """A signal by number and name: "11 (SIGSEGV)"."""
+    name = signal_name(number) if isinstance(number, int) else ""
+    return f"{number} ({name})" if name else str(number)
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal; "": there is none."""
     import signal
 
     try:
-        return f"{number} ({signal.Signals(number).name})"
+        return signal.Signals(number).name
     except ValueError:
-        return str(number)
+        return ""
 
 
 class RayError(Exception):

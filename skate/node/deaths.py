@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -12,11 +11,14 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from ..exceptions import describe_code, signal_name
 from ..wire.forks import Reaped
 from ..wire.messages import Death, Leaving
 from .logs import DUMP
 
 DEATHS_MAX = 1000
+FAILURES_MAX = 100
+"""So many deaths are told as failures of a node that is in no cluster, as many as a head remembers."""
 LINES_MAX = 20
 """So many lines of output are told with a death."""
 _OF_DUMP = ("  ", "Current thread", "Thread 0x", "Stack (", "Extension modules:", "Python runtime state:")
@@ -29,10 +31,17 @@ class Deaths:
 
     def __init__(self) -> None:
         self._last: deque[dict[str, Any]] = deque(maxlen=DEATHS_MAX)
+        self.failures: deque[tuple[float, str]] = deque(maxlen=FAILURES_MAX)
+        """Of those that nobody had wanted: when, and what to say of it."""
 
     def add(self, death: Death, **who: Any) -> None:
         """A worker has ended; `who`: what it was."""
         self._last.append({**who, "pid": death.pid, "at": time.time(), "death": death})
+
+    def failed(self, death: Death, what: str) -> None:
+        """A worker has ended that should not have; `what`: the actor that it was."""
+        text = f"a worker, pid {death.pid}{f' ({what})' if what else ''}, has died: {death.reason}"
+        self.failures.append((time.monotonic(), text))
 
     def find(self, key: str, value: Any, limit: int) -> list[dict[str, Any]]:
         """The last ones of which something is so, or of all; the last first."""
@@ -56,9 +65,9 @@ def describe(reaped: Reaped, tail: list[str], leaving: Leaving | None) -> Death:
     if leaving is not None:
         reason = leaving.reason
     elif signo:
-        reason = f"killed by signal {signo} ({_name(signo)})" + (f" in {place}" if place else "")
+        reason = f"killed by signal {signo} ({signal_name(signo) or 'unknown'})" + (f" in {place}" if place else "")
     else:
-        reason = f"it called os._exit or sys.exit with code {code}"
+        reason = f"it called os._exit or sys.exit with code {describe_code(code or 0)}"
     return Death(
         reason,
         signo,
@@ -85,10 +94,3 @@ def without_dump(lines: list[str]) -> tuple[str, list[str]]:
     frames = [found for line in dump if (found := _FRAME.match(line))]
     of_user = next((frame for frame in frames if not _NOT_OF_USER.search(frame[1])), frames[0] if frames else None)
     return "" if of_user is None else f"{of_user[3]}, {of_user[1]}:{of_user[2]}", lines[:start] + others
-
-
-def _name(signo: int) -> str:
-    try:
-        return signal.Signals(signo).name
-    except ValueError:
-        return "unknown"

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..exceptions import describe_code, describe_signal
 from ..wire import jobs as j, messages as m
 from ..wire.environments import what as what_of
 from .job_files import Fetch
@@ -254,7 +255,8 @@ class JobHost:
         elif code == 0:
             message = "it has finished"
         else:
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            killed = f"was killed by signal {describe_signal(-code)}"
+            how = killed if code < 0 else f"ended with exit code {describe_code(code)}"
             message = "\n".join([f"its entrypoint {how}", *job.log.last_lines()])
         self._over(job, code, message)
 

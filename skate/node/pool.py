@@ -155,6 +155,7 @@ class WorkerPool:
         if not death.intended and (death.out_of_memory or message.worker not in self.asked_to_end):
             cluster, actor = self.node.cluster, self.node.actors.name_of(message.worker)
             self.node.history.worker_died(client, actor, death)
+            self.node.deaths.failed(death, actor)
             if cluster is not None:
                 cluster.send_to_head(WorkerLost(death.pid, actor, death.reason))
         self._ended(client, death)

@@ -112,13 +112,13 @@ def _group(group: dict[str, Any]) -> dict[str, Any]:
 
 def _failures(node: Node) -> list[dict[str, Any]]:
     """What failed lately, the oldest first; how long ago, if that is known."""
-    if node.head is None:
-        lost = [info for info in node.view.values() if info.state == DEAD and not info.drained]
-        return [{"seconds_ago": None, "text": f"node {i.no} ({i.name}) was lost: {i.reason}"} for i in lost]
     now = time.monotonic()
-    return [
-        {"seconds_ago": round(now - at, 1) if at else None, "text": text} for at, text in node.head.members.failures
-    ]
+    known = node.deaths.failures if node.head is None else node.head.members.failures
+    found = [{"seconds_ago": round(now - at, 1) if at else None, "text": text} for at, text in known]
+    if node.head is not None:
+        return found
+    lost = [info for info in node.view.values() if info.state == DEAD and not info.drained]
+    return [{"seconds_ago": None, "text": f"node {i.no} ({i.name}) was lost: {i.reason}"} for i in lost] + found
 
 
 # ------------------------------------------------------------ what waits, and why

@@ -74,6 +74,9 @@ def test_a_job_that_fails_says_how(client: JobSubmissionClient) -> None:
     assert info.message == "its entrypoint ended with exit code 3\nabout to fail"
     killed = over(client, client.submit_job(entrypoint="kill -SEGV $$"))
     assert (killed.status, killed.driver_exit_code) == (JobStatus.FAILED, -signal.SIGSEGV)
+    assert killed.message == "its entrypoint was killed by signal 11 (SIGSEGV)"
+    of_shell = over(client, client.submit_job(entrypoint="sh -c 'kill -SEGV $$'; exit $?"))
+    assert "its entrypoint ended with exit code 139 (128 + 11: SIGSEGV)" in of_shell.message
 
 
 def test_what_is_wrong_is_said(client: JobSubmissionClient) -> None:
