@@ -38,7 +38,9 @@ ANSWER_S = 10.0
 OPEN_MAX = 32
 """Connections at a time; the oldest that has not asked yet is dropped for a new one."""
 REQUEST_BYTES_MAX = 8192
-METHODS = (b"GET ", b"HEAD ")
+READING = ("GET", "HEAD")
+METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"PATCH ", b"OPTIONS ")
+"""How a request of HTTP may begin; all but the first two are refused in its words."""
 METRICS, TARGETS = "/metrics", "/api/prometheus/sd"
 _REASONS = {
     200: "OK",
@@ -171,7 +173,7 @@ class Exporter(Minor):
         if end < 0:
             raise Refusal(431, "the request is too long")
         method, path, headers = _parse(request.have[:end])
-        if method not in ("GET", "HEAD"):
+        if method not in READING:
             raise Refusal(405, "here is only something to read")
         self._check(request.address, headers)
         path = path.partition("?")[0]
@@ -251,6 +253,8 @@ def _head(status: int, kind: str, *more: str) -> Iterator[bytes]:
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}", f"Content-Type: {kind}", "Connection: close", *more]
     if status == 401:
         lines.append('WWW-Authenticate: Bearer realm="skate"')
+    if status == 405:
+        lines.append(f"Allow: {', '.join(READING)}")
     lines += ["Cache-Control: no-store", "X-Content-Type-Options: nosniff", "", ""]
     yield "\r\n".join(lines).encode()
 

@@ -138,16 +138,20 @@ def test_the_port_is_still_the_nodes(nodes: Nodes, home: Path) -> None:
     for wrong in (token, "", reading_token("another"), "\xff"):
         status, text = scrape.fetch(HOST, head.port, Authorization=f"Bearer {wrong}")
         assert status == 401 and token not in text
+    answer = ask(HOST, head.port, "POST")
+    assert (answer.status, answer.getheader("Allow")) == (405, "GET, HEAD")
     with pytest.raises((http.client.BadStatusLine, ConnectionError)):
-        post(HOST, head.port)
+        ask(HOST, head.port, "NONSENSE")
     eventually(lambda: value(at(head), "skate_connections_refused_total") >= 1)
 
 
-def post(host: str, port: int) -> bytes:
+def ask(host: str, port: int, method: str) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
-        connection.request("POST", "/metrics", body=b"x")
-        return connection.getresponse().read()
+        connection.request(method, "/metrics", body=b"x")
+        answer = connection.getresponse()
+        answer.read()
+        return answer
     finally:
         connection.close()
 
