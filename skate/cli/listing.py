@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -13,6 +14,9 @@ import click
 from ..client import filters as conditions, finding, state
 from .looking import checked, explained, look, note
 
+_MS = dict.fromkeys(("creation_time_ms", "start_time_ms", "end_time_ms"), 1000)
+TIMES: dict[str, dict[str, int]] = {"cluster-events": {"time": 1}, "tasks": _MS, "jobs": _MS}
+"""Which columns of which kinds are times, and how many of their units make a second."""
 WIDTH_MAX = 60
 """A longer text is cut in a table; `--format yaml` and `--json` have all of it."""
 
@@ -75,7 +79,7 @@ def show(found: state.Listing, kind: str, how: str, as_json: bool) -> None:
     elif how == "yaml":
         click.echo(yaml(found.rows))
     else:
-        rows, same = narrowed(found.rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
+        rows, same = narrowed([_readable(row, kind) for row in found.rows], shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
         for line in table(rows):
             click.echo(line)
         if same:
@@ -84,6 +88,17 @@ def show(found: state.Listing, kind: str, how: str, as_json: bool) -> None:
             count = len(found.rows)
             said = f"the first {count} of more {kind}" if found.total < 0 else f"{count} of {found.total} {kind}"
             click.echo(f"{said}: say --limit for others, or --filter", err=True)
+
+
+def _readable(row: dict[str, Any], kind: str) -> dict[str, Any]:
+    """A row with local times in place of seconds and milliseconds since 1970."""
+    columns = TIMES.get(kind, {})
+    return {name: local(value / columns[name]) if name in columns and value else value for name, value in row.items()}
+
+
+def local(at: float) -> str:
+    """A time as people read it, with milliseconds."""
+    return datetime.fromtimestamp(at).isoformat(" ", "milliseconds")
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import time
+from copy import copy
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 import skate
 from skate.client import observing
-from skate.exceptions import RuntimeEnvSetupError, UnsupportedError
+from skate.exceptions import RuntimeEnvSetupError, UnsupportedError, WorkerCrashedError
 from skate.testing import eventually
 from skate.util import state
 from skate.util.state import StateApiClient
@@ -36,6 +39,12 @@ def waits(path: str) -> str:
     while not os.path.exists(path):
         time.sleep(0.01)
     return path
+
+
+@skate.remote
+def ends(code: int) -> None:
+    """Its process."""
+    os._exit(code)
 
 
 @skate.remote
@@ -156,6 +165,7 @@ def test_runtime_environments_and_events_are_listed_as_in_ray() -> None:
     assert (bad.success, bad.creation_time_ms) == (False, None) and "cannot be executed" in bad.error
     assert state.list_runtime_envs(filters=[("success", "=", "false")])[0].runtime_env == bad.runtime_env
     assert shell("list", "runtime-envs", "--json")["total"] == 2
+    assert [row.success for row in state.list_runtime_envs(filters=[("success", "=", 0)])] == [False]
     events = state.list_cluster_events(filters=[("source_type", "=", "job")], detail=True)
     assert "has begun" in events[0].message and events[0].custom_fields["pid"] == os.getpid()
     summary = client.summary(SummaryResource.TASKS, options=SummaryApiOptions(timeout=5))
@@ -165,6 +175,40 @@ def test_runtime_environments_and_events_are_listed_as_in_ray() -> None:
     assert state.get_task(ref).task_id == client.get("tasks", ref.task_id()).task_id == ref.task_id()  # type: ignore[union-attr]
     with pytest.raises(UnsupportedError, match="no use for cookies"):
         StateApiClient(headers={"x": "y"})
+
+
+def test_rows_are_dicts_if_that_is_wanted() -> None:
+    (row,) = state.list_nodes()
+    columns = row.asdict()
+    assert columns["node_port"] is None and columns["labels"] == row.labels, "what was not asked for is None, as in Ray"
+    columns["labels"].clear()
+    assert row.labels, "it is a copy"
+    (whole,) = state.list_nodes(detail=True)
+    assert dict(whole) == whole.asdict() and whole.asdict().keys() == columns.keys()
+    assert copy(row) == pickle.loads(pickle.dumps(row)) == row
+
+
+def test_what_a_shell_means_by_an_exit_code_is_said_and_what_died_is_in_the_status() -> None:
+    with pytest.raises(WorkerCrashedError, match=r"with code 139 \(128 \+ 11: SIGSEGV\)"):
+        skate.get(ends.options(max_retries=0).remote(139))
+    with pytest.raises(WorkerCrashedError, match=r"with code 3 \("):  # what follows is about its memory
+        skate.get(ends.options(max_retries=0).remote(3))
+    lines = shell("status", "--address", str(os.getpid())).splitlines()
+    assert [line.partition(" ago: ")[2].partition(", pid")[0] for line in lines[-2:]] == ["a worker"] * 2
+    assert "SIGSEGV" in lines[-2] and lines[-1].endswith("with code 3")
+
+
+def test_times_in_tables_are_for_people() -> None:
+    table, data = shell("list", "cluster-events"), shell("list", "cluster-events", "--json")["rows"]
+    shown = datetime.fromtimestamp(data[0]["time"]).isoformat(" ", "milliseconds")
+    assert isinstance(data[0]["time"], float) and shown in table.splitlines()[1]
+    ref = use.remote("timed")
+    skate.get(ref)
+    words = ("list", "tasks", "-f", f"task_id={ref.task_id()}", "--detail")
+    (row,) = shell(*words, "--json")["rows"]
+    shown = datetime.fromtimestamp(row["end_time_ms"] / 1000).isoformat(" ", "milliseconds")
+    assert shown in shell(*words)
+    assert str(row["end_time_ms"]) in shell("get", "tasks", row["task_id"])
 
 
 def test_what_has_a_process_is_meant_when_its_stack_is_asked_for(tmp_path: Path) -> None:

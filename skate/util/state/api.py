@@ -1,6 +1,6 @@
 """What there is and what has happened, as rows: `list_...`, `get_...`, `summarize_...`.
 
-Rows are objects with an attribute for each column; `row["name"]` and `dict(row)` work, too. What could not be asked is in
+Rows are objects with an attribute for each column; `row["name"]`, `dict(row)` and `row.asdict()` work, too. What could not be asked is in
 `missing` of the list, in words, and warned about.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Concatenate, ParamSpec
 
 from ...client import observing, state
@@ -24,8 +25,13 @@ Filters = Sequence[tuple[str, str, Any]] | None
 class StateRow(Mapping[str, Any]):
     """One thing of a list."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    def __init__(self, values: dict[str, Any], columns: Sequence[str] = ()) -> None:
         self._values = values
+        self._columns = columns
+
+    def asdict(self) -> dict[str, Any]:
+        """A copy as a dict with all columns that its kind has, as in Ray: those that were not asked for are None."""
+        return deepcopy({**dict.fromkeys(self._columns), **self._values})
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -37,8 +43,10 @@ class StateRow(Mapping[str, Any]):
         return len(self._values)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # asked for by `copy` and `pickle`, before there are values
+            raise AttributeError(name)
         try:
-            return self.__dict__["_values"][name]
+            return self._values[name]
         except KeyError:
             raise AttributeError(f"there is no {name!r} here; there are {', '.join(self)}") from None
 
@@ -49,8 +57,9 @@ class StateRow(Mapping[str, Any]):
 class StateList(list[StateRow]):
     """A list, and what is to be known of it."""
 
-    def __init__(self, found: state.Listing) -> None:
-        super().__init__(StateRow(row) for row in found.rows)
+    def __init__(self, found: state.Listing, kind: str) -> None:
+        columns = [*state.COLUMNS[kind], *state.DETAILS[kind]]
+        super().__init__(StateRow(row, columns) for row in found.rows)
         self.total = found.total
         """How many there are; -1: more than the limit."""
         self.missing = found.missing
@@ -90,7 +99,7 @@ def _list(
     """
     found = state.listing(observe(address, timeout), kind, list(filters or ()), limit, detail)
     complain(found.missing, raise_on_missing_output)
-    return StateList(found)
+    return StateList(found, kind)
 
 
 _P = ParamSpec("_P")
@@ -132,7 +141,7 @@ list_cluster_events = _lists(
 def _get(kind: str, ident: str, address: str | None, timeout: float | None) -> StateList:
     found = state.get(observe(address, timeout), kind, ident)
     complain(found.missing, False)
-    return StateList(found)
+    return StateList(found, kind)
 
 
 def get_task(
