@@ -14,7 +14,7 @@ import click
 from ..client import filters as conditions, finding, state
 from .looking import checked, explained, look, note
 
-_MS = dict.fromkeys(("creation_time_ms", "start_time_ms", "end_time_ms"), 1000)
+_MS: dict[str, int] = dict.fromkeys(("creation_time_ms", "start_time_ms", "end_time_ms"), 1000)
 TIMES: dict[str, dict[str, int]] = {"cluster-events": {"time": 1}, "tasks": _MS, "jobs": _MS}
 """Which columns of which kinds are times, and how many of their units make a second."""
 WIDTH_MAX = 60
@@ -79,7 +79,8 @@ def show(found: state.Listing, kind: str, how: str, as_json: bool) -> None:
     elif how == "yaml":
         click.echo(yaml(found.rows))
     else:
-        rows, same = narrowed([_readable(row, kind) for row in found.rows], shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
+        readable = [_readable(row, kind) for row in found.rows]
+        rows, same = narrowed(readable, shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
         for line in table(rows):
             click.echo(line)
         if same:

@@ -186,7 +186,8 @@ def test_actors_that_call_each_other_in_a_circle(second: Any) -> None:
     call = one.call.remote()
     name = "AsyncPeer" if second is AsyncPeer else "Peer"
     text = said(call, f"DEADLOCK: Peer.call ({call.hex()}) waits for {name}.call")
-    assert text.count(" waits for ") >= 3 and "none of them can go on until one is cancelled or killed; in detail: Peer.call" in text
+    assert text.count(" waits for ") >= 3
+    assert "none of them can go on until one is cancelled or killed; in detail: Peer.call" in text
     with pytest.raises(GetTimeoutError, match="DEADLOCK"):
         skate.get(call, timeout=1)
     if second is AsyncPeer:

@@ -52,7 +52,9 @@ def test_conditions() -> None:
     assert filters.only([("a", "!=", 1), ("a", "=", 2)], "a") == 2 and filters.only([], "a") is None
 
 
-@pytest.mark.parametrize(("word", "kept"), [(1, 1), ("yes", 1), ("True", 1), (True, 1), ("0", 2), ("no", 2), (False, 2)])
+@pytest.mark.parametrize(
+    ("word", "kept"), [(1, 1), ("yes", 1), ("True", 1), (True, 1), ("0", 2), ("no", 2), (False, 2)]
+)
 def test_what_is_true_or_false_may_be_said_in_several_words(word: Any, kept: int) -> None:
     rows = [{"is_head_node": True, "node_no": 1}, {"is_head_node": False, "node_no": 2}]
     wanted = filters.check([("is_head_node", "=", word)], ["is_head_node"], "nodes")
