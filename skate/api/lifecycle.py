@@ -427,8 +427,9 @@ def _find_session(address: str | None, options: InitOptions, asks_for_resources:
             )
         return found[0]
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f'{origin}={address!r}: an address is "auto", "local", or HOST:PORT.')
+    if not host or not port.isdigit() or "//" in host:
+        dashboard = " This one is of a dashboard." if address.startswith("http") else ""
+        raise ValueError(f'{origin}={address!r}: an address is "auto", "local", or HOST:PORT of a node.{dashboard}')
     for session in found:
         if session.address == address or f"{session.host}:{session.port}" == address:
             return session

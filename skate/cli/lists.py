@@ -45,8 +45,8 @@ def _where(past: bool) -> Callable[[_Command], _Command]:
             text = "Of a session that has ended: its name, the beginning of it, or `last`."
             command = click.option("--session", default=None, metavar="NAME", help=text)(command)
         command = click.option("--temp-dir", default=None, help="Where the sessions' folders are.")(command)
-        text = "Of which cluster: any node of it, or the process id of a program. [the one that runs on this machine]"
-        return click.option("--address", default=None, metavar="HOST:PORT|PID", help=text)(command)
+        text = "Of which cluster: any node of it, its dashboard, or the process id of a program. [what runs on this machine]"
+        return click.option("--address", default=None, metavar="HOST:PORT|URL|PID", help=text)(command)
 
     return add
 

@@ -185,8 +185,8 @@ def _refuse_second_head(wish: sessions.Wish, temp_dir: str | None) -> None:
 def host_and_port(address: str) -> tuple[str, int]:
     """An address, as numbers."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise click.UsageError(f"--address {address!r}: an address is HOST:PORT")
+    if not host or not port.isdigit() or "//" in host:
+        raise click.UsageError(f"--address {address!r}: an address is HOST:PORT of a node")
     try:
         return socket.gethostbyname(host), int(port)
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from ..client import asking, sessions
+from ..client.observing import shown_by
 from ..exceptions import AuthenticationError
 from .looking import asked_for, explained, look, note_others
 from .nodes import host_and_port
@@ -43,7 +44,7 @@ def status(address: str | None, temp_dir: str | None, verbose: bool, as_json: bo
 
 def _state(address: str | None, temp_dir: str | None) -> dict[str, Any]:
     """What the head says of its cluster, or else a node, with a `note` that it is perhaps old."""
-    address = asked_for(address)
+    address = _located(address)
     local = _local(address, temp_dir)
     if local is None and (address is None or address.isdigit()):
         return _of_program(address, temp_dir)
@@ -57,6 +58,15 @@ def _state(address: str | None, temp_dir: str | None) -> dict[str, Any]:
         if local is None:
             raise click.ClickException(_with_remedy(str(error), address)) from None
         return _heard(local, error)
+
+
+def _located(address: str | None) -> str | None:
+    """Which cluster is meant, or the process id of which program; None: whatever runs here."""
+    found = asked_for(address)
+    if found is None:
+        return None
+    with explained():
+        return shown_by(found)
 
 
 def _of_program(address: str | None, temp_dir: str | None) -> dict[str, Any]:
@@ -121,7 +131,7 @@ def drain_node(
     """Have a node drained."""
     if bool(node) == bool(node_id):
         raise click.UsageError("say which node: its number, its name, or the beginning of its id")
-    address = asked_for(address)
+    address = _located(address)
     local = _local(address, temp_dir)
     if local is None and (address is None or address.isdigit()):
         raise click.ClickException("no node runs here that could be drained: say --address HOST:PORT")

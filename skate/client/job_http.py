@@ -101,6 +101,10 @@ class HttpJobs:
         """See `JobsApi`."""
         self.request("GET", "/api/version")
 
+    def where(self) -> str:
+        """See `JobsApi`. A dashboard of Ray does not say."""
+        return str(self.request("GET", "/api/version").get("address") or "")
+
     def submit(self, request: Mapping[str, Any]) -> str:
         """See `JobsApi`."""
         ident = read_request(request).id

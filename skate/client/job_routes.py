@@ -83,7 +83,13 @@ def _package(jobs: JobsApi, words: list[str], _: Mapping[str, str], body: bytes)
 
 _Action = Callable[[JobsApi, list[str], Mapping[str, str], bytes], Any]
 _ROUTES: dict[str, dict[str, _Action]] = {
-    "version": {"GET": lambda jobs, words, query, body: {"version": __version__, "ray_version": __version__}},
+    "version": {
+        "GET": lambda jobs, words, query, body: {
+            "version": __version__,
+            "ray_version": __version__,
+            "address": jobs.where(),
+        }
+    },
     "jobs": {"GET": lambda jobs, words, query, body: jobs.listed(), "POST": _submit},
     "job": {
         "GET": lambda jobs, words, query, body: jobs.info(words[2]),

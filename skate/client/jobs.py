@@ -25,7 +25,7 @@ from ..exceptions import UnsupportedError
 from ..wire.environments import AT_ENTRYPOINT, INSTALLERS, encode, given_in
 from ..wire.jobs import PACKAGE, JobSpec
 from ..wire.labels import request_for
-from .observing import Member, Observer
+from .observing import Member, Observer, address_of
 
 if TYPE_CHECKING:
     from .packages import Package
@@ -54,6 +54,10 @@ class JobsApi(Protocol):
 
     def ping(self) -> None:
         """See whether anybody answers."""
+        ...
+
+    def where(self) -> str:
+        """What `observing.observe` takes to look at the same cluster; "": nobody else can."""
         ...
 
     def submit(self, request: Mapping[str, Any]) -> str:
@@ -264,6 +268,10 @@ class ClusterJobs:
     def ping(self) -> None:
         """See `JobsApi`."""
         self.observer.ask_head("job_package", "")  # no package is called so: whoever can say that has jobs
+
+    def where(self) -> str:
+        """See `JobsApi`."""
+        return address_of(self.observer) or ""
 
     def submit(self, request: Mapping[str, Any]) -> str:
         """See `JobsApi`."""

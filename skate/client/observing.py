@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..exceptions import GetTimeoutError, NotRunningError, RaySystemError, UnsupportedError
+from ..exceptions import AuthenticationError, GetTimeoutError, NotRunningError, RaySystemError, UnsupportedError
 from . import asking, current, sessions
 
 if TYPE_CHECKING:
@@ -198,18 +198,41 @@ class _Folder:
 
 
 def environment_address() -> str | None:
-    """The cluster that the environment says is meant. That of a dashboard, http://..., is only for who submits jobs."""
-    found = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or ""
-    return found if found and not found.startswith(("http://", "https://")) else None
+    """The cluster that the environment says is meant."""
+    return os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or None
+
+
+def is_dashboard(address: str) -> bool:
+    """Whether it is the address of a dashboard, as Ray has them for whoever looks and for who submits jobs."""
+    return address.startswith(("http://", "https://"))
+
+
+def shown_by(address: str) -> str:
+    """The address of the cluster that a dashboard shows; any other address is returned as it is.
+
+    Raises:
+        ConnectionError: no dashboard of skate answers there, or it does not say.
+    """
+    if not is_dashboard(address):
+        return address
+    from .job_http import HttpJobs
+
+    try:
+        found = HttpJobs(address).where()
+        if not found or is_dashboard(found):
+            raise ValueError(f"what answers at {address} does not say which cluster it shows")
+    except (ConnectionError, ValueError, AuthenticationError) as error:
+        raise ConnectionError(f"{error}; HOST:PORT of a node is an address, too") from None
+    return found
 
 
 def observe(address: str | None = None, temp_dir: str | None = None, answer_s: float = ANSWER_S) -> Observer:
     """What there is to look at: the cluster of this process, or at an address, or on this machine.
 
     Args:
-        address: "host:port" of any node, or the process id of a program that has called `init()` without a cluster; by default
-            the cluster that this process is part of, else SKATE_ADDRESS or RAY_ADDRESS, else a node that was started here, else
-            the program that was started last.
+        address: "host:port" of any node, or the process id of a program that has called `init()` without a cluster, or
+            "http://host:port" of a dashboard, which is asked what it shows; by default the cluster that this process is part
+            of, else SKATE_ADDRESS or RAY_ADDRESS, else a node that was started here, else the program that was started last.
         temp_dir: where sessions are looked for, if not in the default place.
         answer_s: how long each node may take to answer.
 
@@ -223,16 +246,16 @@ def observe(address: str | None = None, temp_dir: str | None = None, answer_s: f
         if not hasattr(runtime, "links"):
             raise UnsupportedError('mode="inline" has no processes to look at, and keeps no history')
         return _Own(runtime, answer_s)  # type: ignore[arg-type]
-    address = address or environment_address()
-    if address is not None and address.isdigit():
+    address = shown_by(address or environment_address() or "auto")
+    if address.isdigit():
         found = [folder for folder in programs(temp_dir) if folder.name.split("-")[1] == address]
         if not found:
             raise ConnectionError(f"process {address} is no skate program of yours that runs here")
         return _Folder(found[0], answer_s)
-    if address is not None and address not in ("auto", "local"):
+    if address not in ("auto", "local"):
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
-            raise ValueError(f"{address!r} is not HOST:PORT, nor a process id")
+            raise ValueError(f"{address!r} is not HOST:PORT, nor a process id, nor http://HOST:PORT of a dashboard")
         return _Remote(host.strip("[]"), int(port), answer_s)
     standing = sessions.running(temp_dir)
     if standing:

@@ -398,7 +398,7 @@ ROUTES: tuple[Operation, ...] = (
     ),
     Operation("GET", "/api/ui/stacks", _stacks, "What the threads of a process do now", _WHICH),
     Operation("POST", "/api/ui/profile", _profile, "A flame graph of {node, pid, samples}"),
-    Operation("GET", "/api/version", _jobs, "The version"),
+    Operation("GET", "/api/version", _jobs, "The version, and the address of a node of the cluster"),
     Operation("GET", "/api/jobs/", _jobs, "All submitted jobs"),
     Operation("POST", "/api/jobs/", _jobs, "Submit a job"),
     Operation("GET", "/api/jobs/{ident}", _jobs, "A submitted job"),

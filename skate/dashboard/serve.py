@@ -43,7 +43,10 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         ValueError: the settings make no sense.
     """
     guard = guard_for(settings)
-    observer = observing.observe(settings.address or None, settings.temp_dir)
+    said = observing.environment_address() or ""
+    # http://... in the environment is where this dashboard is going to be, for who submits jobs there
+    address = settings.address or ("local" if observing.is_dashboard(said) else None)
+    observer = observing.observe(address, settings.temp_dir)
     secure = bool(settings.tls_cert)
     dashboard = Dashboard(ClusterSource(observer), ClusterJobs(observer), guard, secure=secure)
     listener = listen(settings.host, settings.port)

@@ -204,6 +204,9 @@ class FakeJobs:
     def ping(self) -> None:
         """It answers."""
 
+    def where(self) -> str:
+        return "10.0.0.1:6379"
+
     def submit(self, request: Mapping[str, Any]) -> str:
         self.changes.append("submit")
         return "job_1"

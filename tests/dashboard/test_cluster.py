@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from cluster.conftest import Nodes, home, nodes  # noqa: F401
 from integration import scrape
+from integration.commands import shell
 
 import skate
 from skate.client import dashboards, sessions, token
@@ -24,6 +25,7 @@ from skate.dashboard.federation import ANSWERS
 from skate.exceptions import UnsupportedError
 from skate.job_submission import JobStatus, JobSubmissionClient
 from skate.testing import eventually
+from skate.util import state
 
 
 def fetch(url: str, path: str, body: Any = None, **headers: str) -> Any:
@@ -97,6 +99,38 @@ def test_a_program_and_its_dashboard(program: Any) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         fetch(url, "/nodes", Host="evil.example")
     skate.kill(keeper)
+
+
+LOOKS = (
+    ("list", "nodes"),
+    ("summary", "actors"),
+    ("why",),
+    ("status",),
+    ("events",),
+    ("memory",),
+    ("stack",),
+    ("top", "--once", "--interval", "0.1"),
+)
+"""Commands that look at a cluster."""
+
+
+def test_commands_take_the_address_of_a_dashboard(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked what it shows, also if the environment names it, as is usual for who submits jobs."""
+    url = program.dashboard_url
+    nobody = "http://127.0.0.1:1"
+    for words in (*LOOKS, ("drain-node", "1")):
+        said = shell(*words, "--address", nobody, code=1)
+        assert f"Error: no dashboard answers at {nobody}" in said and "HOST:PORT of a node" in said, words
+    for words in LOOKS:
+        shell(*words, "--address", url)
+    monkeypatch.setenv("RAY_ADDRESS", url)
+    assert program["node_id"] in run("list", "nodes").stdout
+    assert run("status").stdout.startswith(f"program {os.getpid()}, ")
+    assert [row.node_id for row in state.list_nodes(address=url)] == [program["node_id"]]
+    monkeypatch.setenv("RAY_ADDRESS", nobody)
+    assert f"Error: no dashboard answers at {nobody}" in run("list", "nodes").stderr
+    with pytest.raises(ConnectionError, match="no dashboard answers"):
+        state.list_tasks(address=nobody)
 
 
 @skate.remote(max_retries=0)
@@ -207,6 +241,8 @@ def test_what_init_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         skate.init(num_cpus=1, include_dashboard=True)
     assert not skate.is_initialized()
     monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"address='http://h:1'.*HOST:PORT of a node. This one is of a dashboard"):
+        skate.init(address="http://h:1")
     with pytest.warns(UserWarning, match="include_dashboard=True"):
         skate.init(mode="inline", dashboard_port=1)
     skate.shutdown()
@@ -235,6 +271,8 @@ def test_a_head_and_its_dashboard(home: Path) -> None:  # noqa: F811
         ident = client.submit_job(entrypoint="echo from a job")
         eventually(lambda: client.get_job_status(ident) is JobStatus.SUCCEEDED, 20, "the job has ended")
         assert client.get_job_logs(ident) == "from a job\n"
+        assert shell("status", "--address", url).startswith(f"cluster {said['address']}: 1 node alive")
+        assert shell("list", "jobs", "--address", url, "--json")["rows"][0]["submission_id"] == ident
         rows = fetch(url, "/api/ui/rows/jobs")["rows"]
         assert (ident, "SUCCEEDED") in {(row.get("submission_id"), row["status"]) for row in rows}
         assert fetch(url, f"/api/ui/thing/jobs/{ident}")["rows"][0]["entrypoint"] == "echo from a job"

@@ -1,7 +1,7 @@
 """What there is and what has happened, as rows: `list_...`, `get_...`, `summarize_...`.
 
-Rows are objects with an attribute for each column; `row["name"]`, `dict(row)` and `row.asdict()` work, too. What could not be asked is in
-`missing` of the list, in words, and warned about.
+Rows are objects with an attribute for each column; `row["name"]`, `dict(row)` and `row.asdict()` work, too. What could not be
+asked is in `missing` of the list, in words, and warned about.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class StateList(list[StateRow]):
 
 
 def observe(address: str | None, timeout: float | None) -> observing.Observer:
-    """The cluster at an address, whose nodes may take so long to answer; None: this one, and 5 s."""
+    """The cluster at an address (see `observing.observe`), whose nodes may take so long to answer; None: this one, and 5 s."""
     return observing.observe(address, None, observing.ANSWER_S if timeout is None else timeout)
 
 
@@ -90,7 +90,8 @@ def _list(
 ) -> StateList:
     """
     Args:
-        address: of which cluster; this one, or the one that runs on this machine.
+        address: of which cluster: HOST:PORT of a node, http://HOST:PORT of its dashboard, or the process id of a program;
+            else this one, or the one that runs on this machine.
         filters: `("state", "=", "FAILED")` and `("name", "!=", "f")`; all must hold.
         limit: how many at the most.
         timeout: how many seconds each node may take to answer; 5 unless said.
