@@ -355,6 +355,18 @@ def test_completion_prints_a_script(shell: Shell, name: str) -> None:
     assert done.returncode == 0 and "_SKATE_COMPLETE" in done.stdout
 
 
+def test_health_is_an_exit_code(shell: Shell, head: dict[str, Any], tmp_path: Path) -> None:
+    for words in ((), ("--address", head["address"])):
+        assert shell("health-check", *words).stdout == "the head answers: 1 node alive\n"
+    with socket.socket() as silent:
+        silent.bind((HERE, 0))
+        silent.listen()
+        where = f"{HERE}:{silent.getsockname()[1]}"
+        assert "does not answer" in one_line(shell("health-check", "--address", where, "--timeout", "0.2"), 1)
+    assert "there is no" in one_line(shell("health-check", "--address", where), 1)
+    assert "runs here" in one_line(Shell(tmp_path)("health-check"), 1)
+
+
 def test_completion_answers(shell: Shell) -> None:
     def complete(*words: str) -> set[str]:
         line = {"COMP_WORDS": " ".join(["skate", *words]), "COMP_CWORD": str(len(words))}

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..client import filters as conditions, finding, state
-from .looking import checked, explained, look, note
+from .looking import Explained, checked, explained, look, note
 
 _MS: dict[str, int] = dict.fromkeys(("creation_time_ms", "start_time_ms", "end_time_ms"), 1000)
 TIMES: dict[str, dict[str, int]] = {"cluster-events": {"time": 1}, "tasks": _MS, "jobs": _MS}
@@ -28,6 +28,8 @@ def list_things(
     detail: bool,
     how: str,
     as_json: bool,
+    timeout: float | None,
+    explain: bool,
     address: str | None,
     temp_dir: str | None,
     session: str | None,
@@ -35,9 +37,9 @@ def list_things(
     """Show the things of a kind."""
     with checked():
         wanted = conditions.check(map(conditions.parse, filters), [*state.COLUMNS[kind], *state.DETAILS[kind]], kind)
-    observer = look(address, temp_dir, session)
+    observer = look(address, temp_dir, session, timeout)
     with explained():
-        found = state.listing(observer, kind, wanted, limit, detail)
+        found = state.listing(Explained(observer) if explain else observer, kind, wanted, limit, detail)
     show(found, kind, how, as_json)
 
 
@@ -46,6 +48,7 @@ def get_thing(
     ident: str,
     how: str,
     as_json: bool,
+    timeout: float | None,
     address: str | None,
     temp_dir: str | None,
     session: str | None,
@@ -54,7 +57,7 @@ def get_thing(
     missing: list[str] = []
     other = None
     with explained():
-        observer = look(address, temp_dir, session)
+        observer = look(address, temp_dir, session, timeout)
         thing = finding.find(observer, ident, (kind,), missing)
         if thing is None:
             other = finding.find(observer, ident, [each for each in finding.KINDS if each != kind], [])
@@ -143,10 +146,17 @@ def yaml(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) or "[]"
 
 
-def summarize(kind: str, as_json: bool, address: str | None, temp_dir: str | None, session: str | None) -> None:
+def summarize(
+    kind: str,
+    as_json: bool,
+    timeout: float | None,
+    address: str | None,
+    temp_dir: str | None,
+    session: str | None,
+) -> None:
     """Count things."""
     with explained():
-        found, missing = state.summarize(look(address, temp_dir, session), kind)
+        found, missing = state.summarize(look(address, temp_dir, session, timeout), kind)
     counts = {name: group["state_counts"] for name, group in found["summary"].items()}
     if as_json:
         click.echo(json.dumps({"summary": counts, "missing": missing}))

@@ -63,6 +63,13 @@ def looking_back(command: _Command) -> _Command:
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _format = click.option("--format", "how", type=click.Choice(FORMATS), default="default", help="How it is printed.")
+_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    metavar="SECONDS",
+    help="How long each node may take to answer. [5]",
+)
 _limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 
 
@@ -71,8 +78,10 @@ _limit = click.option("--limit", type=click.IntRange(min=1), default=100, show_d
 @click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Or KEY!=VALUE. All must hold.")
 @_limit
 @click.option("--detail", is_flag=True, help="All that is known of each.")
+@click.option("--explain", is_flag=True, help="Say on stderr who is asked for what, and how long that takes.")
 @_format
 @_json
+@_timeout
 @_where(past=True)
 def list_command(**options: Any) -> None:
     """List what there is: also tasks that have ended, the last of them first.
@@ -91,6 +100,7 @@ def list_command(**options: Any) -> None:
 @click.argument("ident", metavar="ID")
 @_format
 @_json
+@_timeout
 @_where(past=True)
 def get_command(**options: Any) -> None:
     """Show all that is known of one thing.
@@ -106,6 +116,7 @@ def get_command(**options: Any) -> None:
 @click.command("summary")
 @_kind(("tasks", "actors", "objects"))
 @_json
+@_timeout
 @_where(past=True)
 def summary_command(**options: Any) -> None:
     """Count tasks by function and state, actors by class, objects by owner.
@@ -245,8 +256,19 @@ def dashboard_command(**options: Any) -> None:
     dashboard(**options)
 
 
+@click.command("health-check")
+@_timeout
+@_where(past=False)
+def health_check_command(**options: Any) -> None:
+    """See whether the cluster lives: the exit code is 0 when its head answers and a node lives, else 1."""
+    from .status import health_check
+
+    health_check(**options)
+
+
 COMMANDS = (
     dashboard_command,
+    health_check_command,
     list_command,
     get_command,
     summary_command,

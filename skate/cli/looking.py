@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,15 +48,16 @@ def note_others(address: str | None, temp_dir: str | None) -> None:
 
 
 def look(
-    address: str | None, temp_dir: str | None, session: str | None = None, answer_s: float = observing.ANSWER_S
+    address: str | None, temp_dir: str | None, session: str | None = None, answer_s: float | None = None
 ) -> observing.Observer:
-    """What is to be looked at, by asking nodes that may take so long to answer.
+    """What is to be looked at, by asking nodes that may take so long to answer; None: as long as is usual.
 
     Raises:
         click.ClickException: there is none, or it does not answer.
     """
-    if session is not None and address is not None:
-        raise click.UsageError("--session is about the past, --address about the present")
+    if session is not None and (address is not None or answer_s is not None):
+        other = "--timeout" if address is None else "--address"
+        raise click.UsageError(f"--session is about the past, {other} about the present")
     with explained(), checked():
         if session is not None:
             from ..client import past  # it needs sqlite3, and few commands need it
@@ -63,7 +65,7 @@ def look(
             found_past = past.find(session, temp_dir)
             return past.PastObserver(found_past, past.fellows(found_past, temp_dir))
         try:
-            found = observing.observe(address, temp_dir, answer_s)
+            found = observing.observe(address, temp_dir, observing.ANSWER_S if answer_s is None else answer_s)
         except ConnectionError as error:
             from ..client import past
 
@@ -73,6 +75,38 @@ def look(
     if observing.address_of(found) is not None:
         note_others(address, temp_dir)
     return found
+
+
+class Explained:
+    """An `Observer` that says on stderr whom it asks for what, and how long that takes."""
+
+    def __init__(self, observer: observing.Observer) -> None:
+        self._observer = observer
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """See `Observer`."""
+        return list(self._timed("which nodes there are", self._observer.nodes))
+
+    def ask(self, member: observing.Member, what: str, argument: Any = None) -> Any:
+        """See `Observer`."""
+        return self._timed(f"{member}: {_question(what, argument)}", lambda: self._observer.ask(member, what, argument))
+
+    def ask_head(self, what: str, argument: Any = None) -> Any:
+        """See `Observer`."""
+        return self._timed(f"the head: {_question(what, argument)}", lambda: self._observer.ask_head(what, argument))
+
+    def _timed(self, what: str, ask: Callable[[], Any]) -> Any:
+        begin, how = time.monotonic(), "failed"
+        try:
+            found = ask()
+            how = "answered"
+            return found
+        finally:  # why it has failed is said by whoever has asked
+            click.echo(f"asked {what}: {how} after {1000 * (time.monotonic() - begin):.1f} ms", err=True)
+
+
+def _question(what: str, argument: Any) -> str:
+    return f"its processes for {argument['what']}" if what == "tell" else what
 
 
 def meant(observer: observing.Observer, text: str, kinds: Sequence[str], **how: Callable[[Thing], bool]) -> Thing:

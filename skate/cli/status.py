@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from ..client import asking, sessions
-from ..client.observing import shown_by
+from ..client.observing import living, shown_by
+from ..client.words import several
 from ..exceptions import AuthenticationError
 from .looking import asked_for, explained, look, note_others
 from .nodes import host_and_port
@@ -116,6 +117,16 @@ def _with_remedy(error: str, address: str | None) -> str:
     if "there is no node" in error:
         return f"{error}: is it the address of a node of skate, and does a firewall let its port through?"
     return error if address is None or address in error else f"{address}: {error}"
+
+
+def health_check(timeout: float | None, address: str | None, temp_dir: str | None) -> None:
+    """Say how many nodes live; an error if nobody says so."""
+    observer = look(address, temp_dir, answer_s=timeout)
+    with explained():
+        alive = living(observer.ask_head("nodes"))
+    if not alive:
+        raise click.ClickException("the head answers, and no node lives")
+    click.echo(f"the head answers: {several(len(alive), 'node')} alive")
 
 
 def drain_node(

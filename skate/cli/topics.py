@@ -8,7 +8,7 @@ import click
 
 TOPICS: dict[str, tuple[str, ...]] = {
     "Run programs": ("run", "job"),
-    "Look at a cluster": ("status", "top", "list", "get", "summary", "memory", "dashboard"),
+    "Look at a cluster": ("status", "health-check", "top", "list", "get", "summary", "memory", "dashboard"),
     "Find out why": ("why", "stack", "logs", "events", "timeline", "history"),
     "Nodes and tools": ("start", "stop", "drain-node", "metrics", "completion"),
 }

@@ -11,7 +11,7 @@ from ..exceptions import AuthenticationError
 from ..version import __version__
 from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, wait_readable
-from ..wire.dial import dial
+from ..wire.dial import DIAL_TIMEOUT_S, dial
 from ..wire.paths import short
 from ..wire.stream import StreamChannel
 from . import tls_files, token
@@ -82,7 +82,7 @@ def ask_at(
     until = time.monotonic() + answer_s
     while True:
         try:
-            sock, rest = dial(host, port, secret, purpose, __version__, name, tls)
+            sock, rest = dial(host, port, secret, purpose, __version__, name, tls, min(answer_s, DIAL_TIMEOUT_S))
             sock.setblocking(False)
             return _ask(StreamChannel(sock, rest), f"the {name} at {host}:{port}", what, argument, answer_s)
         except ChannelClosed:  # a head that is killed is back soon, and whoever asked asks again

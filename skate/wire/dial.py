@@ -12,7 +12,14 @@ DIAL_TIMEOUT_S = 5.0
 
 
 def dial(
-    host: str, port: int, token: str, purpose: str, version: str, what: str, tls: Tls | None = None
+    host: str,
+    port: int,
+    token: str,
+    purpose: str,
+    version: str,
+    what: str,
+    tls: Tls | None = None,
+    timeout_s: float = DIAL_TIMEOUT_S,
 ) -> tuple[socket.socket, bytes]:
     """Connect and shake hands. Who is there does not speak first.
 
@@ -23,6 +30,7 @@ def dial(
         version: of this skate.
         what: what should be there, for errors: "head".
         tls: the files of TLS, if the cluster has it.
+        timeout_s: how long each step may take.
 
     Returns:
         The socket, and what came after the handshake already.
@@ -33,7 +41,7 @@ def dial(
     """
     where = f"{host}:{port}"
     try:
-        sock = socket.create_connection((host, port), DIAL_TIMEOUT_S)
+        sock = socket.create_connection((host, port), timeout_s)
     except OSError as error:
         raise ConnectionError(f"there is no {what} at {where}: {error}") from None
     handshake = Client(token, purpose, b"", version, tls is not None)
@@ -59,7 +67,7 @@ def dial(
     from .tls_socket import TlsError, wrap_now
 
     try:
-        return wrap_now(sock, tls, handshake.rest, DIAL_TIMEOUT_S), b""
+        return wrap_now(sock, tls, handshake.rest, timeout_s), b""
     except TlsError as error:
         kind = ChannelClosed if str(error).endswith(CLOSED) else ConnectionError
         raise kind(f"the {what} at {where}: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -196,6 +197,13 @@ def test_what_a_shell_means_by_an_exit_code_is_said_and_what_died_is_in_the_stat
     lines = shell("status", "--address", str(os.getpid())).splitlines()
     assert [line.partition(" ago: ")[2].partition(", pid")[0] for line in lines[-2:]] == ["a worker"] * 2
     assert "SIGSEGV" in lines[-2] and lines[-1].endswith("with code 3")
+
+
+def test_a_list_explains_whom_it_asks() -> None:
+    said = shell("list", "tasks", "--explain", "--timeout", "20")
+    assert re.search(r"^asked which nodes there are: answered after [\d.]+ ms$", said, re.M)
+    assert re.search(r"^asked node 0 \(.*\): its processes for tasks: answered after [\d.]+ ms$", said, re.M)
+    assert "--timeout about the present" in shell("list", "tasks", "--session", "last", "--timeout", "1", code=2)
 
 
 def test_times_in_tables_are_for_people() -> None:
