@@ -11,14 +11,16 @@ import click
 
 from ..client import observing, state
 from ..client.crashes import Crash, Crashes
+from ..client.filters import LIKE
 from ..client.jobs import job_lines
 from ..client.observing import Member, Observer, Word, ask_all, ask_each
+from ..client.parameters import DECODE_ERRORS, UTF_8, check_encoding
 from ..exceptions import RayError
 from .listing import table
-from .looking import explained, look, meant, members, node_of, note
+from .looking import checked, explained, look, meant, members, node_of, note
 
 LOOK_S = 0.2
-"""How often it is looked for more."""
+"""How often it is looked for more, unless that is said."""
 LOOK_NODES_S = 2.0
 """How often it is looked for other nodes, and for crashes."""
 
@@ -36,11 +38,19 @@ def logs(
     follow: bool,
     tail: int,
     err: bool,
+    interval: float | None,
+    encoding: str | None,
+    encoding_errors: str | None,
     address: str | None,
     temp_dir: str | None,
     as_json: bool,
 ) -> None:
     """Print the lines of these workers, and with `follow` what comes."""
+    if interval is not None and not follow:
+        raise click.UsageError("--interval is how often it is looked for more: say --follow, too")
+    how = {"encoding": encoding or UTF_8, "decode_errors": encoding_errors or DECODE_ERRORS[0]}
+    with checked():
+        check_encoding(how["encoding"], how["decode_errors"])
     named = _named(what, ident, pid)
     task, actor, worker = named.get("task", task), named.get("actor", actor), named.get("worker", worker)
     observer = look(address, temp_dir)
@@ -54,6 +64,8 @@ def logs(
         raise click.ClickException(f"no node that lives is at {node_ip}")
     last = None if tail < 0 else tail
     if "job" in named and _is_submitted(observer, named["job"]):
+        if (interval, encoding, encoding_errors) != (None, None, None):
+            raise click.UsageError("what a job has printed itself is UTF-8, and comes as it is printed")
         with explained():
             for line in job_lines(observer, named["job"], follow, last):
                 click.echo(line, nl=False)
@@ -63,7 +75,7 @@ def logs(
         return  # there are several, and they are listed
     task, actor = _ident(observer, task, "tasks"), _ident(observer, actor, "actors")
     job = _job(observer, named.get("job", job))
-    wish = {
+    wish = how | {
         "task": task,
         "actor": actor,
         "job": job,
@@ -75,17 +87,40 @@ def logs(
     reader = Reader(observer, nodes, wish, as_json)
     reader.read()
     reader.crashed()
-    if not reader.files and not follow:
-        raise click.ClickException("no worker of the cluster is so, or it has printed nothing, or long ago")
     if follow:
-        _follow(reader, bool(node or number or node_ip))
+        _follow(reader, bool(node or number or node_ip), LOOK_S if interval is None else interval)
+    if not reader.lines and tail:
+        _nothing(reader, observer)
 
 
-def _follow(reader: Reader, same_nodes: bool) -> None:
+def _nothing(reader: Reader, observer: Observer) -> None:
+    """There is not a line: if there is what should have printed it, that is an answer, too.
+
+    Raises:
+        click.ClickException: nobody knows it.
+    """
+    for what, kind, column in (
+        ("task", "tasks", "task_id"),
+        ("actor", "actors", "actor_id"),
+        ("job", "jobs", "job_id"),
+        ("pid", "workers", "pid"),
+    ):
+        ident = reader.wish[what]
+        if not ident or (reader.files and what != "task"):
+            continue
+        with explained():
+            found = state.listed(observer, kind, [(column, "=" if what == "pid" else LIKE, ident)], 1, False)
+        if not found.rows:
+            note(found.missing)
+            raise click.ClickException(f"no {'worker' if what == 'pid' else what} {ident} is known")
+    note([f"nothing was printed{' to stderr' if reader.wish['errors'] else ''}, or nothing of it is kept"])
+
+
+def _follow(reader: Reader, same_nodes: bool, interval: float) -> None:
     looked = time.monotonic()
     reader.wish = {**reader.wish, "tail": None}
     while True:
-        time.sleep(LOOK_S)
+        time.sleep(interval)
         due = time.monotonic() - looked > LOOK_NODES_S
         if due and not same_nodes:
             reader.look()
@@ -174,6 +209,8 @@ class Reader:
         self.wish = wish
         self.as_json = as_json
         self.files = 0
+        """So many were read, with and without lines. Of a task they say nothing: any may have lines of it."""
+        self.lines = 0
         self._since: dict[int, dict[str, Any]] = {}
         """By node: up to where each file was read, of those that the node has still."""
         self._noted: set[int] = set()
@@ -220,11 +257,11 @@ class Reader:
             click.echo(f"note: {each}", err=True)
 
     def _show_crash(self, crash: Crash) -> None:
-        self.files += 1
         for text in crash.last(self.wish["tail"]):
             self._print(crash.member.no, {"pid": crash.pid, "is_error": True}, crash.name, crash.task, text)
 
     def _print(self, node: int, file: dict[str, Any], whose: str, task: str, text: str) -> None:
+        self.lines += 1
         if self.as_json:
             keys = {key: file.get(key, "") for key in ("pid", "job", "actor", "is_error")}
             click.echo(json.dumps({"node": node, **keys, "whose": whose, "task": task, "line": text}))
@@ -240,7 +277,7 @@ class Reader:
             click.echo(f"note: node {word.member.no}: there is more than is shown", err=True)
             reached.update(since)  # not all files are in the answer
         for file in word.value["files"]:
-            self.files += bool(file["lines"]) or (not self.wish["task"] and file["name"] not in since)
+            self.files += 1
             reached[file["name"]] = file["place"]
             for whose, task, text in file["lines"]:
                 self._print(word.member.no, file, whose, task, text)

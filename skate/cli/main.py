@@ -303,11 +303,26 @@ def stack_command(**options: Any) -> None:
     "--tail", type=click.IntRange(min=-1), default=1000, show_default=True, help="So many lines of each file; -1: all."
 )
 @click.option("-f", "--follow", is_flag=True, help="Stay, and print what comes.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.01),
+    default=None,
+    metavar="SECONDS",
+    help="With --follow: how often to look. [0.2]",
+)
+@click.option("--encoding", default=None, help="In which lines are read. [utf-8]")
+@click.option(
+    "--encoding-errors",
+    type=click.Choice(("replace", "strict", "ignore", "backslashreplace")),
+    default=None,
+    help="What to do about bytes that mean nothing in it. [replace]",
+)
 @looking
 def logs_command(**options: Any) -> None:
     """Print what workers have printed, on any node, also of workers that have died.
 
-    Of an ID the beginning is enough; a name will do, too. With --json each line is a JSON document of its own.
+    Of an ID the beginning is enough; a name will do, too. With --json each line is a JSON document of its own. Who has printed
+    nothing is noted on stderr; the exit code is 1 when nobody knows who is meant.
 
     WHAT may be as for Ray: actor, task, job or worker, with --id or --pid; or a file, such as 'worker-*.err': if there are
     several of that name they are listed. `job` prints what a submitted job itself has printed.

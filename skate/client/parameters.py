@@ -1,4 +1,4 @@
-"""The parameters of a request to REST routes: read, or refused with their names, what came, and what is allowed. Pure."""
+"""The parameters of requests, most of them to REST routes: read, or refused with what came, and what is allowed. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..wire import encodings
 from .words import choices
 
+check_encoding = encodings.check
+UTF_8, DECODE_ERRORS = encodings.PLAIN, encodings.HOW
 NODE_MAX = 1 << 32
 PID_MAX = 1 << 32
 OFFSET_MAX = 1 << 62

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..wire import encodings
 from .logs import DUMP, NAME_MARK, TASK_MARK, LogFile
 
 if TYPE_CHECKING:
@@ -52,8 +53,14 @@ def printed(node: Node, wish: dict[str, Any]) -> dict[str, Any]:
         wish: any of "task", "actor", "job" (ids in hexadecimal, or the beginning of them), "pid", "file" (one of `files`, by
             name), "errors" (only what was
             written to stderr), "tail" (so many lines of each file, at the most), "since" (places in files, from an earlier
-            answer: only what comes after these, and files that are not among them).
+            answer: only what comes after these, and files that are not among them), "encoding" and "decode_errors" (see
+            `wire/encodings.py`).
+
+    Raises:
+        ValueError: there is no such encoding, or lines are not in it and that is to be an error.
     """
+    how = str(wish.get("encoding") or encodings.PLAIN), str(wish.get("decode_errors") or encodings.HOW[0])
+    encodings.check(*how)
     since = {name: Place(*place) for name, place in (wish.get("since") or {}).items()}
     left, cut = ANSWER_BYTES, False
     found = []
@@ -64,7 +71,7 @@ def printed(node: Node, wish: dict[str, Any]) -> dict[str, Any]:
             cut = True
             break
         begin = since.get(file.name) or Place(max(file.punched, file.actor_from if wish.get("actor") else 0))
-        part = Part(node.output.logs.size(file), file, begin, left)
+        part = Part(node.output.logs.size(file), file, begin, left, how)
         left -= part.size
         cut |= part.cut
         found.append(_answer(part, wish))
@@ -141,8 +148,12 @@ def _answer(part: Part, wish: dict[str, Any]) -> dict[str, Any]:
 class Part:
     """The whole lines of a part of a file: from a place on or as far back as there is room for, to its end."""
 
-    def __init__(self, size: int, file: LogFile, begin: Place, most: int) -> None:
+    def __init__(
+        self, size: int, file: LogFile, begin: Place, most: int, how: tuple[str, str] = (encodings.PLAIN, "replace")
+    ) -> None:
+        """`how`: the encoding, and what is done about bytes that mean nothing in it."""
         self.file = file
+        self.how = how
         self.lines: list[Line] = []
         begin = Place(0) if begin.offset > size else begin  # the worker's code has truncated it
         start = max(begin.offset, size - most, min(size, file.punched))
@@ -177,7 +188,7 @@ class Part:
                 continue
             if at in dumps[-1:]:  # whoever has printed last need not be who has crashed
                 whose, task = whose if self.file.actor else "", ""
-            self.lines.append(Line(whose, task, line.decode(errors="replace")))
+            self.lines.append(Line(whose, task, line.decode(*self.how)))
         self.end = Place(begin.offset + whole, whose, task)
 
 

@@ -16,6 +16,7 @@ import pytest
 import skate
 from skate.testing import eventually
 from skate.util import state
+from skate.util.state.exception import RayStateApiException
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,6 +48,19 @@ def speak(what: str) -> int:
 
 
 @skate.remote
+def keeps_still() -> int:
+    """Says nothing."""
+    return os.getpid()
+
+
+@skate.remote
+def writes(data: bytes) -> None:
+    """Bytes that need not be UTF-8."""
+    print("in bytes:", flush=True)  # whose the lines are is noted when something is printed
+    os.write(1, data)
+
+
+@skate.remote
 class Speaker:
     """Speaks, until it dies."""
 
@@ -70,7 +84,7 @@ def test_the_lines_of_a_task() -> None:
     assert logs("--worker", str(pids[0]), "--tail", "1", "--err")[0].startswith(
         f"(speak pid={pids[0]}) done with number"
     )
-    assert "no worker of the cluster is so" in logs("--task", "0" * 32, code=1)[-1]
+    assert logs("--task", "0" * 32, code=1)[-1] == f"Error: no task {'0' * 32} is known"
     assert {f"(speak pid={pid}) number {number}" for number, pid in enumerate(pids)} <= set(logs())
 
 
@@ -84,7 +98,7 @@ def test_the_lines_of_an_actor_that_has_died() -> None:
     assert f"(Speaker pid={pid}) hello" in logs("--worker", str(pid))
     job = skate.get_runtime_context().get_job_id()
     assert f"(Speaker pid={pid}) hello" in logs("--job", job)
-    assert "no worker of the cluster is so" in logs("--job", "0" * 8, code=1)[-1]
+    assert logs("--job", "0" * 8, code=1)[-1] == "Error: no job 00000000 is known"
 
 
 @skate.remote(max_retries=1)
@@ -119,12 +133,49 @@ def test_the_stack_of_a_crash_is_among_the_lines_of_its_task(tmp_path: Path) -> 
     assert logs("--task", before.task_id(), "--err")[-1].endswith("done with before it")
 
 
+def test_who_has_printed_nothing_is_told_from_who_is_not_there() -> None:
+    """Nothing is an answer; that nobody knows who is meant is an error."""
+    silent: Any = Speaker.remote()
+    skate.get(silent.__ray_ready__.remote())
+    task, actor = keeps_still.remote(), silent._actor_id.hex()
+    pid = skate.get(task)
+    (job,) = {row.job_id for row in state.list_jobs()}
+    for there in (("--task", task.task_id()), ("--actor", actor), ("task", "--id", "keeps_still")):
+        for errors in ((), ("--err",)):
+            (said,) = logs(*there, *errors)
+            assert said == f"note: nothing was printed{' to stderr' * bool(errors)}, or nothing of it is kept", there
+    for there in (("--worker", str(pid)), ("--job", job), ("--node", "0")):
+        logs(*there, "--err")
+    for gone in (("--task", "ab" * 16), ("--actor", "ab" * 16), ("--job", "abababab"), ("--worker", "1")):
+        for errors in ((), ("--err",)):
+            assert logs(*gone, *errors, code=1)[-1].endswith(f"{gone[1]} is known"), gone
+    skate.kill(silent)
+
+
+def test_lines_are_read_in_the_encoding_that_is_said() -> None:
+    ref = writes.remote(b"caf\xe9 cr\xe8me\n")
+    skate.get(ref)
+    of_task = ("--task", ref.task_id())
+    assert logs(*of_task, "--encoding", "latin-1")[-1].endswith("café crème")
+    assert logs(*of_task)[-1].endswith("caf\ufffd cr\ufffdme")
+    assert logs(*of_task, "--encoding-errors", "ignore")[-1].endswith("caf crme")
+    assert any("can't decode byte 0xe9" in line for line in logs(*of_task, "--encoding-errors", "strict", code=1))
+    for wrong, why in (("nope", "no encoding of text"), ("utf-16", "line by line"), ("zlib", "no encoding of text")):
+        assert why in logs(*of_task, "--encoding", wrong, code=2)[-1]
+    assert list(state.get_log(task_id=ref.task_id(), encoding="cp1252"))[-1] == "café crème\n"
+    with pytest.raises(RayStateApiException, match="can't decode byte"):
+        list(state.get_log(task_id=ref.task_id(), errors="strict"))
+    assert "say --follow" in logs(*of_task, "--interval", "1", code=2)[-1]
+
+
 def test_lines_are_followed_as_they_come(tmp_path: Path) -> None:
     actor: Any = Speaker.remote()
     skate.get(actor.speak.remote("first"))
     path = tmp_path / "out"
     with path.open("w") as out:
-        process = subprocess.Popen(words("--actor", actor._actor_id.hex(), "--follow"), stdout=out)
+        process = subprocess.Popen(
+            words("--actor", actor._actor_id.hex(), "--follow", "--interval", "0.05"), stdout=out
+        )
         try:
             eventually(lambda: "first" in path.read_text(), 15)
             skate.get(actor.speak.remote("second"))
@@ -189,8 +240,9 @@ def test_files_and_the_arguments_of_ray() -> None:
     assert list(state.get_log(task_id=ref.task_id(), filter_ansi_code=True)) == ["red ü\n"]
     assert list(state.get_log(task_id=ref.task_id(), attempt_number=0, node_ip="127.0.0.1")) == found[name][-1:]
     for wrong, error in (
-        ({"encoding": "latin-1"}, "is kept as UTF-8"),
-        ({"errors": "ignore"}, "has been replaced already"),
+        ({"encoding": "utf-16"}, "cannot be read line by line"),
+        ({"errors": "nope"}, "errors of an encoding are replace, strict"),
+        ({"encoding": "latin-1", "submission_id": "x"}, "is read as UTF-8"),
         ({"attempt_number": 1}, "say task_id"),
         ({"task_id": ref.task_id(), "attempt_number": 3}, "no attempt 3 of task .* has run; there are 0"),
         ({"node_ip": "10.9.8.7"}, "no node that lives is '10.9.8.7'"),

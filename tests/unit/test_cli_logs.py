@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from skate.cli.logs import Reader
+from skate.cli.logs import Reader, _follow
 from skate.client.observing import members
 
 WISH: dict[str, Any] = {"task": "", "actor": "", "job": "", "pid": 0, "errors": False, "tail": 10}
@@ -66,6 +66,21 @@ def test_whoever_follows_hears_of_new_nodes_and_forgets_files_that_are_gone(caps
         assert all(len(asked["since"]) <= 1 for asked in cluster.asked[-1:])
     out = capsys.readouterr().out
     assert out.count("node 2) d") == 1 and out.count("c99") == 1 and out.count("c5") == 11
+
+
+def test_it_is_looked_for_more_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    cluster = Cluster()
+    with pytest.raises(KeyboardInterrupt):
+        _follow(Reader(cluster, members(cluster), WISH, False), True, 1.5)
+    assert slept == [1.5] * 3 and len(cluster.asked) == 2
 
 
 def test_a_node_that_does_not_answer_is_named_once_and_asked_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ...client import observing, state
+from ...client import observing, parameters, state
 from ...client.crashes import Crashes
 from ...client.jobs import job_lines
 from ...exceptions import UnsupportedError
@@ -74,7 +74,7 @@ def get_log(
     timeout: float | None = None,
     suffix: str = "out",
     encoding: str | None = "utf-8",
-    errors: str = "strict",
+    errors: str = "replace",
     submission_id: str | None = None,
     attempt_number: int | None = None,
     _interval: float | None = None,
@@ -91,25 +91,22 @@ def get_log(
         tail: so many lines of each file at first; -1: all that is kept, up to 1 MiB of each node.
         timeout: how many seconds each node may take to answer; 5 unless said.
         suffix: "out" for stdout, "err" for stderr. With `filename` it does not matter.
-        encoding: "utf-8", or None for bytes.
-        errors: of `encoding`: what was no UTF-8 has been replaced already.
+        encoding: in which lines are read, one in which ASCII is as usual; None for bytes, which are UTF-8.
+        errors: what is done about bytes that mean nothing in it: "replace", "ignore", "backslashreplace"; "strict" is an error.
         submission_id: what this submitted job has printed itself; its tasks and actors have printed elsewhere.
         attempt_number: only what this attempt of `task_id` has printed; all, unless said.
         filter_ansi_code: without colours and the like.
 
     Raises:
-        ValueError: there is no such node, file, submitted job or attempt. Of a task, an actor or a process that is not there,
-            nothing was printed.
-        RayStateApiException: a node does not answer.
+        ValueError: there is no such node, file, submitted job, attempt or encoding. Of a task, an actor or a process that is not
+            there, nothing was printed.
+        RayStateApiException: a node does not answer, or has lines that are not in the encoding.
     """
     if suffix not in ("out", "err"):
         raise ValueError(f'suffix must be "out" or "err", not {suffix!r}')
-    if encoding is not None and encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
-        raise UnsupportedError(
-            f"get_log(encoding={encoding!r}): what was printed is kept as UTF-8; None gives the bytes."
-        )
-    if errors not in ("strict", "replace"):
-        raise UnsupportedError(f"get_log(errors={errors!r}): what was no UTF-8 has been replaced already.")
+    parameters.check_encoding(encoding or parameters.UTF_8, errors)
+    if submission_id is not None and (encoding, errors) not in ((None, "replace"), (parameters.UTF_8, "replace")):
+        raise UnsupportedError("get_log(submission_id=...): what a job has printed itself is read as UTF-8.")
     if attempt_number is not None and not task_id:
         raise ValueError("attempt_number is that of a task: say task_id")
     observer, interval = observe(address, timeout), FOLLOW_S if _interval is None else _interval
@@ -124,6 +121,8 @@ def get_log(
             "pid": pid or 0,
             "errors": suffix == "err",
             "tail": last,
+            "encoding": encoding or parameters.UTF_8,
+            "decode_errors": errors,
         }
         nodes = _members(observer, node_id, node_ip)
         if filename:
