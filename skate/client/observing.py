@@ -217,12 +217,15 @@ def shown_by(address: str) -> str:
         return address
     from .job_http import HttpJobs
 
+    other = "HOST:PORT of a node is an address, too"
     try:
         found = HttpJobs(address).where()
-        if not found or is_dashboard(found):
-            raise ValueError(f"what answers at {address} does not say which cluster it shows")
-    except (ConnectionError, ValueError, AuthenticationError) as error:
-        raise ConnectionError(f"{error}; HOST:PORT of a node is an address, too") from None
+    except ConnectionError as error:
+        raise ConnectionError(f"{error}; {other}") from None
+    except (ValueError, AuthenticationError) as error:
+        raise ConnectionError(f"{address} does not say which cluster it shows: {error}; {other}") from None
+    if not found or is_dashboard(found):
+        raise ConnectionError(f"what answers at {address} does not say which cluster it shows; {other}")
     return found
 
 

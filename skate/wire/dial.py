@@ -61,7 +61,8 @@ def dial(
         raise ConnectionError(f"the {what} at {where} has closed the connection: is it of skate {version}?") from None
     except TimeoutError:
         sock.close()
-        raise ConnectionError(f"the {what} at {where} does not answer as one of skate") from None
+        hint = "; a dashboard's address begins with http://" if purpose == "client" else ""
+        raise ConnectionError(f"the {what} at {where} does not answer as one of skate{hint}") from None
     if tls is None:
         return sock, handshake.rest
     from .tls_socket import TlsError, wrap_now
