@@ -97,8 +97,10 @@ def _nothing(reader: Reader, observer: Observer) -> None:
     """There is not a line: if there is what should have printed it, that is an answer, too.
 
     Raises:
-        click.ClickException: nobody knows it.
+        click.ClickException: nobody knows it, or who might have printed it does not answer.
     """
+    if reader.silent:
+        raise click.ClickException("the nodes that answer have nothing of it, and others do not answer")
     for what, kind, column in (
         ("task", "tasks", "task_id"),
         ("actor", "actors", "actor_id"),
@@ -213,7 +215,7 @@ class Reader:
         self.lines = 0
         self._since: dict[int, dict[str, Any]] = {}
         """By node: up to where each file was read, of those that the node has still."""
-        self._noted: set[int] = set()
+        self.silent: set[int] = set()
         """Nodes that have not answered."""
         self._crashes = Crashes(observer, wish["task"]) if wish["task"] and not wish.get("file") else None
 
@@ -225,7 +227,7 @@ class Reader:
             return  # if no node answers, reading says so
         known = {member.no for member in self.nodes}
         self._since = {number: since for number, since in self._since.items() if number in known}
-        self._noted &= known
+        self.silent &= known
 
     def read(self) -> None:
         """Print what has come since the last time."""
@@ -233,12 +235,12 @@ class Reader:
             since = self._since.setdefault(member.no, {})
             (word,) = ask_all(self.observer, "printed", {**self.wish, "since": since}, [member])
             if word.error:
-                if member.no not in self._noted:
+                if member.no not in self.silent:
                     click.echo(f"note: {member}: {word.error}", err=True)
-                self._noted.add(member.no)
+                self.silent.add(member.no)
                 self.nodes.remove(member)
                 continue
-            self._noted.discard(member.no)
+            self.silent.discard(member.no)
             self._since[member.no] = self._show(word, since)
         if not self.nodes:
             raise click.ClickException("no node answers")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from skate.cli.logs import Reader, _follow
+from skate.cli.logs import Reader, _follow, _nothing
 from skate.client.observing import members
 
 WISH: dict[str, Any] = {"task": "", "actor": "", "job": "", "pid": 0, "errors": False, "tail": 10}
@@ -92,6 +92,10 @@ def test_a_node_that_does_not_answer_is_named_once_and_asked_again(capsys: pytes
         reader.read()
         reader.look()
     assert capsys.readouterr().err.count("node 2 (n2): it does not answer") == 1
+    reader.read()
+    with pytest.raises(click.ClickException, match="others do not answer"):
+        _nothing(reader, cluster)
+    reader.look()
     cluster.silent = set()
     reader.read()
     assert "node 2) d" in capsys.readouterr().out
