@@ -362,7 +362,8 @@ def test_health_is_an_exit_code(shell: Shell, head: dict[str, Any], tmp_path: Pa
         silent.bind((HERE, 0))
         silent.listen()
         where = f"{HERE}:{silent.getsockname()[1]}"
-        assert "a dashboard's address begins with http://" in one_line(shell("health-check", "--address", where, "--timeout", "0.2"), 1)
+        said = one_line(shell("health-check", "--address", where, "--timeout", "0.2"), 1)
+        assert "a dashboard's address begins with http://" in said
     assert "there is no" in one_line(shell("health-check", "--address", where), 1)
     assert "runs here" in one_line(Shell(tmp_path)("health-check"), 1)
 

@@ -65,7 +65,7 @@ OF_RAY = frozenset(
 
 
 def parse(text: str) -> Filter:
-    """A condition as it is written on a command line.
+    """A condition as it is written on a command line, where the key may be in capitals.
 
     Raises:
         ValueError: it is none.
@@ -76,7 +76,7 @@ def parse(text: str) -> Filter:
     """
     key, equals, value = text.partition("=")
     operator = UNEQUAL if key.endswith("!") else EQUAL
-    key = key.rstrip("!").strip()
+    key = key.rstrip("!").strip().lower()
     if not equals or not key:
         raise ValueError(f"{text!r} is not KEY=VALUE or KEY!=VALUE")
     return key, operator, value.strip()

@@ -8,7 +8,9 @@ import click
 import pytest
 
 from skate.cli.logs import Reader, _follow, _nothing
+from skate.cli.main import cli
 from skate.client.observing import members
+from skate.client.parameters import DECODE_ERRORS
 
 WISH: dict[str, Any] = {"task": "", "actor": "", "job": "", "pid": 0, "errors": False, "tail": 10}
 
@@ -66,6 +68,11 @@ def test_whoever_follows_hears_of_new_nodes_and_forgets_files_that_are_gone(caps
         assert all(len(asked["since"]) <= 1 for asked in cluster.asked[-1:])
     out = capsys.readouterr().out
     assert out.count("node 2) d") == 1 and out.count("c99") == 1 and out.count("c5") == 11
+
+
+def test_the_command_knows_all_that_may_be_done_about_bytes() -> None:
+    (option,) = [each for each in cli.commands["logs"].params if each.name == "encoding_errors"]
+    assert isinstance(option.type, click.Choice) and tuple(option.type.choices) == DECODE_ERRORS
 
 
 def test_it_is_looked_for_more_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ def test_packets_are_read_backwards_with_their_times() -> None:
 
 def test_conditions() -> None:
     assert filters.parse("name=a=b") == ("name", "=", "a=b") and filters.parse("x != 1") == ("x", "!=", "1")
+    assert filters.parse("STATE=RUNNING") == ("state", "=", "RUNNING")
     for wrong in ("name", "=x", "!=x"):
         with pytest.raises(ValueError, match="is not KEY=VALUE"):
             filters.parse(wrong)
