@@ -37,7 +37,7 @@ def serve(worker: Worker, message: m.Serve, fd: int) -> None:
 
 def _add(worker: Worker, caller: Caller) -> None:
     worker.callers[caller.channel.fd] = caller
-    if caller.far is not None:
+    if caller.far is not None and worker.actor is None and worker.becoming is None:
         worker.runtime.pump.start_thread()  # it cannot take back what waits behind a long task
     if worker.actor is not None and worker.actor.takes_over:
         worker.actor.add_caller(caller)
