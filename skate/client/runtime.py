@@ -216,14 +216,6 @@ class ClientRuntime:
         self.actors.disconnect(actor)
         return False
 
-    def next_due(self) -> float | None:
-        """Seconds until something is due; None: nothing is."""
-        due = self.tasks.next_due()
-        if PROCESS.changed:
-            telling = self.reporting.next_due()
-            due = telling if due is None or (telling is not None and telling < due) else due
-        return due
-
     def _flush(self) -> None:
         """Send what must not wait for an answer."""
         if self.actors.dirty or self.dropped or self.memory.ended or self.dropped_streams:

@@ -124,8 +124,7 @@ class Worker:
         pump.claim()
         try:
             while True:
-                pump.between()
-                events = self._poll()
+                events = self._poll(pump.between())
                 if self.inner in (fd for fd, _ in events):
                     pump.turn(0)
                     if len(events) == 1 and not self.draining and self.becoming is None:
@@ -134,7 +133,7 @@ class Worker:
         finally:
             pump.unclaim(hand_over=self.actor is None or not self.actor.is_threaded)
 
-    def _poll(self) -> list[tuple[int, int]]:
+    def _poll(self, due: float | None) -> list[tuple[int, int]]:
         poll = self.epoll.poll
         if self.draining:
             return poll(0)
@@ -150,7 +149,6 @@ class Worker:
         self._spin_misses += 1
         if self._spin_misses > 16:
             self._spin_misses = 0
-        due = self.runtime.next_due()
         return poll(-1 if due is None else due)
 
     def _anything_to_read(self) -> bool:
