@@ -15,6 +15,7 @@ from ..wire import messages as m
 from .submitter import NUMBER_MASK
 
 if TYPE_CHECKING:
+    from .submitter import LeasedWorker
     from .tasks import Tasks
 
 LOOK_S = 0.005
@@ -37,11 +38,18 @@ class HoldUps:
             self._look_at = now + LOOK_S
             with self.tasks.runtime.lock:
                 for worker in self.submitter.held_up(now, HELD_S):
-                    seqs = self.tasks.unread(worker, None)
-                    if seqs:
-                        self.submitter.took_back(worker, seqs)
-                    self.submitter.is_slow(worker)
+                    self.take_back(worker)
                     if len(worker.inflight) > 1:
                         self.tasks.link_of(worker).send(m.HeldUp(worker.no & NUMBER_MASK))
                     self.tasks.fill(worker.shape)
         return self._look_at - now if self.submitter.ahead else None
+
+    def take_back(self, worker: LeasedWorker) -> None:
+        """What a worker has not read queues again, and it gets no more while it runs what it has. Needs the lock."""
+        seqs = self.tasks.unread(worker, None)
+        if seqs:
+            self.submitter.took_back(worker, seqs)
+        if worker.inflight:
+            self.submitter.is_slow(worker)
+        elif worker.draining:  # it had begun nothing: the queue, which it does not serve any more, may wait for its CPU
+            self.tasks.give_back(worker)

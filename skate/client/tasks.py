@@ -589,9 +589,7 @@ class Tasks:
                 self.demand.fell(shape)
             self.fail(task, error)
             return
-        seqs = self.unread(worker, None)
-        if seqs:
-            self.submitter.took_back(worker, seqs)
+        self.runtime.holdups.take_back(worker)
         if task.worker is None:
             task.function.shape.queue.remove(task)
             self.fail(task, error)
