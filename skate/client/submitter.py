@@ -30,6 +30,8 @@ BATCH_BYTES_MAX = 48 * 1024
 UNKNOWN_US = AHEAD_US
 """What a function is expected to take before it was ever measured: one at a time."""
 SMOOTHING = 0.3
+AGAIN_MAX_S = 1.0
+"""A worker that stays silent is told at least so often to give back what it has."""
 
 
 FAR_BITS = 32
@@ -129,8 +131,9 @@ class LeasedWorker:
         self.answered = 0.0
         """When a task of it ended last, or it was leased: what it runs has begun since then."""
         self.draining = False
-        self.seen: tuple[Any, float, float] = None, 0.0, 0.0
-        """What was the oldest packet when somebody looked, when it had answered last, and when that was seen first."""
+        self.seen: tuple[Any, float, float, float] = None, 0.0, 0.0, 0.0
+        """What was the oldest packet when somebody looked, when it had answered last, when that was seen first, and until when
+        that is no reason to do something."""
 
     @property
     def node(self) -> int:
@@ -391,7 +394,8 @@ class Submitter:
             if any(task.seq in inflight for task in packets[0]):
                 break
             packets.popleft()
-        worker.load_us = sum(task.function.expected_us for task in inflight.values())
+        load_us = sum(task.function.expected_us for task in inflight.values())
+        worker.load_us = load_us if ran else max(load_us, worker.load_us)  # an item may be that of a slow stream
 
     def is_slow(self, worker: LeasedWorker) -> None:
         """A worker has given tasks back: what it runs takes longer than was expected. It gets no more before that has ended."""
@@ -416,17 +420,20 @@ class Submitter:
         return best
 
     def held_up(self, now: float, patience: float) -> list[LeasedWorker]:
-        """Workers that have not answered for `patience` seconds and have more than the task that they run."""
+        """Workers that have not answered for `patience` seconds and have more than the task that they run.
+
+        Each is found again after as long as it has been silent: it may be one that cannot answer at all.
+        """
         found = []
         self.ahead = False
         for worker in self.workers.values():
             if len(worker.inflight) > 1:
                 self.ahead = True
-                packet, answered, since = worker.seen
+                packet, answered, since, until = worker.seen
                 if packet is not worker.packets[0] or answered != worker.answered:
-                    worker.seen = worker.packets[0], worker.answered, now
-                elif now - since >= patience:
-                    worker.seen = packet, answered, now
+                    worker.seen = worker.packets[0], worker.answered, now, now + patience
+                elif now >= until:
+                    worker.seen = packet, answered, since, now + min(now - since, AGAIN_MAX_S)
                     found.append(worker)
         return found
 
