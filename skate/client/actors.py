@@ -358,9 +358,9 @@ class Actors:
 
     def again(self, actor: ActorClient, task: TaskRecord) -> None:
         """Another attempt of a call begins; the caller queues it."""
+        self.runtime.recording.failed(task, actor, self.life.death_error(actor))  # unless it was told why
         old = task.seq
         task.attempt += 1
-        self.runtime.recording.failed(task, actor, self.life.death_error(actor))  # unless it was told why
         self.runtime.recording.again(task)
         task.seq = self.runtime.next_id()
         for ref in task.ref if type(task.ref) is list else [task.ref]:

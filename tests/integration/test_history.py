@@ -67,6 +67,18 @@ def waits(path: str) -> str:
     return path
 
 
+@skate.remote(max_restarts=1, max_task_retries=1)
+class Mortal:
+    """An actor that may die once."""
+
+    def dies(self, path: str) -> str:
+        """The first attempt kills it."""
+        if not os.path.exists(path):
+            Path(path).touch()
+            os._exit(7)
+        return path
+
+
 @skate.remote
 class Counter:
     """An actor."""
@@ -201,6 +213,15 @@ def test_attempts_are_rows_of_one_task(tmp_path: Path) -> None:
     assert {row.task_id for row in rows} == {crash.hex()}
     found = state.get_task(crash.hex())
     assert isinstance(found, list) and len(found) == 2
+
+
+def test_attempts_at_a_call_are_rows_of_one_task(tmp_path: Path) -> None:
+    actor = Mortal.remote()
+    ref = actor.dies.remote(str(tmp_path / "mark"))
+    skate.get(ref)
+    rows = tasks(name="Mortal.dies")
+    assert sorted((row.attempt_number, row.state) for row in rows) == [(0, "FAILED"), (1, "FINISHED")]
+    assert {row.task_id for row in rows} == {ref.hex()}
 
 
 def test_a_task_knows_its_parent() -> None:
