@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
-from .framework import psutil, ray
+from .framework import ray
 from .lines import SKATE, Bench, at_most, line
 
 MANY_TASKS, MANY_TASKS_QUICK = 1_000_000, 50_000
@@ -23,23 +27,69 @@ def fails() -> None:
     raise ValueError("the one that is looked for")
 
 
-def _processor_s(tasks: int, history: bool) -> float:
-    """Seconds of processor that driver and node take for so many tasks, in a session of its own."""
-    ray.shutdown()
-    ray.init(num_cpus=2, _system_config={"history_enabled": history})
-    from skate.client import current, observing
+def _processor_s(*pids: int) -> float:
+    """Seconds of processor that these processes have had, by the scheduler's own count: that of `times` has steps of 10 ms."""
+    threads = [each for pid in pids for each in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
 
-    runtime: Any = current.runtime
-    processes = [psutil.Process(), psutil.Process(runtime.node_process.pid)]
-    for _ in range(20):
-        ray.get([answer.remote() for _ in range(AT_ONCE)])
-    before = sum(sum(process.cpu_times()[:2]) for process in processes)
-    for _ in range(tasks // AT_ONCE):
-        ray.get([answer.remote() for _ in range(AT_ONCE)])
-    observing.tell_all(
-        observing.require(), "tasks", {"limit": 0}
-    )  # what is to be recorded has been when this is answered
-    return sum(sum(process.cpu_times()[:2]) for process in processes) - before
+
+class _Cost:
+    """Sessions with and without a history, in pairs, as rates on a busy machine differ by more than what is looked for. Measured
+    once, for several lines."""
+
+    ratios: ClassVar[list[tuple[float, ...]]] = []
+
+    @classmethod
+    def of(cls, bench: Bench, which: int) -> list[float]:
+        """With a history by without: 0: a task of many in flight, 1: a task alone, 2: processor time of driver and node."""
+        if not cls.ratios:
+            for turn in range(bench.size(15, 1)):
+                order = (True, False) if turn % 2 else (False, True)
+                took = {on: cls._took(on, bench) for on in order}
+                cls.ratios.append(tuple(on / off for on, off in zip(took[True], took[False], strict=True)))
+            ray.shutdown()
+            ray.init(num_cpus=2)
+        return [ratios[which] for ratios in cls.ratios]
+
+    @staticmethod
+    def _took(history: bool, bench: Bench) -> tuple[float, ...]:
+        ray.shutdown()
+        ray.init(num_cpus=2, _system_config={"history_enabled": history})
+        from skate.client import current, observing
+
+        def many() -> None:
+            ray.get([answer.remote() for _ in range(AT_ONCE)])
+
+        def alone() -> None:
+            for _ in range(AT_ONCE // 4):
+                ray.get(answer.remote())
+
+        def seconds(work: Callable[[], None], times: int) -> list[float]:
+            begins = [time.perf_counter()]
+            for _ in range(times):
+                work()
+                begins.append(time.perf_counter())
+            return [end - begin for begin, end in pairwise(begins)]
+
+        runtime: Any = current.runtime
+        seconds(many, 20)
+        before = _processor_s(os.getpid(), runtime.node_process.pid)
+        in_flight = median(seconds(many, bench.size(150, 20)))
+        # what is to be recorded has been when this is answered
+        observing.tell_all(observing.require(), "tasks", {"limit": 0})
+        spent = _processor_s(os.getpid(), runtime.node_process.pid) - before
+        seconds(alone, 4)
+        return in_flight, median(seconds(alone, bench.size(40, 4))), spent
+
+
+@line("history on / off: a task of 1,000 in flight", "history", "ratio", systems=(SKATE,), goal=at_most(1.05))
+def history_in_flight(bench: Bench) -> list[float]:
+    return _Cost.of(bench, 0)
+
+
+@line("history on / off: a task alone", "history", "ratio", systems=(SKATE,), goal=at_most(1.05))
+def history_alone(bench: Bench) -> list[float]:
+    return _Cost.of(bench, 1)
 
 
 @line(
@@ -49,17 +99,8 @@ def _processor_s(tasks: int, history: bool) -> float:
     systems=(SKATE,),
     goal=at_most(1.05),
 )
-def history_cost(bench: Bench) -> list[float]:
-    """Paired, as rates on a busy machine differ by more than what is looked for."""
-    tasks = bench.size(150_000, 20_000)
-    ratios = []
-    for turn in range(bench.size(7, 1)):
-        order = (True, False) if turn % 2 else (False, True)
-        spent = {on: _processor_s(tasks, on) for on in order}
-        ratios.append(spent[True] / spent[False])
-    ray.shutdown()
-    ray.init(num_cpus=2)
-    return ratios
+def history_processor(bench: Bench) -> list[float]:
+    return _Cost.of(bench, 2)
 
 
 class _Million:
