@@ -231,6 +231,10 @@ class Asker:
             reason.text += f": {_actor_end(state)}"
         elif state["state"] in ("pending", "restarting"):
             reason.text += f": it needs {describe(state['needs'])}" if state["needs"] else ""
+            if state["nowhere"]:
+                reason.text += f"; {state['nowhere']}"
+                reason.moves = True  # a node may join
+                return reason
             self._needs(reason, state["needs"], state["crew"])
         elif state["pid"]:
             self._alive(reason, state)

@@ -1,6 +1,7 @@
 """Which node gets which bundle of a placement group.
 
-Pure arithmetic over the view, as in `policy.py`. All of the bundles find a place, or none.
+Pure arithmetic over the view, as in `policy.py`. All of the bundles find a place, or none. A group may outlive any program, so
+none is on a node that ends with one.
 
     PACK            on as few nodes as will do
     SPREAD          on as many nodes as there are, evenly
@@ -41,7 +42,8 @@ def plan(
         allowed: for bundles that may not go everywhere, the nodes where they may.
         ever: whether they would fit if everything was free.
     """
-    free: Free = {no: dict(info.total if ever else info.free) for no, info in view.items() if info.state == ALIVE}
+    able = {no: info for no, info in view.items() if info.state == ALIVE and not info.brought}
+    free: Free = {no: dict(info.total if ever else info.free) for no, info in able.items()}
     used = [no for no in taken if no in free]
     order = sorted(wanted, key=lambda at: (-max(wanted[at].values(), default=0), -len(wanted[at]), at))
     if strategy == STRICT_SPREAD:

@@ -5,6 +5,9 @@ and a request that finds none there waits there or is told of another place.
 
 The order is hybrid, as Ray's users know it: the own node first, then nodes that are less than half full in the order of their
 numbers, so that work stays together; then the emptiest.
+
+A node that a program has brought along ends with it. Only what comes from that node is placed there, or names it; nothing that
+may outlive the program (`lasting`): detached actors, placement groups, submitted jobs.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from ..wire.groups import is_own
 
 SPREAD = "SPREAD"
 """In place of a node's id: the nodes take turns."""
+BY_ADDRESS = "node:"
+"""What a resource begins with that only one machine has: who asks for it means that machine."""
 PACK_BELOW = 0.5
 """Nodes less full than this are filled one after the other."""
 
@@ -38,6 +43,16 @@ def has(node: NodeInfo, request: Amounts) -> bool:
             return False
         request = labels.without(request)
     return all(node.total.get(name, 0) >= units for name, units in request.items())
+
+
+def lasting(view: View) -> dict[int, NodeInfo]:
+    """The nodes that end with no program."""
+    return {no: node for no, node in view.items() if not node.brought}
+
+
+def may_take(node: NodeInfo, own: int, request: Amounts) -> bool:
+    """Whether what comes from node `own` may be sent to a node at all."""
+    return not node.brought or node.no == own or any(name.startswith(BY_ADDRESS) for name in request)
 
 
 def called(view: View, ident: str) -> NodeInfo | None:
@@ -81,14 +96,15 @@ def fullness(node: NodeInfo) -> float:
 
 
 def ranked(view: View, own: int, request: Amounts) -> list[NodeInfo]:
-    """The nodes that could ever meet a request, the best first."""
+    """The nodes that could ever meet a request that comes from node `own`, the best first."""
 
     def order(node: NodeInfo) -> tuple[bool, float, int]:
         full = fullness(node)
         return node.no != own, 0.0 if full < PACK_BELOW else full, node.no
 
     request = settle(view, request)
-    return sorted((node for node in view.values() if feasible(node, request)), key=order)
+    able = (node for node in view.values() if feasible(node, request) and may_take(node, own, request))
+    return sorted(able, key=order)
 
 
 def place(view: View, own: int, request: Amounts) -> int | None:
@@ -101,12 +117,13 @@ def place(view: View, own: int, request: Amounts) -> int | None:
 
 
 def spread(
-    view: View, request: Amounts, count: int, turn: int, had: Mapping[int, int] | None = None
+    view: View, own: int, request: Amounts, count: int, turn: int, had: Mapping[int, int] | None = None
 ) -> tuple[dict[int, int], int]:
-    """How many of `count` each node gets when all with room are to have the same, beginning with another each `turn`; and for how
-    many there is no room. Of those, nodes have some already (`had`), which is no free room any more."""
+    """How many of `count`, which come from node `own`, each node gets when all with room are to have the same, beginning with
+    another each `turn`; and for how many there is no room. Of those, nodes have some already (`had`), which is no free room any
+    more."""
     request = settle(view, request)
-    nodes = sorted(node.no for node in view.values() if feasible(node, request))
+    nodes = sorted(node.no for node in view.values() if feasible(node, request) and may_take(node, own, request))
     rooms = {no: room(view[no].free, request) + (had or {}).get(no, 0) for no in nodes}
     shares = dict.fromkeys(nodes, 0)
     at = turn % len(nodes) if nodes else 0

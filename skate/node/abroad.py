@@ -221,7 +221,7 @@ class Abroad:
         info = node.view.get(message.prefers)
         if info is not None and message.prefers not in self._avoid:
             request = policy.settle(node.view, amounts)
-            if policy.feasible(info, request):
+            if policy.feasible(info, request) and policy.may_take(info, node.node_no, request):
                 self._directed[key] = info.no, message.count
                 node.send(client, m.Elsewhere(message.shape, info.no, policy.room(info.free, request), message.count))
                 return 0
@@ -271,7 +271,7 @@ class Abroad:
         turn, had = self._shares[key]
         demand = node.scheduler.demands.get(key)
         had[node.node_no] = demand.held if demand is not None else 0  # what is only starting has taken nothing
-        shares, rest = policy.spread(view, amounts, message.count, turn, had)
+        shares, rest = policy.spread(view, node.node_no, amounts, message.count, turn, had)
         self._shares[key] = turn, shares
         for number, count in shares.items():
             if number != node.node_no:

@@ -256,8 +256,7 @@ class ActorShell:
             return
         number = self._choose(actor)
         if number is None:
-            reason = f"it must be on node {actor.spec.node_id}, which is gone, or is being drained"
-            self.apply(self.table.give_up(actor.id, m.Death(reason)))
+            self.apply(self.table.give_up(actor.id, m.Death(self._why_not_there(actor))))
             return
         self._send_to(actor, number)
 
@@ -268,15 +267,35 @@ class ActorShell:
             job, may_restart = self.jobs[actor.job], self.table.may_restart(actor)
             self._tell_node(number, c.PlaceActor(actor.spec, actor.restarts, job, may_restart))
 
+    def _why_not_there(self, actor: Actor) -> str:
+        ident = actor.spec.node_id
+        info = policy.called(self.node.view, ident)
+        if info is not None and info.brought and info.state != c.DEAD and actor.spec.detached:
+            return f"it is detached, and must be on node {ident}, which ends with the program that has brought it along"
+        return f"it must be on node {ident}, which is gone, or is being drained"
+
+    def _may_be_on(self, actor: Actor) -> tuple[int, policy.View, dict[str, int]]:
+        """Where an actor comes from, the nodes that it may be on if they can, and what it needs."""
+        spec, view = actor.spec, self.node.view
+        return (
+            int.from_bytes(actor.creator[:4], "big"),
+            policy.lasting(view) if spec.detached else view,
+            to_units(spec.placement),
+        )
+
+    def has_place(self, actor: Actor) -> bool:
+        """Whether a node could run an actor now, or when something comes free there."""
+        maker, view, request = self._may_be_on(actor)
+        return bool(policy.ranked(view, maker, request))
+
     def _choose(self, actor: Actor) -> int | None:
         """The number of the node for an actor; 0 when there is none now, None when the one that it must be on is gone. What no
-        node could ever run waits where it was created."""
-        spec, view = actor.spec, self.node.view
-        request = to_units(spec.placement)
-        maker = int.from_bytes(actor.creator[:4], "big")
+        node could ever run waits where it was created, or, if it is detached, with the head."""
+        spec = actor.spec
+        maker, view, request = self._may_be_on(actor)
         if spec.node_id == policy.SPREAD:
             self._turn += 1
-            shares, _ = policy.spread(view, request, 1, self._turn)
+            shares, _ = policy.spread(view, maker, request, 1, self._turn)
             if shares:
                 return next(iter(shares))
         elif spec.node_id:
@@ -286,7 +305,13 @@ class ActorShell:
                 return found
         found = policy.place(view, maker, request)
         if found is None:
-            alive = sorted(no for no, info in view.items() if info.state == c.ALIVE)
+            if spec.detached:
+                return (
+                    0  # no node can show what it waits for: to others, those of programs look as if they could run it
+                )
+            alive = sorted(
+                no for no, info in view.items() if info.state == c.ALIVE and policy.may_take(info, maker, request)
+            )
             found = maker if maker in alive else next(iter(alive), 0)
         return found
 
@@ -533,7 +558,7 @@ class ActorShell:
             if here is not None and (here.state == c.AWAY or policy.room_now(here, request)):
                 continue
             number = self._choose(actor)
-            if number and number != actor.node and policy.room_now(view[number], request):
+            if number and number != actor.node and (here is None or policy.room_now(view[number], request)):
                 if actor.node:
                     self._tell_node(actor.node, c.UnplaceActor(actor.id))
                 self._send_to(actor, number)

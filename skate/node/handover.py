@@ -109,9 +109,9 @@ class Handover:
         head = node.cluster.head
 
         def worth(info: NodeInfo) -> tuple[bool, bool, int, bool]:
-            """One without CPUs may end with its driver; a large store has room; the head's node is not drained itself."""
+            """One that a program has brought ends with it; a large store has room; the head's node is not drained itself."""
             store, has_head = info.total.get("object_store_memory", 0), (info.host, info.port) == head
-            return info.no not in self._failed, bool(info.total.get("CPU")) or has_head, store, has_head
+            return info.no not in self._failed, not info.brought, store, has_head
 
         best = max(others, key=worth)
         self.heir = best.no

@@ -121,7 +121,7 @@ class JobShell:
         request = _request(job)
         if not request:
             return own.no if own is not None and policy.feasible(own, request) else 0
-        return policy.place(self.head.view, own.no if own is not None else 0, request) or 0
+        return policy.place(policy.lasting(self.head.view), own.no if own is not None else 0, request) or 0
 
     def _own(self) -> NodeInfo | None:
         """The node on the head's machine."""
@@ -227,7 +227,7 @@ class JobShell:
         request = _request(job)
         if not request:
             return "waits for the node on the head's machine"
-        return f"waits for {describe(from_units(request))}: {why_waiting(self.head.node, request)}"
+        return f"waits for {describe(from_units(request))}: {why_waiting(self.head.node, request, lasts=True)}"
 
 
 _IS = {

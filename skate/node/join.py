@@ -58,6 +58,7 @@ def serve_cluster(node: Node, membership: Membership, spawned: Spawned | None) -
         total,
         dict(total),
         node.labels,
+        brought=not membership.daemon,
     )
     head = (membership.host, port) if membership.is_head else (membership.head_host, membership.head_port)
     cluster = node.cluster = Cluster(node, info, head, membership.patience_s)

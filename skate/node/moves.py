@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from ..head import policy
 from ..head.actors import Actor, End, State
-from ..wire.cluster import ALIVE, DRAINING
+from ..wire.cluster import DRAINING
 from ..wire.groups import group_of
 from .actors import NODE_BITS
-from .resources import to_units
 
 if TYPE_CHECKING:
     from .service import Node
@@ -59,8 +58,7 @@ class ActorMoves:
             return False
         if group_of(spec.placement)[0] or (spec.node_id and spec.node_id != policy.SPREAD and not spec.node_soft):
             return False
-        request = to_units(spec.placement)
-        return any(info.state == ALIVE and policy.feasible(info, request) for info in self.node.view.values())
+        return self.node.actors.has_place(actor)
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

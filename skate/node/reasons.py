@@ -126,9 +126,19 @@ def _actor(node: Node, found: Actor) -> dict[str, Any]:
         "crew": crew_of(found.job, spec.env),
         "moving": found.moving,
         "concurrent": spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups),
+        "nowhere": _nowhere(node, found),
         "death": None if found.death is None else told(found.death),
         "error": found.error,
     }
+
+
+def _nowhere(node: Node, found: Actor) -> str:
+    """Why no node could ever run a detached actor, even if one that a program has brought along could; "" if one could."""
+    from .status import why_waiting
+
+    if node.head is None or found.worker or not found.spec.detached or node.actors.has_place(found):
+        return ""
+    return why_waiting(node, to_units(found.spec.placement), lasts=True)
 
 
 def deaths(node: Node, argument: dict[str, Any]) -> list[dict[str, Any]]:

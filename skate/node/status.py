@@ -125,25 +125,37 @@ def _failures(node: Node) -> list[dict[str, Any]]:
 
 
 def _demand(node: Node, view: dict[int, NodeInfo]) -> list[dict[str, Any]]:
-    wanted = [(info.no, request, count) for info in view.values() for request, count in info.demand]
+    wanted = [(info.no, request, count, False) for info in view.values() for request, count in info.demand]
     if node.head is not None:  # actors for which there was not even a node to wait on
-        wanted += [(0, to_units(a.spec.placement), 1) for a in node.actors.table.waiting() if not a.node]
-        wanted += [(0, request, 1) for request in node.head.jobs.waiting()]
+        nowhere = [actor for actor in node.actors.table.waiting() if not actor.node]
+        wanted += [(0, to_units(actor.spec.placement), 1, actor.spec.detached) for actor in nowhere]
+        wanted += [(0, request, 1, True) for request in node.head.jobs.waiting()]
     return [
         {
             "node": number,
             "request": from_units(without(request)),
             "wants": describe(plain(from_units(request)) if group_of(request)[0] else from_units(request)),
             "count": count,
-            "reason": why_waiting(node, request, view),
+            "reason": why_waiting(node, request, view, lasts),
         }
-        for number, request, count in wanted
+        for number, request, count, lasts in wanted
     ]
 
 
-def why_waiting(node: Node, request: dict[str, int], known: dict[int, NodeInfo] | None = None) -> str:
-    """Why a request waits that no node has met yet; `known`: the nodes, if not those that the node has heard of."""
+def why_waiting(
+    node: Node, request: dict[str, int], known: dict[int, NodeInfo] | None = None, lasts: bool = False
+) -> str:
+    """Why a request waits that no node has met yet.
+
+    Args:
+        node: who is asked.
+        request: what is needed.
+        known: the nodes, if not those that the node has heard of.
+        lasts: it is for something that may outlive any program.
+    """
     view = list((node.view if known is None else known).values())
+    brought = [str(info.no) for info in view if lasts and info.brought and policy.feasible(info, request)]
+    view = [info for info in view if not (lasts and info.brought)]
     group = group_of(request)[0]
     if group:
         return _why_group(node, group, request)
@@ -159,6 +171,8 @@ def why_waiting(node: Node, request: dict[str, int], known: dict[int, NodeInfo] 
         could = [str(info.no) for info in view if info.state == state and policy.has(info, request)]
         if could:
             return f"only node {' or '.join(could)} could, {words}"
+    if brought:
+        return f"only node {' or '.join(brought)} could, which ends with the program that has brought it along"
     alive = [info for info in view if info.state == ALIVE]
     bare = without(request)
     fits = [info for info in alive if policy.has(info, bare)]

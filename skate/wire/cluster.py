@@ -55,6 +55,8 @@ class NodeInfo(Struct, array_like=True):
     """Of a dead node: it was empty when it ended."""
     heir: int = 0
     """Of such a node: which node answers for its objects."""
+    brought: bool = False
+    """A program has brought it along, and it ends with that."""
 
 
 class JobInfo(Struct, array_like=True):

@@ -112,13 +112,19 @@ def views(draw: st.DrawFn) -> dict[int, NodeInfo]:
         free = {name: draw(st.integers(0, units)) for name, units in total.items()}
         view[number] = info(str(number), number, free, **total)
         view[number].state = draw(st.sampled_from([ALIVE, ALIVE, DEAD]))
+        view[number].brought = draw(st.sampled_from([False, False, True]))
     return view
+
+
+def able(view, request):
+    """The nodes that can take what comes from node 1."""
+    return [no for no, node in view.items() if policy.feasible(node, request) and (no == 1 or not node.brought)]
 
 
 @given(views(), amounts)
 def test_an_actor_goes_where_it_could_ever_run(view, request):
     chosen = policy.place(view, 1, request)
-    could = [node.no for node in view.values() if policy.feasible(node, request)]
+    could = able(view, request)
     assert (chosen is None) == (not could)
     if chosen is not None:
         assert chosen in could
@@ -142,7 +148,7 @@ def test_what_goes_elsewhere_fits_there(view, wanted):
             assert units == 0 or used[name] <= view[number].free.get(name, 0)
     for at, (request, asked) in enumerate(wanted):
         assert placed[at] <= asked
-        could = {no for no in view if no != 1 and policy.feasible(view[no], request)}
+        could = {no for no in able(view, request) if no != 1}
         shares = {number: share for i, number, _, share in places if i == at and share}
         assert set(shares) == (could if placed[at] < asked else set()), (
             "what finds no room waits everywhere, else nowhere"
@@ -152,10 +158,17 @@ def test_what_goes_elsewhere_fits_there(view, wanted):
             assert share <= (most if not policy.feasible(view[1], request) else max(1, most // 2))
 
 
+def test_a_node_that_a_program_has_brought_takes_what_names_it():
+    view = {1: info("1", 1, None, CPU=1), 2: info("2", 2, None, **{"node:there": 1})}
+    view[2].brought = True
+    assert policy.place(view, 1, {"node:there": 1}) == 2 and policy.place(view, 1, {}) == 1
+    assert policy.place(policy.lasting(view), 1, {"node:there": 1}) is None, "nothing that may outlive the program"
+
+
 @given(views(), amounts, st.integers(0, 40), st.integers(0, 9))
 def test_spread_fills_rooms_evenly(view, request, count, turn):
-    shares, rest = policy.spread(view, request, count, turn)
-    rooms = {no: policy.room(info.free, request) for no, info in view.items() if policy.feasible(info, request)}
+    shares, rest = policy.spread(view, 1, request, count, turn)
+    rooms = {no: policy.room(view[no].free, request) for no in able(view, request)}
     assert sum(shares.values()) + rest == count
     assert all(0 < share <= rooms[no] for no, share in shares.items())
     assert not rest or all(shares.get(no, 0) == room for no, room in rooms.items()), "there was room"
@@ -165,7 +178,7 @@ def test_spread_fills_rooms_evenly(view, request, count, turn):
 
 def test_spread_takes_turns():
     view = {no: info(str(no), no, CPU=4) for no in (1, 2, 3)}
-    assert [next(iter(policy.spread(view, {"CPU": 1}, 1, turn)[0])) for turn in range(4)] == [1, 2, 3, 1]
+    assert [next(iter(policy.spread(view, 1, {"CPU": 1}, 1, turn)[0])) for turn in range(4)] == [1, 2, 3, 1]
 
 
 def test_a_ten_thousandth_is_the_smallest_amount():

@@ -57,7 +57,7 @@ def test_only_nodes_with_the_labels_are_chosen(view: dict[int, NodeInfo], select
     assert {each.no for each in policy.ranked(view, 1, wanted)} == able
     chosen = policy.place(view, 1, wanted)
     assert chosen in able if able else chosen is None
-    assert set(policy.spread(view, wanted, 10, 0)[0]) <= able
+    assert set(policy.spread(view, 1, wanted, 10, 0)[0]) <= able
     assert {no for _, no, *_ in policy.elsewhere(view, 1, [(wanted, 3)])} <= able - {1}
 
 
