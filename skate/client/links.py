@@ -112,6 +112,12 @@ class Links:
         """Every link that is open."""
         return [self.own, *self._peers.values()]
 
+    def leave(self, message: m.Leaving) -> None:
+        """Tell all nodes that know this program that it ends in order. Needs the lock."""
+        for link in self.all():
+            if link.channel is not None:
+                link.send(message)
+
     # ------------------------------------------------------------ connections
 
     def dial(self, number: int, purpose: str, payload: bytes, then: Then) -> None:

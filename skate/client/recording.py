@@ -21,7 +21,7 @@ import msgspec
 
 from ..exceptions import NotRunningError
 from ..wire import messages as m
-from ..wire.history import CALL, FAILED, FINISHED, NORMAL, SAME_S, Recorded
+from ..wire.history import CALL, FAILED, FINISHED, NORMAL, PROGRAM_ENDED, SAME_S, Recorded
 from .errors import describe_packed
 from .submitter import Function, TaskRecord
 
@@ -193,7 +193,7 @@ class Recording:
     def abandoned(self, tasks: Iterable[TaskRecord]) -> None:
         """The program ends, and these tasks have not."""
         for task in islice(tasks, ABANDONED_MAX):
-            self.failed(task, task.worker, NotRunningError("its program ended before it had"))
+            self.failed(task, task.worker, NotRunningError(PROGRAM_ENDED[1]))
 
     def again(self, task: TaskRecord) -> None:
         """Another attempt begins."""

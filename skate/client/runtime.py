@@ -532,7 +532,7 @@ class ClientRuntime:
                 if self.is_driver:
                     self.recording.abandoned(self.telling.unfinished())
                     failure = program_failure()
-                    self.send(m.Leaving(failure, intended=not failure))
+                    self.links.leave(m.Leaving(failure, intended=not failure))
                 self.recording.send()
                 slot = self.link.open_request()
                 self.send(m.Flushed(slot.number))

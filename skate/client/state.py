@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ..exceptions import RaySystemError
-from ..wire.history import EVENTS_AT_ONCE, OF_PACKET, Chunk, tasks_of
+from ..wire.history import EVENTS_AT_ONCE, OF_PACKET, PROGRAM_ENDED, Chunk, tasks_of
 from . import filters as conditions
 from .filters import Filter
 from .observing import Member, Observer, ask_each, living, members, tell_all
@@ -250,7 +250,9 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
         for row in ended_tasks(observer, member, before, missing):
             if after and not conditions.meets(complete(row), after):
                 continue
-            ended[row["task_id"], row["attempt_number"]] = row
+            other = ended.setdefault((row["task_id"], row["attempt_number"]), row)
+            if other["error_message"] == PROGRAM_ENDED[1]:  # another node may know better how it ended
+                ended[row["task_id"], row["attempt_number"]] = row
             count += 1
             if count >= limit:
                 break

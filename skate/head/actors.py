@@ -24,6 +24,7 @@ DEAD_ACTORS_MAX = 10_000
 
 
 PROGRAM_ENDED = "its program has ended"
+PROGRAM_GONE = "its program has ended without a word"
 KILLED = "it was killed by skate.kill"
 
 
@@ -217,9 +218,9 @@ class Actors:
         return [Unplace(actor), *self._dead_now(actor)]
 
     def release(self, ident: bytes) -> list[Effect]:
-        """No handle is left: it ends after what has been sent to it, unless it is detached."""
+        """No handle is left: it ends after what has been sent to it, unless it is detached, or being killed."""
         actor = self.by_id.get(ident)
-        if actor is None or actor.state is State.DEAD or actor.spec.detached:
+        if actor is None or actor.state is State.DEAD or actor.spec.detached or actor.kill_wanted:
             return []
         actor.released = actor.ends = True
         self._free_name(actor)
@@ -228,11 +229,12 @@ class Actors:
         actor.death = Death("all handles to it were dropped", intended=True)
         return [Unplace(actor), *self._dead_now(actor)]
 
-    def job_ended(self, job: str) -> list[Effect]:
-        """A driver has gone: its actors end, but for detached ones."""
+    def job_ended(self, job: str, told: bool = False) -> list[Effect]:
+        """A driver has gone: its actors end, but for detached ones; `told`: in order."""
+        reason = PROGRAM_ENDED if told else PROGRAM_GONE
         effects: list[Effect] = []
         for actor in [a for a in self.by_id.values() if a.job == job and not a.spec.detached]:
-            effects.extend(self.kill(actor.id, True, actor.why_killed if actor.kill_wanted else PROGRAM_ENDED))
+            effects.extend(self.kill(actor.id, True, actor.why_killed if actor.kill_wanted else reason))
         return effects
 
     def _free_name(self, actor: Actor) -> None:

@@ -116,6 +116,8 @@ class Abroad:
         if driver and node.head is not None:
             node.head.driver_away(client.job)
         if client.job and (client.job not in node.jobs or driver):
+            if driver:
+                node.farewells.program_ended(client)
             node.end_job(client.job)
         node.forget(client)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct
 
 from ..head import policy
-from ..head.actors import Actor, Actors, Effect, Place, State, Tell, Unplace
+from ..head.actors import PROGRAM_ENDED, PROGRAM_GONE, Actor, Actors, Effect, Place, State, Tell, Unplace
 from ..version import __version__
 from ..wire import cluster as c, messages as m
 from ..wire.environments import crew as crew_of
@@ -228,7 +228,7 @@ class ActorShell:
             elif isinstance(effect, Tell):
                 self._tell(actor)
             elif actor.worker >> NODE_BITS:
-                reason = c.MOVED if actor.moving and effect.drain else ""
+                reason = c.MOVED if actor.moving and effect.drain else actor.why_killed
                 self._tell_node(actor.worker >> NODE_BITS, c.EndActor(actor.id, effect.drain, reason))
             else:
                 self._end(actor.worker, effect.drain)
@@ -237,6 +237,8 @@ class ActorShell:
         if drain:
             self.node.send(self.node.workers[worker], m.Stop(drain=True, reason=reason))
         else:
+            if reason in (PROGRAM_ENDED, PROGRAM_GONE):
+                self.node.farewells.ask(worker, told=reason == PROGRAM_ENDED)
             self.node.pool.kill(worker, signal.SIGKILL)
 
     def _want(self, spec: m.CreateActor, job: str) -> None:
@@ -440,10 +442,10 @@ class ActorShell:
             if actor.state is not State.DEAD and group_of(spec.placement)[0] == group.hex():
                 self.apply(self.table.kill(actor.id, True, GROUP_REMOVED))
 
-    def job_ended(self, job: str) -> None:
-        """A driver has gone."""
+    def job_ended(self, job: str, told: bool = False) -> None:
+        """A driver has gone; `told`: in order."""
         self.node.groups.apply(self.node.groups.table.job_ended(job))
-        self.apply(self.table.job_ended(job))
+        self.apply(self.table.job_ended(job, told))
         self.job_may_be_over(job)
 
     def released(self, ident: bytes) -> None:
@@ -473,7 +475,7 @@ class ActorShell:
     def from_node(self, number: int, message: Any) -> None:
         """A node tells what has become of an actor that it was given. What is about an older incarnation is late."""
         if isinstance(message, c.JobEnded):
-            self.job_ended(message.job)
+            self.job_ended(message.job, message.told)
             return
         actor = self.table.by_id.get(message.id)
         if actor is None or actor.restarts != message.restarts or actor.node != number:

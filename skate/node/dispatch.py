@@ -50,6 +50,7 @@ def handlers(node: Node) -> dict[type, Callable[..., None]]:
         m.Talks: node.inquiries.on_talks,
         m.Counted: node.metrics.on_counted,
         m.Recorded: node.history.on_recorded,
+        m.Farewell: node.farewells.on_farewell,
     }
 
 

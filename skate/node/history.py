@@ -64,6 +64,10 @@ class History(Minor):
 
     def on_recorded(self, client: Client, message: Recorded) -> None:
         """A client tells of tasks that have ended."""
+        self.write(client.job, client.id.hex(), client.pid, message)
+
+    def write(self, job: str, caller: str, pid: int, message: Recorded) -> None:
+        """Keep a chunk: of which job, and who has submitted its tasks."""
         if self.off:
             return
         import sqlite3
@@ -72,7 +76,7 @@ class History(Minor):
 
         try:
             db = self._open()
-            self._bytes += history_file.add_chunk(db, client.job, client.id.hex(), client.pid, message)
+            self._bytes += history_file.add_chunk(db, job, caller, pid, message)
             while self._bytes > self.config.max_bytes and (size := history_file.drop_oldest_chunk(db)):
                 self._bytes -= size
         except (sqlite3.Error, OSError) as error:

@@ -198,6 +198,7 @@ class WorkerPool:
         worker = client.worker
         self.node.output.ended(worker, bool(death.signal))
         del self.node.workers[worker]
+        self.node.farewells.gone(worker)
         self.jobs.pop(worker, None)
         self.node.environments.count(client.crew, -1)
         self.kill_at.pop(worker, None)
@@ -250,10 +251,12 @@ class WorkerPool:
         if client is not None and client.pid:
             if signo == signal.SIGKILL:
                 self.asked_to_end.add(worker)
-                self.kill_at[worker] = time.monotonic() + KILL_AGAIN_S
                 for idle in self.node.scheduler.idle.values():
                     if worker in idle:
                         idle.remove(worker)
+                if self.node.farewells.holds(worker):
+                    return
+                self.kill_at[worker] = time.monotonic() + KILL_AGAIN_S
             zygote = self.zygote_of(client.crew)
             if zygote is not None:
                 self.tell(zygote, forks.Kill(client.pid, signo))

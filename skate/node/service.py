@@ -37,6 +37,7 @@ from .directory import Directory
 from .dispatch import WITH_FDS, handlers
 from .drain import Drain
 from .environments import Environments
+from .farewells import Farewells
 from .faults import Ended, Faults
 from .groups import GroupShell
 from .heirs import Heirs
@@ -118,6 +119,7 @@ class Node:
         self.spills = SpillShell(self, (system or SystemConfig()).spill)
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
+        self.farewells = Farewells(self)
         self.metrics = Metrics(self)
         self.deaths = Deaths()
         self.stacks: Stacks | None = None
@@ -412,14 +414,15 @@ class Node:
             return
         if self.jobs.pop(client.job, None) is not None:
             self.history.job_ended(client)
+            self.farewells.program_ended(client)
         if self.cluster is not None:
-            self.cluster.send_to_head(JobEnded(client.job))
+            self.cluster.send_to_head(JobEnded(client.job, client.leaving is not None))
         else:
-            self.actors.job_ended(client.job)
+            self.actors.job_ended(client.job, client.leaving is not None)
         self.end_job(client.job)
         self.forget(client)
         if not self.jobs and not self.standalone:
-            self.running = False
+            self.farewells.then_end()
 
     def end_job(self, job: str) -> None:
         """Nobody of a job is here any more: its workers end, but for actors."""

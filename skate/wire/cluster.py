@@ -171,6 +171,8 @@ class JobEnded(Struct, array_like=True, tag=8):
     """A driver on this node has gone."""
 
     job: str
+    told: bool = False
+    """In order: it has said itself what of its tasks has not ended."""
 
 
 class Join(Struct, array_like=True, tag=0):

@@ -10,6 +10,9 @@ from msgspec import Struct
 STACK_SIGNAL = signal.SIGRTMIN + 9
 """A worker that gets this signal writes the stacks of its threads into a file that it shares with its node."""
 
+FAREWELL_SIGNAL = signal.SIGRTMIN + 10
+"""A worker that gets this signal tells its node what it knows, as it is about to be ended."""
+
 
 class Fork(Struct, array_like=True, tag=0):
     """Fork a worker; its channel to the node comes along as a descriptor."""

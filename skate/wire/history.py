@@ -25,6 +25,8 @@ FINISHED = "FINISHED"
 FAILED = "FAILED"
 NORMAL = "NORMAL_TASK"
 CALL = "ACTOR_TASK"
+PROGRAM_ENDED = "NotRunningError", "its program ended before it had"
+"""Type and text of the error of a task that had not ended when its program did."""
 
 EVENTS_AT_ONCE = 1000
 """So many events a history tells at once."""

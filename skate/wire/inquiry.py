@@ -27,6 +27,13 @@ class Talks(Struct, array_like=True, tag=71):
     """To the node: this worker reads messages while it works, from now on. Before, it has nothing to tell."""
 
 
+class Farewell(Struct, array_like=True, tag=73):
+    """To the node: this worker has said all that it knows, and runs these tasks: of each the id, the name, and for how many
+    seconds (0: that is not known)."""
+
+    running: list[tuple[str, str, float]]
+
+
 class Telling(Struct):
     """What one client said, for whoever asked."""
 

@@ -21,7 +21,7 @@ from .groups import (
     WatchGroup as WatchGroup,
 )
 from .history import Recorded as Recorded
-from .inquiry import Question as Question, Talks as Talks, Told as Told
+from .inquiry import Farewell as Farewell, Question as Question, Talks as Talks, Told as Told
 from .metrics import Counted as Counted
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
 from .tls import Tls
@@ -315,6 +315,7 @@ ToNode = (
     | Talks
     | Counted
     | Recorded
+    | Farewell
 )
 
 # ---------------------------------------------------------------- control plane: node -> client

@@ -26,8 +26,8 @@ def is_loading(frame: FrameType | None) -> bool:
     return False
 
 
-def again(after_s: float = AGAIN_S) -> None:
-    """Interrupt the main thread of this process soon."""
-    timer = threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGINT))
+def again(after_s: float = AGAIN_S, signo: int = signal.SIGINT) -> None:
+    """Interrupt the main thread of this process soon, or send it another signal."""
+    timer = threading.Timer(after_s, os.kill, (os.getpid(), signo))
     timer.daemon = True
     timer.start()

@@ -15,6 +15,7 @@ from ..client.runtime import ClientRuntime
 from ..store.arena import Arena
 from ..wire import messages as m
 from ..wire.channel import Channel, wait_readable
+from . import farewell
 from .output import LineWriter, whose
 from .process import Worker
 
@@ -50,6 +51,7 @@ def run(sock: socket.socket, arena_fd: int, place: Place | None = None) -> None:
     sys.stdout = LineWriter(1, partial(whose, worker))
     sys.stderr = LineWriter(2, partial(whose, worker))
     signal.signal(signal.SIGINT, worker.on_interrupt)
+    farewell.listen(worker)
     current.set_runtime(runtime)
     if begin.alias_ray:
         from ..api.alias import install_as_ray

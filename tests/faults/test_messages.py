@@ -148,7 +148,6 @@ LOCAL: set[type] = {
     *(
         m.Blocked,
         m.ActorReady,
-        m.Leaving,
         m.Ready,
         m.CallerGone,
         m.Flushed,
@@ -161,6 +160,7 @@ LOCAL: set[type] = {
         m.Talks,
         m.Counted,
         m.Recorded,
+        m.Farewell,
     ),
     *(m.WantMemory, m.ReturnMemory, m.Register, m.Prepare),
     *(
@@ -181,7 +181,7 @@ LOCAL: set[type] = {
 """Between a process and the node that it lives on: a pair of sockets in one kernel, which ends only with one of them."""
 
 BETWEEN_NODES: set[type] = {
-    *(m.WantWorkers, m.ReturnWorker, m.Interrupt, m.HeldUp, m.Deliver, m.Fetch, m.Lost),
+    *(m.WantWorkers, m.ReturnWorker, m.Interrupt, m.HeldUp, m.Deliver, m.Fetch, m.Lost, m.Leaving),
     *(m.Leased, m.WorkerDied, m.GiveBack, m.CannotStart, m.Fetched, m.Output, m.Rebuild),
 }
 """Between a client and another node than its own: `tests/cluster/test_links.py` cuts these connections while they are used."""

@@ -30,6 +30,7 @@ SHOWN_TO_PEOPLE = {
     "node/history.py": "when events were",
     "node/jobs.py": "when jobs began and ended",
     "node/deaths.py": "when processes died",
+    "node/farewells.py": "when tasks ended that their program has left",
     "client/endings.py": "how long ago that was",
     "client/recording.py": "when tasks began",
     "client/telling.py": "when tasks began that have not ended",

@@ -124,6 +124,57 @@ def test_a_killed_program_leaves_its_history(tmp_path: Path) -> None:
     assert found["summary"] == {"killed": {"FINISHED": 10}}
 
 
+RUNNING = """
+import os, skate, sys, time
+folder = sys.argv[1]
+skate.init(num_cpus=2, _temp_dir=sys.argv[1])
+
+@skate.remote
+def begun(name):
+    open(os.path.join(folder, name), "w").close()
+
+@skate.remote(num_cpus=0)
+def sleeps():
+    skate.get(begun.options(num_cpus=0).remote("slept"))
+    time.sleep(60)
+
+@skate.remote
+def starts():
+    return skate.get(sleeps.remote())
+
+@skate.remote
+def spins():
+    skate.get(begun.options(num_cpus=0).remote("spun"))
+    while True:
+        pass
+
+@skate.remote(num_cpus=0, max_concurrency=2)
+class Actor:
+    def calls(self, name):
+        skate.get(begun.options(num_cpus=0).remote(name))
+        time.sleep(60)
+
+actor = Actor.remote()
+refs = [actor.calls.remote("a"), actor.calls.remote("b"), starts.remote(), spins.remote()]
+while not all(os.path.exists(os.path.join(folder, name)) for name in ("slept", "spun", "a", "b")):
+    time.sleep(0.01)
+waiting = [starts.options(num_cpus=2).remote() for _ in range(3)]
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_ran_when_its_program_was_killed_is_known_afterwards(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", RUNNING, str(tmp_path)], timeout=30, check=False)
+    eventually(lambda: _ended(str(tmp_path)), 10, "its node has written all")
+    where = ("--json", "--detail", "--filter", "state=FAILED", "--session", "last", "--temp-dir", str(tmp_path))
+    found = shell("list", "tasks", *where)["rows"]
+    names = sorted(row["name"] for row in found)
+    assert names == ["Actor.calls", "Actor.calls", "sleeps", "spins", "starts"], "but not what had not begun"
+    assert {row["error_message"] for row in found} == {"its program ended before it had"}
+    assert {row["error_type"] for row in found} == {"NotRunningError"} and len({row["task_id"] for row in found}) == 5
+    assert all(row["worker_pid"] and row["start_time_ms"] < row["end_time_ms"] for row in found)
+
+
 ENDS = {
     "": ("SUCCEEDED", ""),
     "raise KeyError('no such thing')": ("FAILED", "KeyError: 'no such thing'"),

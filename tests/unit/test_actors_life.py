@@ -200,12 +200,16 @@ def test_a_detached_actor_outlives_its_handles_and_its_job() -> None:
 
 def test_an_actor_whose_program_has_ended_says_so() -> None:
     actors = Actors()
-    left, killed = alive(actors, 1), alive(actors, 2)
+    left, killed, lost = (alive(actors, number, name=str(number)) for number in (1, 2, 3))
+    lost.job = "two"
     actors.kill(killed.id, True, "it was in the way")
-    actors.job_ended("one")
-    for number in (1, 2):
+    actors.job_ended("one", told=True)
+    actors.job_ended("two")
+    assert actors.release(left.id) == [], "it is being killed already"
+    for number in (1, 2, 3):
         actors.process_died(number, Death("killed by signal 9 (SIGKILL)"))
     assert left.death == Death("its program has ended", intended=True)
+    assert lost.death == Death("its program has ended without a word", intended=True)
     assert killed.death == Death("it was in the way", intended=True)
 
 
