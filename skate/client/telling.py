@@ -32,7 +32,11 @@ class Telling:
 
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
-        self.questions: dict[str, Callable[[Any], Any]] = {"tasks": self._tasks, "cancel": self._cancel}
+        self.questions: dict[str, Callable[[Any], Any]] = {
+            "tasks": self._tasks,
+            "queues": self._queues,
+            "cancel": self._cancel,
+        }
         """By name; each takes an argument of plain data and returns plain data. Other parts add theirs."""
 
     def asked(self, message: m.Question) -> None:
@@ -73,6 +77,10 @@ class Telling:
             "count": count,
             "tasks": [self.describe(task) for task in islice(self.unfinished(), int(argument["limit"]))],
         }
+
+    def _queues(self, _: Any) -> list[tuple[int, int]]:
+        """How many tasks of each shape wait for a worker."""
+        return [(shape.no, len(shape.queue)) for shape in self.runtime.tasks.submitter.by_no if shape.told]
 
     def describe(self, task: TaskRecord) -> dict[str, Any]:
         """A task that has not ended, as plain data."""

@@ -96,9 +96,8 @@ def _workers(node: Node) -> Iterator[Sample]:
 
 
 def _waiting(node: Node) -> Iterable[Sample]:
-    scheduler = node.scheduler
-    demands = sum(max(0, node.abroad.waits(demand)) for demand in scheduler.demands.values())
-    return _one(demands + len(scheduler.actors))
+    waits = sum(node.queues.waits(demand) for demand in node.queues.waiting())
+    return _one(waits + len(node.scheduler.actors))
 
 
 def _drivers(node: Node) -> Iterable[Sample]:

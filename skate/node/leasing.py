@@ -52,6 +52,7 @@ class Leasing:
         amounts = client.shapes[message.shape]
         count = self.node.abroad.direct(client, message, amounts)
         crew = self.node.environments.crew(client.job, message.env)
+        self.node.queues.told(client, message.shape)
         self.node.scheduler.want(client.id, crew, message.shape, amounts, count, message.depth)
         self.dirty = True
 

@@ -254,9 +254,9 @@ class WorkerPool:
                 for idle in self.node.scheduler.idle.values():
                     if worker in idle:
                         idle.remove(worker)
+                self.kill_at[worker] = time.monotonic() + KILL_AGAIN_S
                 if self.node.farewells.holds(worker):
                     return
-                self.kill_at[worker] = time.monotonic() + KILL_AGAIN_S
             zygote = self.zygote_of(client.crew)
             if zygote is not None:
                 self.tell(zygote, forks.Kill(client.pid, signo))

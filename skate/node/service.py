@@ -53,6 +53,7 @@ from .objects import ObjectShell
 from .output import Output
 from .pool import ENDS_S, WorkerPool
 from .queries import HEAD_ANSWERS_S, answer, of_others
+from .queues import Queues
 from .resources import Pool
 from .scheduler import Lease, Scheduler
 from .spills import SpillShell
@@ -120,6 +121,7 @@ class Node:
         self.monitor = MemoryMonitor(self, (system or SystemConfig()).memory)
         self.inquiries = Inquiries(self)
         self.farewells = Farewells(self)
+        self.queues = Queues(self)
         self.metrics = Metrics(self)
         self.deaths = Deaths()
         self.stacks: Stacks | None = None
@@ -436,6 +438,7 @@ class Node:
         self.inquiries.gone(client)
         self.metrics.gone(client)
         self.abroad.forget(client)
+        self.queues.forget(client)
         self.memory.forget(client)
         self.actors.forget(client)
         self.groups.forget(client)

@@ -45,9 +45,9 @@ def _alone(node: Node) -> NodeInfo:
 
 def waiting(node: Node) -> list[tuple[dict[str, int], int]]:
     """What waits for resources of a node, or for its turn there: a request, and how many times."""
-    scheduler, waits = node.scheduler, node.abroad.waits
-    found = [(dict(demand.amounts), waits(demand)) for demand in scheduler.demands.values() if waits(demand) > 0]
-    found.extend((dict(actor.placement), 1) for actor in scheduler.actors)
+    counts = [(dict(demand.amounts), node.queues.waits(demand)) for demand in node.queues.waiting()]
+    found = [(amounts, count) for amounts, count in counts if count]
+    found.extend((dict(actor.placement), 1) for actor in node.scheduler.actors)
     return found
 
 

@@ -122,6 +122,33 @@ def test_what_finds_no_room_waits_for_whichever_node_is_free_first(nodes: Nodes,
         skate.cancel(ref, force=True)
 
 
+def test_what_waits_is_counted_as_it_is(nodes: Nodes) -> None:
+    head = nodes.add(1)
+    other = nodes.add(1, there=1)
+    skate.init(address=nodes.address)
+
+    def demand() -> list[int]:
+        found = asking.ask_at(head.host, head.port, "cluster_status", of_head=True)["demand"]
+        return [each["count"] for each in found]
+
+    there = NodeAffinitySchedulingStrategy(other.node_id, soft=False)
+    kinds: list[dict[str, Any]] = [
+        {"resources": {"there": 1}},
+        {"scheduling_strategy": there},
+        {"scheduling_strategy": "SPREAD"},
+        {"resources": {"nowhere": 1}},
+    ]
+    for options, run in zip(kinds, (1, 1, 2, 0), strict=True):
+        refs = [nap.options(**options).remote(60) for _ in range(10)]
+        eventually(lambda run=run: demand() == [10 - run], 5, f"all but {run} of ten are counted")
+        for ref in refs[7:]:
+            skate.cancel(ref)
+        eventually(lambda run=run: demand() == [7 - run], 5, "so much less is not told by itself")
+        for ref in refs[:7]:
+            skate.cancel(ref, force=True)
+        eventually(lambda: demand() == [] and all_free(), 10)
+
+
 def test_a_node_that_has_joined_is_there_at_once_for_programs_on_others(nodes: Nodes) -> None:
     nodes.add(1)
     skate.init(address=nodes.address)
