@@ -73,12 +73,14 @@ class Inquiries(Minor):
             argument: of the question.
             then: called with the `Telling` of each, as a dict.
             only: the ids of those to ask, in hexadecimal; by default all.
-            busy_s: also ask workers that read nothing while they run a task, and wait so long for them; None: don't.
+            busy_s: also ask workers that read nothing while they run a task, and wait so long for them; None: don't. One that
+                has just been forked waits for another message, and has nothing to tell.
         """
         number = next(self._numbers)
         inquiry = self._open[number] = Inquiry(then, time.monotonic() + (PATIENCE_S if busy_s is None else busy_s))
         drivers = [client for client in self.node.clients.values() if not client.worker and not client.far]
-        workers = [each for each in self.node.workers.values() if each.talks or each.waits or busy_s is not None]
+        every = busy_s is not None
+        workers = [each for each in self.node.workers.values() if each.talks or each.waits or (every and each.began)]
         for client in [*drivers, *workers]:
             if only is None or client.id.hex() in only:
                 inquiry.missing[client.id] = client

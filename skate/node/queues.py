@@ -1,8 +1,8 @@
 """How many tasks wait for resources, for whoever looks at the cluster.
 
 What a client tells its node serves the scheduler: that it could use more workers than it has. How many more, it says as seldom
-as it can: when twice as many wait, or a quarter. So while something waits, clients are asked every `EVERY_S` how long their queues
-are. Nothing is decided by that.
+as it can: when twice as many wait, or a quarter. So while something waits, clients are asked every `EVERY_S` how long their
+queues are. Nothing is decided by that.
 
 INV-1: `_exact` is what a client has said since it told its demand last.
 """

@@ -189,6 +189,19 @@ def test_whoever_does_not_ask_for_metrics_is_not_waited_for(node: Node) -> None:
     exporter._listening.close()
 
 
+def test_a_worker_that_has_not_begun_is_asked_nothing(node: Node) -> None:
+    mine, theirs = pair()
+    worker = node.add_client(theirs, 7)
+    said: list[Any] = []
+    node.inquiries.begin("metrics", None, said.append, {worker.id.hex()}, 10.0)
+    assert said == [[]], "it waits for who it is, and takes no other message for that"
+    worker.began = True
+    node.inquiries.begin("metrics", None, said.append, {worker.id.hex()}, 10.0)
+    received = Channel(mine).receive()
+    assert received is not None and type(m.decode_from_node(received[0])) is m.Question and len(said) == 1
+    mine.close()
+
+
 # ---------------------------------------------------------------- faults of the node's own code
 
 
