@@ -95,7 +95,7 @@ MUTANTS: dict[Callable[[Any], None], int] = {
     a_lease_is_kept_when_its_worker_dies: 0,
     a_task_that_ran_is_run_again_without_a_retry: 87,
     the_head_does_not_write_what_becomes_of_actors: 21,
-    a_death_of_an_older_incarnation_counts: 717,
+    a_death_of_an_older_incarnation_counts: 661,
     what_a_dead_client_held_stays_held: 6,
     a_bundle_is_not_given_back: 0,
     more_is_given_than_there_is: 0,
