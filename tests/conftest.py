@@ -14,7 +14,7 @@ from ports import free_port
 import skate
 from skate.client import current
 from skate.testing import Snapshot, assert_quiescent, eventually
-from skate.testing.leaks import let_go
+from skate.testing.leaks import let_go, objects_held
 
 STORE_BYTES = 400 << 20
 
@@ -74,8 +74,7 @@ def quiescent(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     request.getfixturevalue("cluster")
-    runtime: Any = current.runtime
-    objects = runtime.ask("store")["objects"]
+    objects = objects_held()
     yield
     assert_quiescent(None if request.node.get_closest_marker("keeps_objects") else objects)
 

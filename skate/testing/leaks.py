@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import clear_frames
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from ..client.runtime import ClientRuntime
@@ -183,11 +183,17 @@ def let_go(traceback: TracebackType | None) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """What is in use in the cluster of this process at a moment, which a test may find and leave."""
+    """What is in use in the cluster of this process at a moment, which a test may find and leave.
+
+    A worker that is leased may have a task of before, or be kept for the next one: so tasks are told apart by themselves.
+    """
 
     available: dict[str, float]
     actors: frozenset[str]
     objects: int
+    workers: frozenset[int]
+    tasks: frozenset[str]
+    groups: frozenset[str]
 
     @classmethod
     def now(cls) -> Held:
@@ -197,34 +203,71 @@ class Held:
             AssertionError: skate does not run in this process.
         """
         runtime = _runtime()
-        actors = frozenset(actor["actor_id"] for actor in runtime.ask("actors"))
-        return cls(runtime.available_resources(), actors, runtime.ask("store")["objects"])
+        return cls(
+            available=runtime.available_resources(),
+            actors=frozenset(actor["actor_id"] for actor in runtime.ask("actors")),
+            objects=objects_held(),
+            workers=frozenset(worker["pid"] for worker in _at_work(runtime)),
+            tasks=frozenset(_tasks(runtime)),
+            groups=frozenset(_groups(runtime)),
+        )
 
 
-def _runtime() -> Any:
+_NOTHING = Held({}, frozenset(), 0, frozenset(), frozenset(), frozenset())
+
+
+def objects_held() -> int:
+    """How many objects are in shared memory: those that the node knows, and those that only this process does, which has put them.
+
+    Raises:
+        AssertionError: skate does not run in this process.
+    """
+    runtime = _runtime()
+    with runtime.lock:
+        own = sum(block.mine and not block.held for block in runtime.memory.own.values())
+    return int(runtime.ask("store")["objects"]) + own
+
+
+def _runtime() -> ClientRuntime:
     from ..client import current
 
     if current.runtime is None:
         raise AssertionError("skate does not run in this process")
-    return current.runtime
+    return cast("ClientRuntime", current.runtime)
+
+
+def _at_work(runtime: ClientRuntime) -> list[dict[str, Any]]:
+    return [worker for worker in runtime.ask("workers") if worker["state"] != "idle"]
+
+
+def _tasks(runtime: ClientRuntime) -> dict[str, str]:
+    """The tasks and calls of this process that have not ended, by their ids: what they are called."""
+    with runtime.lock:
+        told = [runtime.telling.describe(task) for task in runtime.telling.unfinished()]
+    return {task["task_id"]: task["name"] for task in told}
+
+
+def _groups(runtime: ClientRuntime) -> dict[str, str]:
+    """The placement groups of the cluster, by their ids: what they are called."""
+    table = runtime.groups.table()
+    return {group["placement_group_id"]: group["name"] for group in table if group["state"] != "REMOVED"}
 
 
 def _busy(runtime: ClientRuntime, objects: int | None, before: Held | None) -> list[str]:
     gc.collect()
-    out = []
-    free = runtime.cluster_resources() if before is None else before.available
-    stay = frozenset() if before is None else before.actors
+    stay = before or _NOTHING
+    out = [f"task {name} ({ident})" for ident, name in _tasks(runtime).items() if ident not in stay.tasks]
+    out += [f"placement group {name or ident}" for ident, name in _groups(runtime).items() if ident not in stay.groups]
+    free = stay.available if before else runtime.cluster_resources()
     available = runtime.available_resources()
     if any(available.get(name, 0.0) < amount for name, amount in free.items()):
         out.append(f"resources in use: available {available} of {free}")
     actors = runtime.ask("actors")
-    own = {actor["pid"] for actor in actors if actor["actor_id"] in stay}
-    out += [f"actor {actor}" for actor in actors if actor["actor_id"] not in stay]
-    workers = [worker for worker in runtime.ask("workers") if worker["state"] != "idle" and worker["pid"] not in own]
-    out += [f"worker in use: {worker}" for worker in workers]
-    store = runtime.ask("store")
-    if objects is not None and store["objects"] > objects:
-        out.append(f"{store['objects']} objects in the store, {objects} before")
+    known = {actor["pid"] for actor in actors if actor["actor_id"] in stay.actors} | stay.workers
+    out += [f"actor {actor}" for actor in actors if actor["actor_id"] not in stay.actors]
+    out += [f"worker in use: {worker}" for worker in _at_work(runtime) if worker["pid"] not in known]
+    if objects is not None and (count := objects_held()) > objects:
+        out.append(f"{count} objects in the store, {objects} before")
     return out
 
 
@@ -234,7 +277,7 @@ def assert_quiescent(objects: int | None = None, timeout_s: float = TIMEOUT_S, b
     Args:
         objects: how many objects the store may hold; None is any number.
         timeout_s: seconds to wait.
-        before: actors and resources in use that may stay; None: there are none.
+        before: what is in use that may stay; None: there is nothing.
 
     Raises:
         AssertionError: something is in use still, or a state machine contradicts itself.

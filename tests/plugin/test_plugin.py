@@ -138,6 +138,7 @@ import time
 
 import pytest
 import skate
+from skate.testing import eventually
 
 kept = []
 
@@ -155,6 +156,37 @@ def takes(refs):
 def test_keeps_an_object(skate_session, skate_no_leaks):
     kept.append(skate.put(b"x" * 1_000_000))
     skate.get(takes.remote(kept[:]))
+
+
+def test_keeps_what_it_has_only_put(skate_session, skate_no_leaks):
+    kept.append(skate.put(b"x" * 1_000_000))
+
+
+@pytest.fixture(scope="module")
+def runs(skate_session):
+    ref = takes_long.remote()
+    eventually(lambda: skate.available_resources().get("CPU", 0) < skate.cluster_resources()["CPU"])
+    yield ref
+    skate.cancel(ref, force=True)
+
+
+@skate.remote
+def takes_long():
+    time.sleep(60)
+
+
+def test_finds_a_task_that_may_stay(runs, skate_no_leaks):
+    pass
+
+
+def test_keeps_a_task(skate_session, skate_no_leaks):
+    kept.append(takes_long.options(name="forgotten", num_cpus=0).remote())
+
+
+def test_keeps_a_group(skate_session, skate_no_leaks):
+    from skate.util.placement_group import placement_group
+
+    kept.append(placement_group([{"CPU": 0.5}], name="reserved"))
 
 
 def test_keeps_an_actor(skate_session, skate_no_leaks):
@@ -201,17 +233,20 @@ def test_what_works_in_two_processes_at_a_time(pytester: pytest.Pytester) -> Non
 
 def test_what_is_left_is_an_error_of_its_test(pytester: pytest.Pytester) -> None:
     result = project(pytester, "--skate-leak-seconds=0.5", test_leaks=LEAKS)
-    result.assert_outcomes(passed=3, failed=2, errors=3)
+    result.assert_outcomes(passed=7, failed=2, errors=6)
     result.stdout.re_match_lines_random(
         [
             r"E .*1 objects in the store, 0 before",
+            r"E .*left over after 0.5 s: task forgotten .*",
+            r"E .*placement group reserved; resources in use: .*",
             r"E .*left over after 0.5 s: .*actor ",
             r"E .*thread left-behind",
             r"E .*skate runs already in this process",
         ]
     )
     errors = re.findall(r"ERROR at teardown of (\w+)", result.stdout.str())
-    assert errors == ["test_keeps_an_object", "test_keeps_an_actor", "test_keeps_a_thread"]
+    kept = "an_object", "what_it_has_only_put", "a_task", "a_group", "an_actor", "a_thread"
+    assert errors == [f"test_keeps_{what}" for what in kept]
 
 
 def test_a_wrong_setting_is_named(pytester: pytest.Pytester) -> None:
