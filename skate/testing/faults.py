@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ..client import observing, sessions
+import psutil
+
+from ..client import current, observing, sessions
 from .cuts import cut_connections
-from .leaks import TIMEOUT_S, eventually
+from .leaks import TIMEOUT_S, eventually, session_processes
 from .nodes import Nodes, head_process, processes_of
 
 HEAD_BACK_S = 8.0
@@ -25,7 +27,8 @@ HEAD_BACK_S = 8.0
 class Faults:
     """Faults for the cluster that this process is a driver of.
 
-    A target is a process id, an actor's handle, or a node of `Nodes`.
+    A target is an actor's handle, a node of `Nodes`, or the id of a process: of the cluster, or that this process, or one of the
+    cluster, has started. No other process can be hit.
     """
 
     def __init__(self, nodes: Nodes | None = None) -> None:
@@ -41,9 +44,11 @@ class Faults:
         """The process id of a target.
 
         Raises:
-            ValueError: it has no process now.
+            ValueError: it has no process now, or the process is not one of the cluster.
+            TypeError: it is no target.
         """
-        if isinstance(target, int):
+        if isinstance(target, int) and not isinstance(target, bool):
+            self._check(target)
             return target
         if isinstance(target, sessions.Session):
             return target.pid
@@ -139,6 +144,19 @@ class Faults:
             PermissionError: this machine does not let one process do that to another.
         """
         return cut_connections(self.pid_of(target))[0]
+
+    def _check(self, pid: int) -> None:
+        """Refuse what a fault must never hit: 0 and -1 are many processes to the kernel, and 1 has nothing to do with the cluster."""
+        folders = [node.folder for node in self._nodes.started] if self._nodes is not None else []
+        if current.runtime is not None:
+            folders.append(current.runtime.context().session_dir)
+        own = {each for folder in folders if folder for each in session_processes(folder)}
+        try:
+            parents = {parent.pid for parent in psutil.Process(pid).parents()} if pid > 0 else set()
+        except psutil.NoSuchProcess:
+            raise ValueError(f"process {pid} has ended") from None
+        if pid not in own and not parents & {*own, os.getpid()}:
+            raise ValueError(f"process {pid} does not belong to this cluster, nor has this process started it")
 
     def _cluster(self) -> Nodes:
         if self._nodes is None:

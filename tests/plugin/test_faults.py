@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 
@@ -37,3 +38,9 @@ def test_a_node_is_frozen_though_a_worker_of_it_has_ended(
             assert psutil.Process(other.pid).status() == psutil.STATUS_STOPPED
         eventually(lambda: psutil.Process(other.pid).status() != psutil.STATUS_STOPPED)
         other.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, os.getpid(), True])
+def test_what_is_not_of_the_cluster_is_not_hit(pid: int) -> None:
+    with pytest.raises((ValueError, TypeError), match="does not belong to this cluster|needs a process id"):
+        Faults().pid_of(pid)
