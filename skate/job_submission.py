@@ -122,6 +122,7 @@ class JobSubmissionClient:
 
     Raises:
         ConnectionError: nobody answers there.
+        TypeError: the address is no string, or metadata or headers are no dict.
     """
 
     def __init__(
@@ -137,12 +138,14 @@ class JobSubmissionClient:
             raise UnsupportedError("create_cluster_if_needed and cookies are not supported: leave them out.")
         if address is None:
             address = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS")
-        self._metadata = dict(metadata or {})
+        if address is not None and not isinstance(address, str):
+            raise TypeError(f"the address of a cluster is a string, such as 'HOST:PORT', not {address!r}")
+        self._metadata = _dict_of("metadata", metadata)
         self._jobs: JobsApi
         if address is not None and address.startswith(("http://", "https://")):
             from .client.job_http import HttpJobs
 
-            self._jobs = HttpJobs(address, headers, verify)
+            self._jobs = HttpJobs(address, _dict_of("headers", headers), verify)
         else:
             from .client.jobs import ClusterJobs
 
@@ -191,6 +194,7 @@ class JobSubmissionClient:
 
         Raises:
             RuntimeError: there is such a job already, or there is something wrong with this one.
+            TypeError: runtime_env or metadata is no dict.
         """
         from .client.jobs import pack_folders
 
@@ -199,8 +203,8 @@ class JobSubmissionClient:
             {
                 "entrypoint": entrypoint,
                 "submission_id": submission_id or job_id,
-                "runtime_env": self._do(pack_folders, self._jobs, runtime_env or {}),
-                "metadata": {**self._metadata, **(metadata or {})},
+                "runtime_env": self._do(pack_folders, self._jobs, _dict_of("runtime_env", runtime_env)),
+                "metadata": {**self._metadata, **_dict_of("metadata", metadata)},
                 "entrypoint_num_cpus": entrypoint_num_cpus,
                 "entrypoint_num_gpus": entrypoint_num_gpus,
                 "entrypoint_memory": entrypoint_memory,
@@ -293,6 +297,12 @@ class JobSubmissionClient:
         parts = self.follow_job_logs(job_id)
         while (part := await to_thread(next, parts, None)) is not None:
             yield part
+
+
+def _dict_of(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"{name} is a dict, not {value!r}")
+    return dict(value or {})
 
 
 def _details(info: Mapping[str, Any]) -> JobDetails:

@@ -50,6 +50,17 @@ def test_the_exit_code_says_whether_it_has_succeeded(shell: Shell) -> None:
     assert "has failed: its entrypoint ended with exit code 7" in done.stderr
 
 
+def test_options_of_the_entrypoint_need_no_dashes_before_it(shell: Shell, tmp_path: Path) -> None:
+    done = shell("job", "submit", sys.executable, "-c", "import sys; print(sys.argv[1:])", "--epochs", "3")
+    assert done.stdout == "['--epochs', '3']\n"
+
+
+def test_the_end_of_an_installation_that_fails_is_shown(shell: Shell) -> None:
+    wanted = {"pip": {"packages": ["spam_nowhere"], "pip_install_options": ["--no-index"]}}
+    done = shell("job", "submit", "--runtime-env-json", json.dumps(wanted), "--", "true")
+    assert "has failed with code 1: " in done.stderr and "spam_nowhere" in done.stderr.splitlines()[-1]
+
+
 def test_a_job_goes_on_without_whoever_has_submitted_it(shell: Shell, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -84,6 +95,7 @@ def test_a_job_goes_on_without_whoever_has_submitted_it(shell: Shell, tmp_path: 
         (["list", "--address", "http://127.0.0.1:9"], "no dashboard answers at http://127.0.0.1:9", 1),
         (["list", "--address", "127.0.0.1:9"], "127.0.0.1:9", 1),
         (["submit"], "Missing argument", 2),
+        (["submit", "--workingdir", ".", "--", "true"], "No such option '--workingdir'", 2),
         (["submit", "--metadata-json", "{", "--", "true"], "--metadata-json: this is no JSON", 2),
         (["submit", "--runtime-env", "/nowhere.json", "--", "true"], "No such file", 2),
     ],

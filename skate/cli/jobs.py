@@ -79,7 +79,7 @@ def _mapping(option: str, text: str) -> dict[str, Any]:
     return found
 
 
-@job.command("submit", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@job.command("submit", context_settings={"allow_interspersed_args": False})
 @_reaches_a_cluster
 @click.option("--submission-id", "--job-id", "submission_id", default=None, metavar="ID", help="What it is called.")
 @click.option(
@@ -195,7 +195,9 @@ _ENDS = {"SUCCEEDED": "succeeded", "FAILED": "failed", "STOPPED": "ended"}
 
 
 def _first_line(info: JobDetails) -> str:
-    return (info.message or "").partition("\n")[0]
+    """What it says; if that leads to lines of output, the last of these, too."""
+    first, *lines = (info.message or "").splitlines() or [""]
+    return f"{first} {lines[-1]}" if first.endswith(":") and lines else first
 
 
 @job.command("status")

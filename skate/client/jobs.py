@@ -157,7 +157,8 @@ def _runtime_env(runtime_env: Any) -> dict[str, Any]:
         json.dumps(runtime_env)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the runtime_env of a job is plain data: {error}") from None
-    for name in (runtime_env.get("working_dir"), *(runtime_env.get("py_modules") or ())):
+    modules = _list_of("py_modules", runtime_env.get("py_modules"), "paths and URIs")
+    for name in (runtime_env.get("working_dir"), *modules):
         if name is not None and "://" not in str(name):
             raise ValueError(f"{name!r} is no package of the cluster, and no URI")
     for name in INSTALLERS:
@@ -193,14 +194,23 @@ def pack_folders(api: JobsApi, runtime_env: Mapping[str, Any]) -> dict[str, Any]
         ValueError: something of it is not here, or is too large.
     """
     given = dict(runtime_env)
-    excludes = tuple(given.pop("excludes", None) or ())
+    modules = _list_of("py_modules", given.get("py_modules"), "paths and URIs")
+    excludes = tuple(_list_of("excludes", given.pop("excludes", None), "patterns"))
     if given.get("working_dir"):
         given["working_dir"] = _bring(api, given["working_dir"], excludes, "working_dir")
-    if given.get("py_modules"):
-        given["py_modules"] = [_bring(api, each, excludes, "py_modules") for each in given["py_modules"]]
+    if modules:
+        given["py_modules"] = [_bring(api, each, excludes, "py_modules") for each in modules]
     for name in INSTALLERS:
         given |= _without_file(name, given.get(name))
     return given
+
+
+def _list_of(name: str, value: Any, what: str) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in value):
+        raise ValueError(f"{name} of a job is a list of {what}, not {value!r}")
+    return [os.fspath(each) for each in value]
 
 
 def _without_file(name: str, wanted: Any) -> dict[str, Any]:
@@ -247,6 +257,8 @@ def _resources(request: Mapping[str, Any]) -> dict[str, float]:
     for name, amount in found.items():
         if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < float("inf"):
             raise ValueError(f"an entrypoint cannot have {amount!r} of {name!r}")
+        if name == "memory" and amount != int(amount):
+            raise ValueError(f"entrypoint_memory is a whole number of bytes, not {amount!r}")
     amounts = {name: float(amount) for name, amount in found.items() if amount}
     selector = request.get("entrypoint_label_selector")
     if selector:

@@ -71,6 +71,7 @@ def _unpack(file: str, to: str) -> None:
     """A package, with what may be executed. It came from one who may run any command here."""
     import zipfile  # half of the start of a guard, and few need it
 
+    os.makedirs(to, exist_ok=True)  # the package may be empty
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             made = archive.extract(info, to)

@@ -146,7 +146,7 @@ class Faults:
         return cut_connections(self.pid_of(target))[0]
 
     def _check(self, pid: int) -> None:
-        """Refuse what a fault must never hit: 0 and -1 are many processes to the kernel, and 1 has nothing to do with the cluster."""
+        """Refuse what a fault must never hit: 0 and -1 are many processes to the kernel, and 1 is not of the cluster."""
         folders = [node.folder for node in self._nodes.started] if self._nodes is not None else []
         if current.runtime is not None:
             folders.append(current.runtime.context().session_dir)

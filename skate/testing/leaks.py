@@ -217,7 +217,7 @@ _NOTHING = Held({}, frozenset(), 0, frozenset(), frozenset(), frozenset())
 
 
 def objects_held() -> int:
-    """How many objects are in shared memory: those that the node knows, and those that this process has put, and nobody else knows.
+    """How many objects are in shared memory: those that the node knows, and those that only this process knows.
 
     Raises:
         AssertionError: skate does not run in this process.

@@ -14,7 +14,7 @@ Example:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Self
 
@@ -38,13 +38,15 @@ class Metric:
             tag_keys: the tags that each value must have.
 
         Raises:
-            TypeError: tag_keys is no tuple or list of strings.
+            TypeError: description is no string, or tag_keys no tuple or list of strings.
             ValueError: a name that Prometheus would not have, or could not tell from that of another metric of this process.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
                 f"{name!r} cannot be the name of a metric: use letters, digits and _, and begin with no digit"
             )
+        if not isinstance(description, str):
+            raise TypeError(f"the description of metric {name!r} must be a string, not {description!r}")
         if tag_keys is not None and not isinstance(tag_keys, (tuple, list)):
             raise TypeError(f"tag_keys is a tuple of strings, not {tag_keys!r}")
         keys = tuple(tag_keys or ())
@@ -56,7 +58,7 @@ class Metric:
         if len(set(keys)) != len(keys):
             raise ValueError(f"tag_keys has a tag twice: {keys}")
         self._name = name
-        self._description = str(description).encode(errors="replace").decode()
+        self._description = description.encode(errors="replace").decode()
         self._keys = keys
         self._defaults: dict[str, str] = {}
         self._meter = PROCESS.meter(self._kind, name, self._description, keys, self._bounds())
@@ -69,10 +71,9 @@ class Metric:
 
         Raises:
             ValueError: a tag that is not in tag_keys.
-            TypeError: a value that is no string.
+            TypeError: it is no dict, or a value that is no string.
         """
-        for key, value in default_tags.items():
-            self._check(key, value)
+        self._check_all("default_tags", default_tags)
         self._defaults = dict(default_tags)
         return self
 
@@ -85,6 +86,12 @@ class Metric:
             "tag_keys": self._keys,
             "default_tags": dict(self._defaults),
         }
+
+    def _check_all(self, name: str, tags: Mapping[str, str]) -> None:
+        if type(tags) is not dict and not isinstance(tags, Mapping):  # the latter takes a microsecond
+            raise TypeError(f"{name} of metric {self._name!r} must be a dict of strings, not {tags!r}")
+        for key, value in tags.items():
+            self._check(key, value)
 
     def _check(self, key: str, value: str) -> None:
         if key not in self._keys:
@@ -106,8 +113,7 @@ class Metric:
     def _values(self, tags: Mapping[str, str] | None) -> tuple[str, ...]:
         """The values of the tags, in the order of the keys."""
         if tags:
-            for key, value in tags.items():
-                self._check(key, value)
+            self._check_all("tags", tags)
             tags = {**self._defaults, **tags}
         else:
             tags = self._defaults
@@ -196,7 +202,15 @@ class Histogram(Metric):
 
         Raises:
             ValueError: as of all metrics, or there are no boundaries, or they are not as they should be.
+            TypeError: as of all metrics, or boundaries is no list of numbers.
         """
+        if boundaries is not None:
+            if not isinstance(boundaries, Iterable) or isinstance(boundaries, (str, bytes)):
+                raise TypeError(f"histogram {name!r}: boundaries is a list of numbers, not {boundaries!r}")
+            boundaries = tuple(boundaries)
+            for bound in boundaries:
+                if not isinstance(bound, Real):
+                    raise TypeError(f"histogram {name!r}: boundaries must be numbers, which {bound!r} is not")
         if not boundaries:
             raise ValueError(
                 f"histogram {name!r} needs boundaries, the upper bounds of its buckets: such as [0.1, 1, 10]"

@@ -49,7 +49,8 @@ def install(setup: Setup, command: list[str]) -> str:
     assert wanted is not None
     if len(command) != 1:
         raise RuntimeEnvSetupError(f"py_executable must be an interpreter if {tool} is to install for it: {command}")
-    key = msgspec.json.encode([tool, wanted, command, sys.version, sys.prefix])
+    base = command if environment.py_executable else []  # the own one may be called `python` here, and `python3` there
+    key = msgspec.json.encode([tool, wanted, base, sys.version, sys.prefix])
     name = f"venv-{hashlib.sha256(key).hexdigest()}"
 
     def build(path: Path) -> None:
@@ -118,8 +119,8 @@ def _run(setup: Setup, command: list[str]) -> None:
     except TimeoutError as error:
         process.kill()
         process.wait()
-        said.append(f"(stopped: {error})")
-        code = -signal.SIGKILL
+        lines = "\n".join(said)
+        raise RuntimeEnvSetupError(f"{error}: `{shlex.join(command)}`\n{lines}") from None
     if code:
         lines = "\n".join(said)
         raise RuntimeEnvSetupError(f"`{shlex.join(command)}` has failed with code {code}:\n{lines}")

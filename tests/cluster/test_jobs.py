@@ -96,6 +96,21 @@ def test_what_is_wrong_is_said(client: JobSubmissionClient) -> None:
         client.submit_job(entrypoint="true", entrypoint_label_selector={"zone": 1})  # type: ignore[dict-item]
     with pytest.raises(RuntimeError, match="cannot have -1"):
         client.submit_job(entrypoint="true", entrypoint_num_cpus=-1)
+    with pytest.raises(RuntimeError, match=r"whole number of bytes, not 1\.5"):
+        client.submit_job(entrypoint="true", entrypoint_memory=1.5)  # type: ignore[arg-type]
+    for name in ("excludes", "py_modules"):
+        no_list: Any
+        for no_list in ("*.py", [3], 3):
+            with pytest.raises(RuntimeError, match=f"{name} of a job is a list of (patterns|paths and URIs), not "):
+                client.submit_job(entrypoint="true", runtime_env={name: no_list})
+    no_dict: Any
+    for no_dict in (3, "x"):
+        with pytest.raises(TypeError, match="runtime_env is a dict"):
+            client.submit_job(entrypoint="true", runtime_env=no_dict)
+        with pytest.raises(TypeError, match="metadata is a dict"):
+            client.submit_job(entrypoint="true", metadata=no_dict)
+    with pytest.raises(TypeError, match="the address of a cluster is a string"):
+        JobSubmissionClient(3)  # type: ignore[arg-type]
     over(client, ident)
     assert client.stop_job(ident) is False
 
@@ -255,6 +270,9 @@ def test_a_job_brings_its_folder_along(client: JobSubmissionClient, jobs_cluster
     again = client.submit_job(entrypoint="ls", runtime_env={"working_dir": str(folder)})
     over(client, again)
     assert client.get_job_logs(again) == "big\nhelper\nrun.sh\n"
+    (tmp_path / "empty").mkdir()
+    empty = client.submit_job(entrypoint="pwd", runtime_env={"working_dir": str(tmp_path / "empty")})
+    assert over(client, empty).status is JobStatus.SUCCEEDED and client.get_job_logs(empty).endswith("/files\n")
 
 
 def test_files_that_cannot_be_had_are_named(client: JobSubmissionClient) -> None:

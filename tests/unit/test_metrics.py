@@ -42,6 +42,12 @@ def test_wrong_metrics_are_refused() -> None:
     for boundaries in ([], None):
         with pytest.raises(ValueError, match="needs boundaries"):
             Histogram("unit_h", boundaries=boundaries)
+    wrong: Any
+    for wrong in (3, "1", ["a"]):
+        with pytest.raises(TypeError, match=r"'unit_h': boundaries (is a list of|must be) numbers"):
+            Histogram("unit_h", boundaries=wrong)
+    with pytest.raises(TypeError, match="the description of metric 'unit_a' must be a string, not 3"):
+        Gauge("unit_a", 3)  # type: ignore[arg-type]
     for boundaries in ([0, 1], [-1.0], [2, 1], [1, 1], [float("inf")], [float("nan")]):
         with pytest.raises(ValueError, match="above 0 and ascending"):
             Histogram("unit_h", boundaries=boundaries)
@@ -78,6 +84,10 @@ def test_wrong_values_are_refused() -> None:
         counter.inc(1, {"route": "/", "user": "x"})
     with pytest.raises(TypeError, match="must be a string"):
         counter.inc(1, {"route": 1})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="tags of metric 'unit_wrong' must be a dict of strings, not 3"):
+        counter.inc(1, 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="default_tags of metric 'unit_wrong' must be a dict"):
+        counter.set_default_tags("x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="longer than"):
         counter.inc(1, {"route": "x" * 5000})
     with pytest.raises(ValueError, match="no text of Unicode"):
