@@ -1,6 +1,7 @@
 """Ray's REST routes for jobs, without a server: a request in, a status and plain data out.
 
-Whoever serves them has seen to it that the request may be made, and is no larger than `BODY_BYTES_MAX`. Only POST, PUT and DELETE
+Ray's own `JobSubmissionClient` may use them, too. It names what it brings along by what is in it, as `gcs://NAME`, and asks first
+whether that is there. Whoever serves them has seen to it that the request may be made, and is no larger than `BODY_BYTES_MAX`. Only POST, PUT and DELETE
 change anything.
 """
 
@@ -12,7 +13,7 @@ from urllib.parse import unquote
 
 from ..version import __version__
 from . import parameters
-from .jobs import JobsApi, whole_log
+from .jobs import RAY_PACKAGE, JobsApi, hash_of, whole_log
 from .packages import PACKAGE_BYTES_MAX, Package
 
 BODY_BYTES_MAX = PACKAGE_BYTES_MAX + (1 << 20)
@@ -21,6 +22,10 @@ WHOLE_MAX = 64 << 20
 """So many characters of a log are given at once: a node keeps up to 1 GiB of it, and whoever serves this has it in memory."""
 NOT_FOUND = "there is no job "
 """How the reason begins why a job cannot be had that does not exist."""
+
+NO_PACKAGE = "there is no package "
+RAY_VERSION = "2.60.0"
+"""The version of Ray whose routes these are: its clients look at it, and ask an older one for less."""
 
 Answer = tuple[int, Any]
 
@@ -45,7 +50,7 @@ def answer(jobs: JobsApi, method: str, path: str, query: Mapping[str, str], body
     except ConnectionError as error:
         return 503, {"error": str(error)}
     except (ValueError, TypeError) as error:
-        return 404 if str(error).startswith(NOT_FOUND) else 400, {"error": str(error)}
+        return 404 if str(error).startswith((NOT_FOUND, NO_PACKAGE)) else 400, {"error": str(error)}
 
 
 def _route(words: list[str]) -> str | None:
@@ -56,7 +61,7 @@ def _route(words: list[str]) -> str | None:
         if len(rest) < 2:
             return "job" if rest and rest[0] else "jobs"
         return rest[1] if len(rest) == 2 and rest[1] in ("stop", "logs") else None
-    return "package" if words[:3] == ["api", "packages", "skate"] and len(words) == 4 else None
+    return "package" if words[:2] == ["api", "packages"] and words[2:3] in (["skate"], ["gcs"]) and len(words) == 4 else None
 
 
 def _submit(jobs: JobsApi, _: list[str], __: Mapping[str, str], body: bytes) -> Any:
@@ -76,9 +81,20 @@ def _log(jobs: JobsApi, words: list[str], query: Mapping[str, str], _: bytes) ->
     return {"logs": whole_log(jobs, words[2], WHOLE_MAX)}
 
 
-def _package(jobs: JobsApi, words: list[str], _: Mapping[str, str], body: bytes) -> Any:
-    jobs.bring(Package(words[3].removesuffix(".zip"), body))
+def _is_there(jobs: JobsApi, words: list[str], _: Mapping[str, str], __: bytes) -> Any:
+    if not jobs.has(_hash(words)):
+        raise ValueError(f"{NO_PACKAGE}{words[3]!r}")
     return {}
+
+
+def _package(jobs: JobsApi, words: list[str], _: Mapping[str, str], body: bytes) -> Any:
+    jobs.bring(Package(_hash(words), body))
+    return {}
+
+
+def _hash(words: list[str]) -> str:
+    _, _, store, name = words
+    return hash_of(f"{RAY_PACKAGE}{name}") if store == "gcs" else name.removesuffix(".zip")
 
 
 _Action = Callable[[JobsApi, list[str], Mapping[str, str], bytes], Any]
@@ -86,7 +102,7 @@ _ROUTES: dict[str, dict[str, _Action]] = {
     "version": {
         "GET": lambda jobs, words, query, body: {
             "version": __version__,
-            "ray_version": __version__,
+            "ray_version": RAY_VERSION,
             "address": jobs.where(),
         }
     },
@@ -97,5 +113,5 @@ _ROUTES: dict[str, dict[str, _Action]] = {
     },
     "stop": {"POST": lambda jobs, words, query, body: {"stopped": jobs.stop(words[2])}},
     "logs": {"GET": _log},
-    "package": {"PUT": _package},
+    "package": {"GET": _is_there, "PUT": _package},
 }

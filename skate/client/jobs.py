@@ -11,6 +11,7 @@ of `job_routes.py`. `job_http.py` is the other end of these routes, with the sam
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import os
 import secrets
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 ID_LETTERS = string.ascii_letters + string.digits
 ID_LENGTH = 16
 PART_BYTES = 1 << 20
+RAY_PACKAGE = "gcs://"
+"""How Ray's client names what it has brought along."""
 LOG_WAIT_S = 2.0
 """How long a node may wait until a job has printed more."""
 PROGRAMS_MAX = 10_000
@@ -62,6 +65,10 @@ class JobsApi(Protocol):
 
     def submit(self, request: Mapping[str, Any]) -> str:
         """Hand in a job, with the fields of `REQUEST`; its id. It is written when this returns."""
+        ...
+
+    def has(self, package: str) -> bool:
+        """Whether the cluster keeps a package, by its hash."""
         ...
 
     def bring(self, package: Package) -> None:
@@ -106,6 +113,11 @@ def whole_log(api: JobsApi, ident: str, most: int | None = None) -> str:
         if part["over"] or part["offset"] == offset:
             return (f"[the first {cut} characters are left out]\n" if cut else "") + "".join(parts)
         offset = part["offset"]
+
+
+def hash_of(uri: str) -> str:
+    """The hash that a package of Ray's client is kept by: it has named the package by what is in it."""
+    return hashlib.sha256(uri.encode()).hexdigest()
 
 
 def new_id() -> str:
@@ -158,6 +170,11 @@ def _runtime_env(runtime_env: Any) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"the runtime_env of a job is plain data: {error}") from None
     modules = _list_of("py_modules", runtime_env.get("py_modules"), "paths and URIs")
+    if any(each.startswith(RAY_PACKAGE) for each in modules):
+        raise ValueError("py_modules of Ray's own client are not supported: put them into working_dir, or use skate's client")
+    working_dir = runtime_env.get("working_dir")
+    if isinstance(working_dir, str) and working_dir.startswith(RAY_PACKAGE):
+        runtime_env = {**runtime_env, "working_dir": PACKAGE + hash_of(working_dir)}
     for name in (runtime_env.get("working_dir"), *modules):
         if name is not None and "://" not in str(name):
             raise ValueError(f"{name!r} is no package of the cluster, and no URI")
@@ -291,9 +308,13 @@ class ClusterJobs:
         found: dict[str, Any] = self.observer.ask_head("job_submit", to_builtins(spec))
         return str(found["submission_id"])
 
+    def has(self, package: str) -> bool:
+        """See `JobsApi`."""
+        return bool(self.observer.ask_head("job_package", package))
+
     def bring(self, package: Package) -> None:
         """See `JobsApi`."""
-        if self.observer.ask_head("job_package", package.hash):
+        if self.has(package.hash):
             return
         count = max(1, -(-len(package.data) // PART_BYTES))
         for number in range(count):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -91,6 +93,9 @@ def test_jobs_by_http(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     eventually(lambda: client.get_job_status(long) is JobStatus.RUNNING)
     assert client.stop_job(long) and over(client, long).status is JobStatus.STOPPED
     assert {sent for _, sent in Handler.seen} == {f"Bearer {token.find()}"}
+    again = client.submit_job(entrypoint="cat told.txt", runtime_env={"working_dir": str(tmp_path / "work")})
+    assert over(client, again).status is JobStatus.SUCCEEDED
+    assert sum(what.startswith("PUT") for what, _ in Handler.seen) == 1, "what is there is not brought again"
     changing = ("POST", "PUT", "DELETE")
     assert [what for what, _ in Handler.seen if what.startswith(changing)][:2] == [
         next(what for what, _ in Handler.seen if what.startswith("PUT /api/packages/skate/")),
@@ -117,6 +122,27 @@ def test_what_the_routes_refuse(server: str) -> None:
     ):
         with pytest.raises(ValueError, match=said):
             api.request(method, path, body)
+
+
+def test_files_that_rays_own_client_brings(server: str) -> None:
+    """It names a package itself, asks whether it is there, and then names it in the job."""
+    api = HttpJobs(server)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as out:
+        out.writestr("told.txt", "told")
+    path, uri = "/api/packages/gcs/_ray_pkg_0123.zip", "gcs://_ray_pkg_0123.zip"
+    with pytest.raises(ValueError, match="there is no package '_ray_pkg_0123.zip'"):
+        api.request("GET", path)
+    job = {"entrypoint": "cat told.txt", "runtime_env": {"working_dir": uri}}
+    with pytest.raises(ValueError, match="its files are not here"):
+        api.request("POST", "/api/jobs/", job)
+    api._send("PUT", path, packed.getvalue(), "application/octet-stream")
+    api.request("GET", path)
+    ident = api.request("POST", "/api/jobs/", job)["submission_id"]
+    client = JobSubmissionClient(server)
+    assert over(client, ident).status is JobStatus.SUCCEEDED and client.get_job_logs(ident) == "told"
+    with pytest.raises(ValueError, match="py_modules of Ray's own client are not supported"):
+        api.request("POST", "/api/jobs/", {"entrypoint": "true", "runtime_env": {"py_modules": [uri]}})
 
 
 def test_the_token_goes_nowhere_in_the_clear(home: Path) -> None:

@@ -211,6 +211,9 @@ class FakeJobs:
         self.changes.append("submit")
         return "job_1"
 
+    def has(self, package: str) -> bool:
+        return True
+
     def bring(self, package: Package) -> None:
         self.changes.append("bring")
 

@@ -23,7 +23,7 @@ from .fakes import FakeJobs, FakeSource
 
 BASE = "http://127.0.0.1:8265"
 TOKEN = "0123456789abcdef"
-FILL = {"kind": "tasks", "ident": "job_1", "name": "app.js"}
+FILL = {"store": "skate", "kind": "tasks", "ident": "job_1", "name": "app.js"}
 
 
 def client_of(guard: Guard | None = None) -> tuple[TestClient, FakeSource, FakeJobs]:
@@ -208,7 +208,9 @@ def test_a_get_changes_nothing() -> None:
 
 
 def test_ray_s_job_routes(client: TestClient) -> None:
-    assert client.get("/api/version").json()["ray_version"]
+    assert client.get("/api/version").json()["ray_version"] >= "2.", "Ray's client asks for 1.9 at least"
+    assert client.get("/api/packages/gcs/_ray_pkg_0.zip").status_code == 200
+    assert client.get("/api/packages/s3/_ray_pkg_0.zip").status_code == 404
     assert client.post("/api/jobs/", json={"entrypoint": "true"}).json()["submission_id"] == "job_1"
     assert client.get("/api/jobs/job_1").json()["status"] == "RUNNING"
     assert client.get("/api/jobs/job_1/logs").json() == {"logs": "hello\n"}
