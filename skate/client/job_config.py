@@ -30,9 +30,14 @@ def with_job(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return merge(of_job, given or {})
 
 
+def submission() -> str:
+    """The id of the job that this program is of; "": it was not submitted."""
+    return os.environ.get("SKATE_JOB_ID", "")
+
+
 def tell_job(runtime: ClientRuntime) -> None:
     """A driver has attached to a cluster: if it is of a submitted job, the head notes that, so that its tasks can be found."""
-    ident = os.environ.get("SKATE_JOB_ID")
+    ident = submission()
     if not ident:
         return
     try:

@@ -13,15 +13,13 @@ from urllib.parse import unquote
 
 from ..version import __version__
 from . import parameters
-from .jobs import RAY_PACKAGE, JobsApi, hash_of, whole_log
+from .jobs import NO_JOB, RAY_PACKAGE, JobsApi, hash_of, whole_log
 from .packages import PACKAGE_BYTES_MAX, Package
 
 BODY_BYTES_MAX = PACKAGE_BYTES_MAX + (1 << 20)
 WAIT_S_MAX = 3.0
 WHOLE_MAX = 64 << 20
 """So many characters of a log are given at once: a node keeps up to 1 GiB of it, and whoever serves this has it in memory."""
-NOT_FOUND = "there is no job "
-"""How the reason begins why a job cannot be had that does not exist."""
 
 NO_PACKAGE = "there is no package "
 RAY_VERSION = "2.60.0"
@@ -50,7 +48,7 @@ def answer(jobs: JobsApi, method: str, path: str, query: Mapping[str, str], body
     except ConnectionError as error:
         return 503, {"error": str(error)}
     except (ValueError, TypeError) as error:
-        return 404 if str(error).startswith((NOT_FOUND, NO_PACKAGE)) else 400, {"error": str(error)}
+        return 404 if str(error).startswith((NO_JOB, NO_PACKAGE)) else 400, {"error": str(error)}
 
 
 def _route(words: list[str]) -> str | None:
@@ -61,7 +59,11 @@ def _route(words: list[str]) -> str | None:
         if len(rest) < 2:
             return "job" if rest and rest[0] else "jobs"
         return rest[1] if len(rest) == 2 and rest[1] in ("stop", "logs") else None
-    return "package" if words[:2] == ["api", "packages"] and words[2:3] in (["skate"], ["gcs"]) and len(words) == 4 else None
+    return (
+        "package"
+        if words[:2] == ["api", "packages"] and words[2:3] in (["skate"], ["gcs"]) and len(words) == 4
+        else None
+    )
 
 
 def _submit(jobs: JobsApi, _: list[str], __: Mapping[str, str], body: bytes) -> Any:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 ID_LETTERS = string.ascii_letters + string.digits
 ID_LENGTH = 16
 PART_BYTES = 1 << 20
+NO_JOB = "there is no job "
+"""How the reason begins why a job cannot be had that does not exist."""
 RAY_PACKAGE = "gcs://"
 """How Ray's client names what it has brought along."""
 LOG_WAIT_S = 2.0
@@ -171,7 +173,9 @@ def _runtime_env(runtime_env: Any) -> dict[str, Any]:
         raise ValueError(f"the runtime_env of a job is plain data: {error}") from None
     modules = _list_of("py_modules", runtime_env.get("py_modules"), "paths and URIs")
     if any(each.startswith(RAY_PACKAGE) for each in modules):
-        raise ValueError("py_modules of Ray's own client are not supported: put them into working_dir, or use skate's client")
+        raise ValueError(
+            "py_modules of Ray's own client are not supported: put them into working_dir, or use skate's client"
+        )
     working_dir = runtime_env.get("working_dir")
     if isinstance(working_dir, str) and working_dir.startswith(RAY_PACKAGE):
         runtime_env = {**runtime_env, "working_dir": PACKAGE + hash_of(working_dir)}
@@ -324,26 +328,44 @@ class ClusterJobs:
 
     def listed(self) -> list[dict[str, Any]]:
         """See `JobsApi`. Programs of nodes that do not answer are left out."""
-        from .state import listing
-
         found = list(self.observer.ask_head("jobs"))
         hosts = {node["NodeID"]: node["NodeManagerAddress"] for node in self.observer.nodes()}
-        programs = listing(self.observer, "jobs", [("type", "=", "DRIVER")], PROGRAMS_MAX, detail=True).rows
-        found += [_program(row, hosts.get(row["node_id"], "")) for row in programs]
+        found += [_program(row, hosts.get(row["node_id"], "")) for row in self._programs()]
         return sorted(found, key=lambda job: job["start_time"] or 0)
+
+    def _programs(self) -> list[dict[str, Any]]:
+        """Those that were not submitted."""
+        from .state import listing
+
+        return listing(self.observer, "jobs", [("type", "=", "DRIVER")], PROGRAMS_MAX, detail=True).rows
+
+    def _of_job(self, what: str, ident: str) -> Any:
+        """What the head says of a job.
+
+        Raises:
+            ValueError: it cannot do that, or there is no such job.
+        """
+        try:
+            return self.observer.ask_head(what, ident)
+        except ValueError as error:
+            if not str(error).startswith(NO_JOB) or ident not in (row["job_id"] for row in self._programs()):
+                raise
+        raise ValueError(
+            f"{ident} was not submitted: it is a program of its own; `skate logs --job {ident}` has its output"
+        )
 
     def info(self, ident: str) -> dict[str, Any]:
         """See `JobsApi`."""
-        found: dict[str, Any] = self.observer.ask_head("job", ident)
+        found: dict[str, Any] = self._of_job("job", ident)
         return found
 
     def stop(self, ident: str) -> bool:
         """See `JobsApi`."""
-        return bool(self.observer.ask_head("job_stop", ident))
+        return bool(self._of_job("job_stop", ident))
 
     def delete(self, ident: str) -> bool:
         """See `JobsApi`."""
-        return bool(self.observer.ask_head("job_delete", ident))
+        return bool(self._of_job("job_delete", ident))
 
     def log(self, ident: str, offset: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
         """See `JobsApi`. The log of a job ends with its node."""

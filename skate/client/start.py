@@ -24,7 +24,7 @@ from ..wire import messages as m
 from ..wire.channel import Channel, ChannelClosed, pair, wait_readable
 from . import current, interrupts
 from .init_options import InitOptions
-from .job_config import tell_job
+from .job_config import submission, tell_job
 from .machine import (
     BOOT,
     START_TIMEOUT_S,
@@ -100,7 +100,7 @@ def attach(sock: socket.socket, options: InitOptions) -> ClientRuntime:
     channel = Channel(sock)
     namespace = options.namespace or secrets.token_hex(8)
     try:
-        runtime = _greet(channel, options, namespace)
+        runtime = _greet(channel, options, namespace, submission())
     except (ChannelClosed, TimeoutError) as error:
         channel.close()
         raise ConnectionError(f"the node does not accept this driver: {error}") from None
@@ -112,9 +112,10 @@ def attach(sock: socket.socket, options: InitOptions) -> ClientRuntime:
     return runtime
 
 
-def _greet(channel: Channel, options: InitOptions, namespace: str) -> ClientRuntime:
+def _greet(channel: Channel, options: InitOptions, namespace: str, job: str = "") -> ClientRuntime:
     hello = _hello(options, namespace)
     hello.waits = bool(options.env)
+    hello.submission = job
     channel.send(m.encode(hello))
     welcome, arena_fd = _welcome(channel)
     runtime = ClientRuntime(channel, welcome, Arena(arena_fd, welcome.arena_bytes), namespace, True)

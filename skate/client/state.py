@@ -458,9 +458,16 @@ def _jobs(observer: Observer, filters: list[Filter], limit: int, detail: bool) -
         for event in said:
             row = rows.setdefault(event["job_id"], {"job_id": event["job_id"], "type": "DRIVER"})
             row |= _of_event(event, member.no in over) | {"node_id": ids.get(member.no, "")}
-    for job in _of_head(observer, "jobs", None, missing):
+    silent = len(missing)
+    submitted = _of_head(observer, "jobs", None, missing)
+    if len(missing) == silent:  # else nobody knows which jobs there are
+        there = {"", *(job["submission_id"] for job in submitted)}
+        rows = {at: row for at, row in rows.items() if row["status"] == "RUNNING" or row.get("submission", "") in there}
+    for job in submitted:
         ident = job["job_id"] or ""  # none before its program has called `init`
         rows[ident or job["submission_id"]] = {**rows.get(ident, {"job_id": ident}), **_submitted(job)}
+    for row in rows.values():
+        row.pop("submission", None)
     all_ = [{**_NO_JOB, **row} for row in rows.values()]  # conditions about a column count for all of them
     found = _cut(sorted(all_, key=lambda row: -(row["start_time_ms"] or float("inf"))), filters, limit, missing)
     found.notes = _gone(known, "programs that ran there, but for submitted jobs,")
@@ -476,6 +483,7 @@ def _of_event(event: dict[str, Any], over: bool) -> dict[str, Any]:
         row = {"driver_pid": event.get("pid"), "end_time_ms": _ms(event["time"])}
         return row | {"status": event.get("status", "SUCCEEDED"), "message": event.get("message", "")}
     row = {"driver_pid": event["pid"], "entrypoint": event["entrypoint"], "namespace": event["namespace"]}
+    row["submission"] = event.get("submission", "")  # of a job that was deleted its programs are not shown, either
     ended = {"status": "FAILED", "message": "its node was killed, and nobody knows more of it"}
     return row | {"start_time_ms": _ms(event["time"])} | (ended if over else {"status": "RUNNING", "message": ""})
 

@@ -104,7 +104,8 @@ class History(Minor):
     def job_began(self, job: str, hello: Hello) -> None:
         """A driver has come."""
         text = f"job {job} has begun: {hello.job_name or 'a driver'}, process {hello.pid}"
-        self.event(INFO, "JOB", text, job, pid=hello.pid, entrypoint=hello.main_path, namespace=hello.namespace)
+        ids = {"pid": hello.pid, "entrypoint": hello.main_path, "namespace": hello.namespace}
+        self.event(INFO, "JOB", text, job, **ids, submission=hello.submission)
 
     def job_ended(self, driver: Client, why: str = "") -> None:
         """A driver has gone: it has said how, or `why` is known, or it was killed. Its exit code only its parent knows."""

@@ -71,6 +71,8 @@ class Hello(Struct, array_like=True, tag=0):
     is_driver: bool = True
     waits: bool = False
     """It will say what its workers run in (`Prepare`): none are started before."""
+    submission: str = ""
+    """The submitted job that it is a program of."""
 
 
 class WantWorkers(Struct, array_like=True, tag=1):

@@ -172,13 +172,20 @@ def test_what_a_job_leaves_running_ends_with_it(client: JobSubmissionClient) -> 
 
 
 def test_a_deleted_job_leaves_nothing(client: JobSubmissionClient, jobs_cluster: Nodes) -> None:
-    ident = client.submit_job(entrypoint="echo hello")
-    over(client, ident)
+    attach = "import skate; skate.init(); skate.shutdown(); skate.init(); print('hello')"
+    ident = client.submit_job(entrypoint=f'python -c "{attach}"')
+    driver = over(client, ident).job_id
     folder = Path(jobs_cluster.started[0].folder, "jobs", ident)
     assert (folder / "log").read_text() == "hello\n"
+    programs = {job.job_id for job in client.list_jobs()}
+    assert driver in programs
     assert client.delete_job(ident)
     eventually(lambda: not folder.exists())
-    assert ident not in [job.submission_id for job in client.list_jobs()]
+    left = client.list_jobs()
+    assert ident not in [job.submission_id for job in left]
+    assert len(programs - {job.job_id for job in left}) == 2, (
+        "nor are its programs, which were not submitted themselves"
+    )
 
 
 def test_a_log_is_followed_while_the_head_is_killed(
@@ -304,6 +311,9 @@ def test_programs_that_were_not_submitted_are_listed(client: JobSubmissionClient
         return job.status is JobStatus.SUCCEEDED and bool(job.end_time)
 
     eventually(ended, 10, "it is listed as over")
+    for method in (client.get_job_info, client.get_job_logs, client.stop_job, client.delete_job):
+        with pytest.raises(RuntimeError, match=f"{ident} was not submitted: it is a program of its own"):
+            method(ident)
     submitted = client.submit_job(entrypoint="true")
     over(client, submitted)
     jobs = client.list_jobs()
