@@ -122,6 +122,7 @@ class JobSubmissionClient:
 
     Raises:
         ConnectionError: nobody answers there.
+        ValueError: the address is none, or headers or verify are given and it is not that of a dashboard.
         TypeError: the address is no string, or metadata or headers are no dict.
     """
 
@@ -147,6 +148,12 @@ class JobSubmissionClient:
 
             self._jobs = HttpJobs(address, _dict_of("headers", headers), verify)
         else:
+            if address is not None:
+                _check_address(address)
+            if headers or verify is not True:
+                raise ValueError(
+                    "headers and verify are for a dashboard: say http://HOST:PORT or https://HOST:PORT of one"
+                )
             from .client.jobs import ClusterJobs
 
             self._jobs = ClusterJobs(observing.observe(address))
@@ -297,6 +304,14 @@ class JobSubmissionClient:
         parts = self.follow_job_logs(job_id)
         while (part := await to_thread(next, parts, None)) is not None:
             yield part
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if address.startswith("ray://"):
+        raise ValueError(f"{address!r}: there are no ray:// addresses, as any node will do: say its HOST:PORT")
+    if address != "auto" and not (host and port.isdigit() and "/" not in host):
+        raise ValueError(f"{address!r} is neither HOST:PORT of a node, nor http://HOST:PORT of a dashboard")
 
 
 def _dict_of(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -94,6 +94,10 @@ def test_a_job_goes_on_without_whoever_has_submitted_it(shell: Shell, tmp_path: 
         (["logs", "-f", "nobody"], "there is no job 'nobody'", 1),
         (["list", "--address", "http://127.0.0.1:9"], "no dashboard answers at http://127.0.0.1:9", 1),
         (["list", "--address", "127.0.0.1:9"], "127.0.0.1:9", 1),
+        (["list", "--address", "ray://127.0.0.1:9"], "there are no ray:// addresses", 1),
+        (["list", "--address", "foo"], "neither HOST:PORT of a node, nor http://HOST:PORT of a dashboard", 1),
+        (["list", "--headers", '{"a": "b"}'], "headers and verify are for a dashboard", 1),
+        (["list", "--verify", "false"], "headers and verify are for a dashboard", 1),
         (["submit"], "Missing argument", 2),
         (["submit", "--workingdir", ".", "--", "true"], "No such option '--workingdir'", 2),
         (["submit", "--metadata-json", "{", "--", "true"], "--metadata-json: this is no JSON", 2),
@@ -102,6 +106,21 @@ def test_a_job_goes_on_without_whoever_has_submitted_it(shell: Shell, tmp_path: 
 )
 def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], said: str, code: int) -> None:
     assert said in one_line(shell("job", *words), code)
+
+
+def test_the_address_of_a_node_is_not_that_of_a_dashboard(shell: Shell) -> None:
+    line = one_line(shell("job", "list", "--address", f"http://{shell.environment['SKATE_ADDRESS']}"), 1)
+    assert "this is a node, and no dashboard" in line and "say HOST:PORT" in line
+
+
+def test_options_of_rays_that_have_no_effect_are_noted(shell: Shell) -> None:
+    done = shell("job", "submit", "--log-style", "pretty", "--log-color", "false", "-v", "--", "printf", "cut")
+    assert done.stdout == "cut"
+    *notes, first, empty, last = done.stderr.splitlines()
+    assert len(notes) == 3 and all("has no effect: what is printed is plain" in each for each in notes)
+    assert " is submitted: " in first and not empty and " has succeeded: " in last, (
+        "what it has printed has no line's end"
+    )
 
 
 def test_json_of_the_end(shell: Shell) -> None:

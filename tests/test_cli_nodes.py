@@ -176,6 +176,8 @@ print(keeper._actor_id.hex())
     eventually(lambda: "killed by skate.kill" in shell("events").stdout, 10)
     os.kill(head["pid"], signal.SIGKILL)
     eventually(lambda: "--session last is about what has run here" in shell("list", "tasks").stderr, 10)
+    assert "; `skate list jobs --session last` tells of those" in one_line(shell("job", "status", "nightly"), 1)
+    assert "`skate list KIND --session last` is about what has run" in one_line(shell("metrics", "show"), 1)
     past = ("--session", "last")
     assert [row["error_type"] for row in shell.json("list", "tasks", *past)["rows"]] == ["ValueError"]
     assert "killed by skate.kill" in shell("events", *past).stdout, "of the head"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ class Overview:
     """The state of a cluster at one moment.
 
     Attributes:
-        state: the same as plain data: "nodes", "demand", "groups" and "failures", each a list of dicts.
+        state: the same as plain data: "nodes", "demand", "groups", "jobs" and "failures", each a list of dicts.
     """
 
     def __init__(self, state: dict[str, Any]) -> None:
@@ -57,7 +58,19 @@ class Overview:
             f"placement group {group['name'] or group['id'][:8]} is {group['state']}: {group['reason']}"
             for group in self.state["groups"]
         ]
-        return waits + groups + [f"failed: {failure['text']}" for failure in self.state["failures"]]
+        jobs = [f"job {job['id']}: {job['reason']}" for job in self.state["jobs"]]
+        return waits + groups + jobs + [f"failed: {each['text']}" for each in failures(self.state)]
+
+
+def failures(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """What has failed, the last at the end; what has failed several times is there once, and says how often."""
+    last: dict[str, dict[str, Any]] = {}
+    count = Counter(each["text"] for each in state["failures"])
+    for each in state["failures"]:
+        last.pop(each["text"], None)
+        last[each["text"]] = each
+    times = {text: f" ({number} times)" if number > 1 else "" for text, number in count.items()}
+    return [{**each, "text": text + times[text]} for text, each in last.items()]
 
 
 def uses(node: dict[str, Any]) -> list[tuple[str, float, float]]:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from ..client.finding import PART_MIN
+from ..client import sessions
+from ..client.finding import PART_MIN, SHOWN_MAX
+from .looking import asked_for, note
 from .topics import Group
 
 if TYPE_CHECKING:
@@ -35,10 +37,22 @@ def _reaches_a_cluster(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--verify", default="true", metavar="BOOL|FILE", help="Check a dashboard's certificate, by this CA."
         ),
+        *(_without_effect(name) for name in (["--log-style"], ["--log-color"], ["--verbose", "-v"])),
     ]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _without_effect(names: list[str]) -> Callable[..., Any]:
+    """An option of Ray's that is noted."""
+
+    def noted(_: click.Context, __: click.Parameter, value: Any) -> None:
+        if value:
+            note([f"{names[0]} has no effect: what is printed is plain"])
+
+    is_flag = names[0] == "--verbose"
+    return click.option(*names, is_flag=is_flag, hidden=True, expose_value=False, callback=noted)
 
 
 _ADDRESS = "HOST:PORT of any node, or http://HOST:PORT of a dashboard. [SKATE_ADDRESS, RAY_ADDRESS, this machine]"
@@ -52,7 +66,8 @@ def _meant(client: JobSubmissionClient, ident: str) -> str:
     if ident in known or not found or len(ident) < PART_MIN:
         return ident
     if len(found) > 1:
-        raise ValueError(f"{ident!r} may be one of several jobs: {', '.join(found)}")
+        more = f" and {len(found) - SHOWN_MAX} more" if len(found) > SHOWN_MAX else ""
+        raise ValueError(f"{ident!r} may be one of several jobs: {', '.join(found[:SHOWN_MAX])}{more}")
     return found[0]
 
 
@@ -66,7 +81,16 @@ def _client(address: str | None, headers: str, verify: str) -> Iterator[JobSubmi
     try:
         yield JobSubmissionClient(address, headers=_mapping("--headers", headers), verify=checked)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError, RayError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(f"{error}{_past(address) if isinstance(error, ConnectionError) else ''}") from None
+
+
+def _past(address: str | None) -> str:
+    """Where to look when no cluster runs here, but there was one."""
+    from ..client import past
+
+    if asked_for(address) is not None or sessions.running() or not past.sessions():
+        return ""
+    return "; `skate list jobs --session last` tells of those that have run here before"
 
 
 def _mapping(option: str, text: str) -> dict[str, Any]:
@@ -136,9 +160,9 @@ def submit_command(
             click.echo(json.dumps({"submission_id": ident}) if as_json else ident)
             return
         click.echo(f"job {ident} is submitted: `skate job stop {ident}` ends it", err=True)
-        _follow(client, ident, sys.stderr if as_json else sys.stdout)
+        line_ended = _follow(client, ident, sys.stderr if as_json else sys.stdout)
         info = client.get_job_info(ident)
-    _say_end(info, as_json)
+    _say_end(info, as_json, line_ended)
 
 
 def _runtime_env(file: str | None, text: str | None, working_dir: str | None) -> dict[str, Any]:
@@ -170,7 +194,9 @@ def _read(path: str) -> dict[str, Any]:
     return _mapping("--runtime-env", json.dumps(found))
 
 
-def _follow(client: JobSubmissionClient, ident: str, to: TextIO) -> None:
+def _follow(client: JobSubmissionClient, ident: str, to: TextIO) -> bool:
+    """Whether what it has shown ends with a line's end."""
+    part = "\n"
     try:
         for part in client.follow_job_logs(ident):
             to.write(part)
@@ -180,9 +206,12 @@ def _follow(client: JobSubmissionClient, ident: str, to: TextIO) -> None:
             f"\njob {ident} goes on: `skate job logs -f {ident}` shows more, `skate job stop {ident}` ends it", err=True
         )
         sys.exit(130)
+    return part.endswith("\n")
 
 
-def _say_end(info: JobDetails, as_json: bool) -> None:
+def _say_end(info: JobDetails, as_json: bool, line_ended: bool) -> None:
+    if not line_ended:
+        click.echo(err=True)
     if as_json:
         click.echo(json.dumps(asdict(info)))
     else:

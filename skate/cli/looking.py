@@ -70,7 +70,9 @@ def look(
             from ..client import past
 
             if asked_for(address) is None and past.sessions(temp_dir):
-                raise ConnectionError(f"{error}; --session last is about what has run here before") from None
+                known = "session" in click.get_current_context().params
+                how = "--session last" if known else "`skate list KIND --session last`"
+                raise ConnectionError(f"{error}; {how} is about what has run here before") from None
             raise
     if observing.address_of(found) is not None:
         note_others(address, temp_dir)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..api.overview import stored as _store, use as _use, uses as _uses
+from ..api.overview import failures, stored as _store, use as _use, uses as _uses
 
 BAR = 10
 Style = dict[str, Any]
@@ -74,7 +74,8 @@ def _rest(state: dict[str, Any]) -> list[str]:
         lines.append(
             f"placement group {name} is {group['state']}: {group['strategy']} of {bundles}: {group['reason'] or 'being placed'}"
         )
-    lines += [f"failed{_ago(failure['seconds_ago'])}: {failure['text']}" for failure in state["failures"]]
+    lines += [f"job {job['id']}: {job['reason']}" for job in state["jobs"]]
+    lines += [f"failed{_ago(failure['seconds_ago'])}: {failure['text']}" for failure in failures(state)]
     return lines
 
 

@@ -1,7 +1,9 @@
 """Ray's REST routes for jobs, without a server: a request in, a status and plain data out.
 
 Ray's own `JobSubmissionClient` may use them, too. It names what it brings along by what is in it, as `gcs://NAME`, and asks first
-whether that is there. Whoever serves them has seen to it that the request may be made, and is no larger than `BODY_BYTES_MAX`. Only POST, PUT and DELETE
+whether that is there.
+
+Whoever serves them has seen to it that the request may be made, and is no larger than `BODY_BYTES_MAX`. Only POST, PUT and DELETE
 change anything.
 """
 

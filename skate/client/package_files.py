@@ -104,6 +104,17 @@ class Cache:
                 raise
             os.close(fd)
 
+    def is_locked(self, name: str) -> bool:
+        """Whether an entry is not there yet because another process builds it now."""
+        try:
+            fd = os.open(self._lock_of(name), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try_lock(fd, fcntl.LOCK_SH)
+        finally:
+            os.close(fd)
+
     def find(self, name: str) -> int | None:
         """The descriptor of a lock that keeps an entry, if that is here and whole."""
         try:

@@ -392,7 +392,9 @@ def of_runtime(runtime: ClientRuntime, what: ObjectRef[Any] | str, seconds: floa
 
     def ask(node: int, question: str, argument: Any) -> Any:
         left = until - time.monotonic()
-        if left <= 0 or runtime.closed:
+        if runtime.closed:
+            raise Silent("skate was shut down")
+        if left <= 0:
             raise Silent("there was no time to ask on")
         with runtime.lock:
             links = runtime.links

@@ -448,7 +448,7 @@ class InlineRuntime:
         """See `Runtime.status`."""
         of_all = {"No": 0, "NodeManagerPort": 0, "State": "alive", "Free": self.available_resources(), "Store": None}
         nodes = [{**node, **of_all, "Drain": None, "DeathReasonMessage": ""} for node in self.nodes()]
-        return {"head": "", "nodes": nodes, "demand": [], "groups": [], "failures": []}
+        return {"head": "", "nodes": nodes, "demand": [], "groups": [], "jobs": [], "failures": []}
 
     def available_resources(self) -> dict[str, float]:
         """See `Runtime.available_resources`."""

@@ -203,7 +203,9 @@ class Environments:
         node = self.node
         if not zygote.ready:
             last = "\n".join(node.output.logs.tail(zygote.number))
-            self._failed(zygote, f"the process that was setting it up has ended. {last}".strip())
+            python = decode(zygote.text).py_executable
+            which = f" ended: `{python}`, which must be a Python that has skate" if python else " ended"
+            self._failed(zygote, f"the process that was setting it up has{which}. {last}".strip())
             return
         self._drop(zygote)
         node.pool.parent_ended(zygote.crew, m.Death("the process that its runtime environment is set up in has ended"))

@@ -175,12 +175,14 @@ class Exporter(Minor):
         method, path, headers = _parse(request.have[:end])
         if method not in READING:
             raise Refusal(405, "here is only something to read")
-        self._check(request.address, headers)
         path = path.partition("?")[0]
+        if path not in (METRICS, TARGETS):  # to whoever asks: it is the same of all nodes
+            raise Refusal(
+                404, f"this is a node, and no dashboard: it has {METRICS} and {TARGETS}; say HOST:PORT without http://"
+            )
+        self._check(request.address, headers)
         if path == TARGETS:
             return _whole(200, "application/json", json.dumps(targets(self.node.view.values())), method == "HEAD")
-        if path != METRICS:
-            raise Refusal(404, f"there are {METRICS} and {TARGETS}")
         return _head(200, CONTENT_TYPE) if method == "HEAD" else _chunked(self.node.metrics.text())
 
     def _check(self, address: str, headers: dict[str, str]) -> None:

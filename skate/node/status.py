@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..head import policy
+from ..head.jobs import Status
 from ..store.arena import HEADER_BYTES
 from ..wire.cluster import ALIVE, AWAY, DEAD, DRAINING, Load, NodeInfo
 from ..wire.groups import CREATED, group_of, plain
@@ -31,6 +32,7 @@ def cluster_status(node: Node) -> dict[str, Any]:
         "nodes": [_node(info, loads.get(info.no)) for info in view.values()],
         "demand": _demand(node, view),
         "groups": [_group(group) for group in node.groups.show() if group["state"] != CREATED],
+        "jobs": _jobs(node),
         "failures": _failures(node),
     }
 
@@ -108,6 +110,14 @@ def _group(group: dict[str, Any]) -> dict[str, Any]:
         "bundles": list(group["bundles"].values()),
         "reason": group["stats"]["scheduling_state"],
     }
+
+
+def _jobs(node: Node) -> list[dict[str, Any]]:
+    """Submitted jobs that have a node, and do not run yet; only the head knows of them."""
+    table = node.head.jobs.table if node.head is not None else None
+    living = table.living.values() if table is not None else ()
+    starting = [job for job in living if job.status is Status.PENDING and job.begun and job.doing]
+    return [{"id": job.spec.id, "reason": job.doing} for job in starting]
 
 
 def _failures(node: Node) -> list[dict[str, Any]]:

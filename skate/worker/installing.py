@@ -60,6 +60,8 @@ def install(setup: Setup, command: list[str]) -> str:
         _install(setup, tool, wanted, str(path / "bin" / "python"))
         print("installed", flush=True)
 
+    if setup.cache.is_locked(name):
+        print(f"waiting for another process here that installs {', '.join(wanted.packages)}", flush=True)
     try:
         path, fd = setup.cache.entry(name, build, setup.left_s())
     except Busy as error:

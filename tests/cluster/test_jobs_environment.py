@@ -13,6 +13,8 @@ import psutil
 import pytest
 from integration.wheels import make_wheel
 
+from skate.api.overview import Overview
+from skate.client import asking
 from skate.job_submission import JobErrorType, JobStatus, JobSubmissionClient
 from skate.testing import eventually
 
@@ -91,7 +93,7 @@ def test_what_cannot_be_installed_is_said(client: JobSubmissionClient, tmp_path:
 
 
 def test_a_job_says_that_its_environment_is_set_up_and_can_be_stopped(
-    client: JobSubmissionClient, tmp_path: Path
+    client: JobSubmissionClient, jobs_cluster: Nodes, tmp_path: Path
 ) -> None:
     slow = tmp_path / "slow"
     slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 100\n")
@@ -101,6 +103,10 @@ def test_a_job_says_that_its_environment_is_set_up_and_can_be_stopped(
     message = f"its runtime environment is being set up (pip: spam_slow; py_executable: {slow}): see its log"
     eventually(lambda: client.get_job_info(ident).message == message, 10)
     assert client.get_job_status(ident) is JobStatus.PENDING
+    head = jobs_cluster.started[0]
+    status = asking.ask_at(head.head_host, head.head_port, "cluster_status", of_head=True)
+    assert status["jobs"] == [{"id": ident, "reason": message}]
+    assert f"job {ident}: {message}" in repr(Overview(status))
     pid = int(eventually((tmp_path / "pid").exists, 10) and (tmp_path / "pid").read_text())
     assert client.stop_job(ident)
     info = over(client, ident)

@@ -131,7 +131,7 @@ def test_files_that_rays_own_client_brings(server: str) -> None:
     with zipfile.ZipFile(packed, "w") as out:
         out.writestr("told.txt", "told")
     path, uri = "/api/packages/gcs/_ray_pkg_0123.zip", "gcs://_ray_pkg_0123.zip"
-    with pytest.raises(ValueError, match="there is no package '_ray_pkg_0123.zip'"):
+    with pytest.raises(ValueError, match=r"there is no package '_ray_pkg_0123\.zip'"):
         api.request("GET", path)
     job = {"entrypoint": "cat told.txt", "runtime_env": {"working_dir": uri}}
     with pytest.raises(ValueError, match="its files are not here"):

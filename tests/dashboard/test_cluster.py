@@ -272,7 +272,7 @@ def test_a_head_and_its_dashboard(home: Path) -> None:  # noqa: F811
         eventually(lambda: client.get_job_status(ident) is JobStatus.SUCCEEDED, 20, "the job has ended")
         assert client.get_job_logs(ident) == "from a job\n"
         said_no = shell("list", "nodes", "--address", f"http://{said['address']}", code=1)
-        assert f"http://{said['address']} does not say which cluster it shows: this is not the reading token" in said_no
+        assert f"http://{said['address']} does not say which cluster it shows: this is a node, and no" in said_no
         assert shell("status", "--address", url).startswith(f"cluster {said['address']}: 1 node alive")
         assert shell("list", "jobs", "--address", url, "--json")["rows"][0]["submission_id"] == ident
         rows = fetch(url, "/api/ui/rows/jobs")["rows"]

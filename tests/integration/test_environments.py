@@ -245,6 +245,8 @@ def test_another_interpreter(tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\necho this is no Python >&2\nexit 3\n")
     with pytest.raises(RuntimeEnvSetupError, match="this is no Python"):
         skate.get(run.options(**env(py_executable=str(python))).remote("1"), timeout=20)
+    with pytest.raises(RuntimeEnvSetupError, match="`false`, which must be a Python"):
+        skate.get(run.options(**env(py_executable="false")).remote("1"), timeout=20)
     with pytest.raises(RuntimeEnvSetupError, match="cannot be executed"):
         skate.get(run.options(**env(py_executable="/there/is/no/python")).remote("1"), timeout=20)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
 from skate.client.chains import Chain, Key, Reason, explore, stuck_in
+from skate.client.why import of_runtime
 
 
 class World:
@@ -113,3 +116,8 @@ def test_exactly_those_are_stuck_that_no_order_of_ends_frees() -> None:
                 break
             left.discard(draw.choice(able))
         assert stuck_in(found) == left, f"seed {seed}"
+
+
+def test_after_the_end_of_skate_nobody_is_asked() -> None:
+    runtime: Any = SimpleNamespace(closed=True, node_no=0)
+    assert "skate was shut down" in of_runtime(runtime, "ab" * 24, 1.0)

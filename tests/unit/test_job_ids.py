@@ -21,3 +21,6 @@ def test_a_beginning_is_enough_but_not_any() -> None:
         assert _meant(one, short) == short, "the cluster says that there is none"
     with pytest.raises(ValueError, match="nightly_1, nightly_2"):
         _meant(two, "nightly")
+    many = jobs(*(f"skatesubmit_{number:02}" for number in range(50)))
+    with pytest.raises(ValueError, match=r"skatesubmit_08, skatesubmit_09 and 40 more$"):
+        _meant(many, "skatesub")

@@ -66,9 +66,11 @@ def test_who_waits_for_another_gives_up_in_time(tmp_path: Path) -> None:
     def build(path: Path) -> None:
         with pytest.raises(Busy, match="still building"):
             cache.entry("it", lambda path: path.mkdir(), timeout_s=0.0)
+        assert cache.is_locked("it") and not cache.is_locked("other")
         path.mkdir()
 
     _, fd = cache.entry("it", build)
+    assert not cache.is_locked("it")
     os.close(fd)
 
 

@@ -22,7 +22,8 @@ STATE = {
     "nodes": [NODE],
     "demand": [{"count": 3, "wants": "GPU: 1", "reason": "no node has <that> much"}],
     "groups": [{"name": "", "id": "0123456789abcdef", "state": "PENDING", "reason": "2 CPU are missing"}],
-    "failures": [{"text": "node 3 was lost"}],
+    "jobs": [{"id": "nightly", "reason": "its runtime environment is being set up"}],
+    "failures": [{"text": "node 3 was lost"}, {"text": "node 3 was lost"}],
 }
 
 
@@ -56,7 +57,8 @@ def test_the_overview_in_words_and_as_a_table():
         "  2  <b>  10.0.0.2:6379  draining  2.5/4 CPU, 2000/2000 MB memory, 3/10 MB objects, 5 MB on disk",
         "waiting: 3 x (GPU: 1): no node has <that> much",
         "placement group 01234567 is PENDING: 2 CPU are missing",
-        "failed: node 3 was lost",
+        "job nightly: its runtime environment is being set up",
+        "failed: node 3 was lost (2 times)",
     ]
     html = overview._repr_html_()
     assert "&lt;b&gt;" in html and "no node has &lt;that&gt; much</li>" in html
