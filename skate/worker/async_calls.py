@@ -54,7 +54,8 @@ class AsyncCalls:
         for name, count in spec.concurrency_groups.items():
             self._limits[name] = asyncio.Semaphore(count)
         self._flush_due = False
-        self._telling: asyncio.TimerHandle | None = None
+        self._due: asyncio.TimerHandle | None = None
+        """When there is something to do also if nothing comes any more."""
         self.started = False
         self._misses = 0
         self._context = contextvars.copy_context()
@@ -91,9 +92,24 @@ class AsyncCalls:
 
     def _after_turn(self) -> None:
         worker = self._worker
-        worker.runtime.pump.between()
+        self._again_in(worker.runtime.pump.between())
         if worker.draining and not self._live:
             self._drain()
+
+    def _again_in(self, seconds: float | None) -> None:
+        """Look again then, if not before: to tell the node what was counted and what has ended, also if no call comes any more."""
+        if seconds is None:
+            return
+        at = self.loop.time() + seconds
+        if self._due is not None:
+            if self._due.when() <= at:
+                return
+            self._due.cancel()
+        self._due = self.loop.call_at(at, self._on_due, context=self._context)
+
+    def _on_due(self) -> None:
+        self._due = None
+        self._after_turn()
 
     def _drain(self) -> None:
         worker = self._worker
@@ -217,15 +233,8 @@ class AsyncCalls:
         for caller in ready:
             self._worker.flush(caller)
         self._after_turn()
-        if PROCESS.changed and not self._telling:
-            self._telling = self.loop.call_later(self._worker.runtime.reporting.next_due() or 0.0, self._tell)
         if not self._live:
             self._spin()
-
-    def _tell(self) -> None:
-        """Tell the node what was counted, also if no call comes any more."""
-        self._telling = None
-        self._worker.runtime.reporting.run_due()
 
     def _spin(self) -> None:
         """Look for the next call for a short while before the event loop sleeps; see `pump.py` for what that saves."""
