@@ -1,7 +1,8 @@
 """The output of workers on the driver's terminal: whole lines, each with whose it is; repetitions folded.
 
 A line that another process prints again within `WINDOW_S` is counted instead of printed, and the count is printed when the
-window ends: a message that every worker prints is read once.
+window ends: a message that every worker prints is read once. Of many lines that were repeated together, such as a traceback, the
+first is printed then, with their number.
 
 A thread of its own writes: a terminal that is blocked, or a full pipe, must not stop the program. What waits for it is limited;
 what is beyond the limit is counted, and the count is printed.
@@ -15,6 +16,7 @@ import time
 from collections import deque
 
 from ..wire.messages import Output
+from .words import several
 
 WINDOW_S = 5.0
 REMEMBERED_MAX = 1000
@@ -61,13 +63,15 @@ class Printer:
             self._writer.put("".join(out), message.is_error)
 
     def _expire(self, now: float, everything: bool = False) -> None:
+        together: dict[tuple[str, bool, int], list[str]] = {}
         for text, line in list(self._seen.items()):
             if everything or now - line.since >= WINDOW_S:
                 del self._seen[text]
                 if line.repeats:
-                    self._writer.put(
-                        f"({line.source}) {text} [repeated {line.repeats}x by other processes]\n", line.is_error
-                    )
+                    together.setdefault((line.source, line.is_error, line.repeats), []).append(text)
+        for (source, is_error, repeats), (first, *rest) in together.items():
+            more = f"and {several(len(rest), 'more line')} " if rest else ""
+            self._writer.put(f"({source}) {first} [{more}repeated {repeats}x by other processes]\n", is_error)
 
     def _arm(self) -> None:
         if self._timer is None:
