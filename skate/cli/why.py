@@ -13,7 +13,9 @@ from typing import Any
 
 import click
 
+from ..client import state
 from ..client.chains import Chain, Reason
+from ..client.endings import error_of
 from ..client.finding import KINDS, Thing, find
 from ..client.observing import Member, Observer, tell_all
 from ..client.telling import PENDING_ARGS, PENDING_NODE
@@ -27,6 +29,8 @@ LOOKED_AT = 1000
 """So many tasks of each program are looked at for that."""
 KINDS_OF_PAST = ("tasks", "jobs")
 """What there is of a session that has ended."""
+PROGRAM_ENDED = "NotRunningError"
+"""How tasks have failed that had not ended when their program did."""
 EXIT_UNKNOWN = 1
 """Of something that was asked about nobody knows anything."""
 
@@ -97,9 +101,21 @@ def _of_thing(observer: Observer, thing: Thing, nodes: dict[int, Member]) -> Cha
     text = f"{thing}; {first}" if first else str(thing)
     if more:  # of a job that has failed: what it has printed last, of which the last line says most
         text += f"; its last output: {more[-1].strip()}"
+    if thing.kind == "jobs" and thing.state == "FAILED":
+        text += _last_failure(observer, row["job_id"])
     return Chain(
         [Reason((thing.kind, thing.ident), thing.ident, text, done=True, details=more if len(more) > 1 else [])]
     )
+
+
+def _last_failure(observer: Observer, job: str) -> str:
+    """Which task of a job failed last, and how; "" if none did before the job ended."""
+    if not job:
+        return ""  # its program has not called `init`
+    wanted = [("job_id", "=", job), ("state", "=", "FAILED"), ("error_type", "!=", PROGRAM_ENDED)]
+    found = state.listed(observer, "tasks", wanted, 1, detail=True)
+    note(found.missing)
+    return "".join(f"; of its tasks, {row['name']} ({row['task_id']}) failed last: {error_of(row)}" for row in found.rows)
 
 
 def _first_of_each(observer: Observer) -> list[str]:

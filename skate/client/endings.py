@@ -57,7 +57,7 @@ def of_task(ask: Ask, home: int, ident: str, clustered: bool) -> str:
         return f"{who} is done: it finished {ago(row['end_time'])}{', ' + details if details else ''}"
     attempt = f" in attempt {row['attempt_number'] + 1}" if row["attempt_number"] else ""
     text = f"{who} failed{attempt} {ago(row['end_time'])}{', in ' + place if place else ''}: "
-    return text + (_how_it_died(ask, row) or _error(row))
+    return text + (_how_it_died(ask, row) or error_of(row))
 
 
 def _last_attempt(ask: Ask, home: int, ident: str) -> dict[str, Any] | None:
@@ -75,7 +75,8 @@ def _last_attempt(ask: Ask, home: int, ident: str) -> dict[str, Any] | None:
             return None
 
 
-def _error(row: dict[str, Any]) -> str:
+def error_of(row: dict[str, Any]) -> str:
+    """How an attempt failed, by its row."""
     kind, message = row["error_type"], row["error_message"]
     return message if kind and kind in message.partition(":")[0] else f"{kind}: {message}".strip(": ")
 

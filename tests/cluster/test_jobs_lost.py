@@ -104,6 +104,33 @@ def test_f6_jobs_of_a_cluster_that_was_killed_as_a_whole(nodes: Nodes, tmp_path:
     assert client.get_job_logs(waits) == "now\n"
 
 
+CRASHES = """
+import os, skate
+skate.init()
+
+@skate.remote
+def crash():
+    os.kill(os.getpid(), 11)
+
+try:
+    skate.get(skate.remote(lambda: 1 / 0).remote())
+except ZeroDivisionError:
+    pass
+running = skate.remote(lambda: __import__("time").sleep(60)).remote()
+skate.get(crash.options(max_retries=1).remote())
+"""
+
+
+def test_why_says_which_task_of_a_job_failed_last(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.add(2)
+    client = JobSubmissionClient(nodes.address)
+    (tmp_path / "crashes.py").write_text(CRASHES)
+    over(client, client.submit_job(entrypoint=f"{sys.executable} {tmp_path}/crashes.py", submission_id="crashed"))
+    (why,) = shell("why", "crashed", "--address", nodes.address)
+    assert "; of its tasks, crash (" in why["text"] and "\n" not in why["text"]
+    assert " failed last: WorkerCrashedError: killed by signal 11 (SIGSEGV) in crash, " in why["text"]
+
+
 RAISES = "import skate; skate.init(); skate.get(skate.remote(lambda: 1).remote()); raise ValueError('no mesh')"
 
 
