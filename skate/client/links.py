@@ -73,6 +73,10 @@ class Links:
                 self.dial(number, "client", b"", link.connected)
         return link
 
+    def reached(self, message: m.Reached) -> None:
+        """Work of this program may run on a node: what it prints comes only to who is connected. Needs the lock."""
+        self.to(message.node)
+
     def heir(self, number: int) -> int:
         """Who answers for the objects of a node: itself, or the one that has inherited them."""
         while number in self.heirs:

@@ -40,6 +40,7 @@ class PeerLink(Link):
             m.Answer: self.answer,
             m.Fetched: runtime.objects.fetched,
             m.Output: runtime.output,
+            m.Reached: runtime.links.reached,
         }
 
     def connected(self, sock: socket.socket | None, rest: bytes, error: str) -> None:

@@ -146,6 +146,7 @@ class ClientRuntime:
             m.Rebuild: self.rebuild.asked,
             m.GroupChanged: self.groups.changed,
             m.Question: self.telling.asked,
+            m.Reached: self.links.reached,
         }
 
     # ------------------------------------------------------------ ids

@@ -88,6 +88,7 @@ class Abroad:
             node.forget(old)
         client.id = hello.client
         client.hello = hello
+        client.since = time.monotonic()
         client.pid = hello.pid
         client.job = hello.job
         client.log_to_driver = hello.log_to_driver and hello.is_driver
@@ -172,6 +173,9 @@ class Abroad:
         if message.node == HEAD and node.cluster is not None:
             node.cluster.reach_head("head", message.payload, partial(self._dialed, client, message.request), True)
             return
+        driver = node.jobs.get(client.job) if client.worker and message.purpose == "client" else None
+        if driver is not None and driver.log_to_driver:
+            node.send(driver, m.Reached(message.node))
         self.when_known(message.node, partial(self._dial, client, message))
 
     def when_known(self, number: int, then: Callable[[], None]) -> None:

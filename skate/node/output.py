@@ -26,6 +26,8 @@ REST_S = 0.005
 BLOCKED_S = 0.05
 """How soon to look again whether a driver has room."""
 DRIVER_BACKLOG_BYTES_MAX = 4 << 20
+DRIVER_COMES_S = 5.0
+"""A worker of another node that has work done here comes before its driver, by so much at the most (`Reached`)."""
 
 
 class _Flush:
@@ -112,6 +114,8 @@ class Output(Minor):
         """Send the next lines of a file: how many bytes they were, or None when its driver has no room for them."""
         driver = self.node.jobs.get(file.job)
         if driver is None or not driver.log_to_driver:
+            if driver is not None and _comes_alone(driver):
+                return None
             self.logs.skip(file)
             return 0
         if driver.channel.backlog_bytes > DRIVER_BACKLOG_BYTES_MAX:
@@ -125,3 +129,8 @@ class Output(Minor):
         for flush in [flush for flush in self._flushes if flush.reached(self.logs.unread)]:
             self._flushes.remove(flush)
             self.node.send(flush.client, m.Answer(flush.request, True))
+
+
+def _comes_alone(client: Client) -> bool:
+    """Whether it is a worker whose driver may still come."""
+    return client.hello is not None and not client.hello.is_driver and time.monotonic() < client.since + DRIVER_COMES_S

@@ -15,6 +15,13 @@ class Question(Struct, array_like=True, tag=70):
     argument: Any = None
 
 
+class Reached(Struct, array_like=True, tag=71):
+    """To a driver: a worker of its job has connected to this node, and may have work done there. What that prints comes to who is
+    connected."""
+
+    node: int
+
+
 class Told(Struct, array_like=True, tag=70):
     """To the node: the answer to a `Question`; `error` if there is none."""
 

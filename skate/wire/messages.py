@@ -21,7 +21,7 @@ from .groups import (
     WatchGroup as WatchGroup,
 )
 from .history import Recorded as Recorded
-from .inquiry import Farewell as Farewell, Question as Question, Talks as Talks, Told as Told
+from .inquiry import Farewell as Farewell, Question as Question, Reached as Reached, Talks as Talks, Told as Told
 from .metrics import Counted as Counted
 from .spill import Evict as Evict, Evicted as Evicted, Offer as Offer, Offered as Offered
 from .tls import Tls
@@ -589,6 +589,7 @@ FromNode = (
     | Evict
     | Offer
     | Question
+    | Reached
 )
 
 encode = msgspec.msgpack.Encoder().encode

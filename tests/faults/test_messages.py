@@ -182,7 +182,7 @@ LOCAL: set[type] = {
 
 BETWEEN_NODES: set[type] = {
     *(m.WantWorkers, m.ReturnWorker, m.Interrupt, m.HeldUp, m.Deliver, m.Fetch, m.Lost, m.Leaving),
-    *(m.Leased, m.WorkerDied, m.GiveBack, m.CannotStart, m.Fetched, m.Output, m.Rebuild),
+    *(m.Leased, m.WorkerDied, m.GiveBack, m.CannotStart, m.Fetched, m.Output, m.Rebuild, m.Reached),
 }
 """Between a client and another node than its own: `tests/cluster/test_links.py` cuts these connections while they are used."""
 

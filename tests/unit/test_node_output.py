@@ -28,7 +28,9 @@ class FakeNode:
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
-        self.driver: Any = SimpleNamespace(job="job", log_to_driver=True, channel=SimpleNamespace(backlog_bytes=0))
+        self.driver: Any = SimpleNamespace(
+            job="job", hello=None, log_to_driver=True, channel=SimpleNamespace(backlog_bytes=0)
+        )
         self.jobs = {"job": self.driver}
         self.sent: list[Any] = []
 
