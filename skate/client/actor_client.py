@@ -47,6 +47,7 @@ class ActorClient:
         "creating",
         "death",
         "defined",
+        "doubtful",
         "error",
         "fresh",
         "id",
@@ -70,6 +71,9 @@ class ActorClient:
         self.channel: Pipe | FarPipe | None = None
         self.queue: deque[TaskRecord] = deque()
         self.inflight: dict[int, TaskRecord] = {}
+        self.doubtful: set[int] = set()
+        """Calls in flight whose connection has ended, and that are not made again: they fail when it is known what has become of
+        the actor."""
         self.methods: dict[Any, Method] = {}
         """By the identity of their options, which is quick to find. Equal options are one method by `_by_value`."""
         self._by_value: dict[Any, Method] = {}

@@ -2,12 +2,16 @@
 
 A caller whose actor may be restarted keeps a duplicate of the actor's end of the channel: a call that the dead process had
 never read is sent again without any risk, whatever `max_task_retries` says.
+
+The connection to an actor on another node ends before anybody knows why. Calls that are not made again wait for that, so that
+they raise it: for a moment if the process has died, and at most `UNREACHABLE_S`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ActorDiedError, ActorUnavailableError, RuntimeEnvSetupError, TaskCancelledError
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 REACH_AGAIN_S = 0.2
 """The pause before an actor is dialled again that could not be reached."""
+DEATH_KNOWN_S = 1.0
+"""After a process has died its connections may still be accepted, until its node has noticed; for less than this."""
 UNREACHABLE_S = 5.0
 """How long calls of an actor wait when the node that it lives on cannot be reached. An attempt may take as long."""
 
@@ -92,8 +98,25 @@ class ActorLife:
 
     def cut_off(self, actor: ActorClient) -> None:
         """The connection to an actor on another node has ended: ask the head what has become of it. Needs the lock."""
-        self._interrupted(actor)
+        self._interrupted(actor, explained=False)
         self.actors.connect(actor)
+        self._give_up_in(UNREACHABLE_S, actor)
+
+    def reached(self, actor: ActorClient) -> None:
+        """There is a connection again: if its process has not just died, only the one before has ended. Needs the lock."""
+        self._give_up_in(DEATH_KNOWN_S, actor)
+
+    def _give_up_in(self, seconds: float, actor: ActorClient) -> None:
+        if actor.doubtful:
+            self.runtime.tasks.retries.later(seconds, partial(self._give_up, actor, set(actor.doubtful)))
+
+    def _give_up(self, actor: ActorClient, calls: set[int]) -> None:
+        """Nobody has said that the process has died: only the connection that these calls were sent by is known to have ended."""
+        for seq in calls & actor.doubtful:
+            actor.doubtful.discard(seq)
+            task = actor.inflight.pop(seq, None)
+            if task is not None:
+                self.fail(actor, task, sent=True)
 
     def unreachable(self, actor: ActorClient, restarts: int, error: str) -> None:
         """The node that it lives on could not be dialled. If that is gone, or the actor is, the head will say; if not, it is
@@ -121,21 +144,23 @@ class ActorLife:
 
         self.runtime.tasks.retries.later(REACH_AGAIN_S, again)
 
-    def _interrupted(self, actor: ActorClient) -> None:
-        """The process is gone and another will come: calls that it had not read wait for that one."""
+    def _interrupted(self, actor: ActorClient, explained: bool = True) -> None:
+        """The process is gone and another will come: calls that it had not read wait for that one. `explained`: it is known
+        why, so calls that are not made again fail."""
         channel = actor.channel
-        if channel is None:
+        if channel is None and not actor.doubtful:
             return
         unread: set[int] = set()
         if isinstance(channel, FarPipe) and not channel.greeted:
-            unread.update(actor.inflight)
-        elif channel.reader_end is not None:
+            unread.update(actor.inflight.keys() - actor.doubtful)
+        elif channel is not None and channel.reader_end is not None:
             for raw in channel.take_unread(dead=True):
                 batch = m.decode_batch(raw)
                 if type(batch) is m.Batch:
                     unread.update(task.seq for task in batch.tasks)
         self.actors.disconnect(actor)
         inflight, actor.inflight = actor.inflight, {}
+        actor.doubtful.clear()
         again = []
         for seq, task in inflight.items():
             if seq in unread:
@@ -144,8 +169,11 @@ class ActorLife:
                 task.retries_left -= task.retries_left > 0
                 self.actors.again(actor, task)
                 again.append(task)
+            elif explained:
+                self.fail(actor, task, sent=True)
             else:
-                self.fail(actor, task)
+                actor.inflight[seq] = task
+                actor.doubtful.add(seq)
         actor.queue.extendleft(reversed(again))
 
     def fail_all(self, actor: ActorClient) -> None:
@@ -153,19 +181,20 @@ class ActorLife:
         self.actors.dirty.pop(actor, None)
         tasks = [*actor.inflight.values(), *actor.queue]
         actor.inflight = {}
+        actor.doubtful.clear()
         actor.queue.clear()
         for task in tasks:
             self.fail(actor, task)
 
-    def fail(self, actor: ActorClient, task: TaskRecord) -> None:
-        """A call will not be answered any more."""
+    def fail(self, actor: ActorClient, task: TaskRecord, sent: bool = False) -> None:
+        """A call will not be answered any more; `sent`: it may have run."""
         task.worker = actor
         if task.cancelled:
             self.runtime.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
             return
-        self.runtime.tasks.fail(task, self.death_error(actor, task.attempt))
+        self.runtime.tasks.fail(task, self.death_error(actor, task.attempt, sent))
 
-    def death_error(self, actor: ActorClient, attempt: int = 0) -> Exception:
+    def death_error(self, actor: ActorClient, attempt: int = 0, sent: bool = True) -> Exception:
         """What a call to an actor that is dead, or died meanwhile, raises; `attempt`: how often it was made before."""
         name = actor.class_name or "actor"
         ident = actor.id.hex()
@@ -176,7 +205,7 @@ class ActorLife:
             if attempt:
                 more = f"It has died in each of {attempt + 1} attempts at the call, which has no more max_task_retries."
             return ActorUnavailableError(f"Actor {name} ({ident}) is being restarted: {reason}. {more}", ident)
-        if actor.trouble:
+        if actor.trouble and not sent:
             return ActorUnavailableError(
                 f"Actor {name} ({ident}) lives, but {actor.trouble}. The call has not run.", ident
             )
@@ -185,7 +214,7 @@ class ActorLife:
             if isinstance(error, RuntimeEnvSetupError):
                 return error
             return ActorDiedError(error, actor_id=ident, class_name=name)
-        if death is None:
+        if death is None or actor.state == ACTOR_ALIVE:  # it may be the death of the process before
             return ActorUnavailableError(
                 f"The connection to actor {name} ({ident}) has ended; whether it lives is not known yet. The call may or may not "
                 "have run; set max_task_retries to have such calls made again.",

@@ -120,6 +120,7 @@ class Actors:
             actor.trouble = ""
             self.runtime.pump.add(channel.fd, lambda mask: self._on_actor(actor, mask))
             self.flush(actor)
+            self.life.reached(actor)
 
         links.to(node)  # its node has to know who holds what the actor returns
         links.dial(node, "data", actor.id + self.runtime.client_id, connected)
