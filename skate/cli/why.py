@@ -115,7 +115,9 @@ def _last_failure(observer: Observer, job: str) -> str:
     wanted = [("job_id", "=", job), ("state", "=", "FAILED"), ("error_type", "!=", PROGRAM_ENDED)]
     found = state.listed(observer, "tasks", wanted, 1, detail=True)
     note(found.missing)
-    return "".join(f"; of its tasks, {row['name']} ({row['task_id']}) failed last: {error_of(row)}" for row in found.rows)
+    return "".join(
+        f"; of its tasks, {row['name']} ({row['task_id']}) failed last: {error_of(row)}" for row in found.rows
+    )
 
 
 def _first_of_each(observer: Observer) -> list[str]:

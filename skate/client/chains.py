@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 STEPS_MAX = 40
 """So many things are asked about for one chain."""
+ENDS_SHOWN = 3
+"""So many steps are shown at each end of a long chain."""
 
 Key = tuple[str, str]
 """A kind of thing, and its id."""
@@ -57,11 +59,18 @@ class Chain:
     """Why no more is known."""
 
     def __str__(self) -> str:
-        words = " -> ".join([*(reason.text for reason in self.reasons), *([f"[{self.unsaid}]"] if self.unsaid else [])])
+        words = " -> ".join([*_shown(self.reasons), *([f"[{self.unsaid}]"] if self.unsaid else [])])
         if not self.circle:
             return words
         circle = " waits for ".join([*self.circle, self.circle[0]])
         return f"DEADLOCK: {circle}: none of them can go on until one is cancelled or killed; in detail: {words}"
+
+
+def _shown(reasons: list[Reason]) -> list[str]:
+    """What is said of these. Of very many, as of calls that call each other without end, the first and the last show which."""
+    words = [reason.text for reason in reasons]
+    more = len(words) - 2 * ENDS_SHOWN
+    return words if more <= ENDS_SHOWN else [*words[:ENDS_SHOWN], f"({more} more steps)", *words[-ENDS_SHOWN:]]
 
 
 def explore(start: Key, why: Callable[[Key], Reason], in_time: Callable[[], bool], most: int = STEPS_MAX) -> Chain:

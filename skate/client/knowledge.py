@@ -93,16 +93,17 @@ class Knowledge:
                 break
         return found
 
-    def _doing(self, _: Any) -> dict[str, Any]:
-        """What runs in this process, and what it waits for."""
+    def _doing(self, argument: dict[str, Any]) -> dict[str, Any]:
+        """`{"first": id?, "limit": n?}`: what runs in this process, this task before others, and what it waits for."""
         doings = self.runtime.running_now()
+        doings.sort(key=lambda doing: doing.task_id != argument.get("first"))
         waits = {wait.task: wait for wait in list(self.runtime.waits.now.values()) if wait.task is not None}
         for doing in doings:
             ident = bytes.fromhex(doing.task_id)
             wait = waits.get((ident[:8], int.from_bytes(ident[8:], "big")))
             if wait is not None:
                 _describe(wait, doing)
-        return {"running": [told(doing) for doing in doings[:WAITS_MAX]], "count": len(doings)}
+        return {"running": [told(doing) for doing in doings[: argument.get("limit", WAITS_MAX)]], "count": len(doings)}
 
     # ------------------------------------------------------------ memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ DEATHS_MAX = 1000
 WAITS_MAX = 16
 """Of what something waits for, so many are named."""
 LINE_MAX = 2000
+RUNS_ON = "runs on"
+WAITS_AT = "waits at"
 
 
 def why_ref(runtime: ClientRuntime, ref: ObjectRef[Any]) -> Known:
@@ -75,12 +78,12 @@ def _why_task(runtime: ClientRuntime, task: TaskRecord) -> Known:
     worker = task.worker
     if worker is None:
         return _why_queued(runtime, task)
-    known = Known(f"{name} runs on worker process {worker.pid}", name, pid=worker.pid)
+    before = list(worker.inflight).index(task.seq)
+    how = f"waits behind {several(before, 'short task')} on" if before else RUNS_ON
+    known = Known(f"{name} {how} worker process {worker.pid}", name, pid=worker.pid, how=how)
     known.node = worker.node or runtime.node_no
-    first = next(iter(worker.inflight))
-    if first != task.seq:
-        before = list(worker.inflight).index(task.seq)
-        known.text = f"{name} waits behind {several(before, 'short task')} on worker process {worker.pid}"
+    began = None if before else begun(task)
+    known.seconds = max(0.0, time.time() - began) if began else 0.0
     return known
 
 
@@ -116,13 +119,19 @@ def _why_call(task: TaskRecord, actor: ActorClient) -> Known:
         known.text = f"{name} waits: {actor.trouble}"
     elif actor.state in (ACTOR_PENDING, ACTOR_RESTARTING, ACTOR_MOVING):
         known.text = f"{name} waits: its actor is {actor.state}"
-    elif before:
-        known.text = (
-            f"{name} waits behind {several(before, 'earlier call')} of this process on actor process {actor.pid}"
-        )
     else:
-        known.text = f"{name} runs on actor process {actor.pid}"
+        known.how = f"waits behind {several(before, 'earlier call')} of this process on" if before else RUNS_ON
+        known.text = f"{name} {known.how} actor process {actor.pid}"
     return known
+
+
+def begun(task: TaskRecord) -> float | None:
+    """When a task has begun that its worker has: as soon as it was there and the worker was free. Of one that may have waited for
+    something else, and of a call, only its process knows."""
+    if isinstance(task.worker, ActorClient) or task.dependencies is not None or task.attempt or not task.submitted:
+        return None
+    since: float = task.worker.answered
+    return max(task.submitted, time.time() - (time.monotonic() - since))
 
 
 class Deaths:

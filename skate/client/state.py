@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from ..exceptions import RaySystemError
-from ..wire.history import EVENTS_AT_ONCE, OF_PACKET, PROGRAM_ENDED, Chunk, tasks_of
+from ..wire.history import CALL, EVENTS_AT_ONCE, OF_PACKET, PROGRAM_ENDED, Chunk, tasks_of
 from . import filters as conditions
 from .filters import Filter
 from .observing import Member, Observer, ask_each, living, members, tell_all
+from .telling import RUNNING, SUBMITTED
 
 LIMIT = 100
 NOT_RECORDED = "not recorded"
@@ -270,19 +271,23 @@ def _tasks(observer: Observer, filters: list[Filter], limit: int, detail: bool) 
 def _add_starts(
     observer: Observer, rows: list[dict[str, Any]], pids: dict[tuple[int, int], str], nodes: list[Member]
 ) -> None:
-    """Ask the processes of tasks that run when these have begun, where that is not known. Some can say, and others need not."""
-    running = [row for row in rows if row["state"] == "RUNNING" and row.get("start_time") is None]
+    """Ask the processes of tasks that run when these have begun, where that is not known, and actors which calls they have begun
+    that their callers have sent. Some can say, and others need not."""
+    sent = [row for row in rows if row["state"] == SUBMITTED and row["type"] == CALL]
+    running = [row for row in rows if row["state"] == RUNNING and row.get("start_time") is None] + sent
     asked = {pids[place] for row in running if (place := (row["node_no"], row["worker_pid"])) in pids}
     if not asked:
         return
     wanted = {row["node_no"] for row in running}
-    question = {"what": "doing", "argument": None, "clients": sorted(asked)}
+    question = {"what": "doing", "argument": {"limit": LIVE_MAX}, "clients": sorted(asked)}
     said = ask_each(observer, "tell", question, [], [member for member in nodes if member.no in wanted])
     now = time.time()
     doings = [doing for _, told in said for each in told for doing in (each["value"] or {}).get("running", ())]
-    starts = {doing["task_id"]: now - doing["seconds"] for doing in doings if doing["seconds"]}
+    starts = {doing["task_id"]: now - doing["seconds"] if doing["seconds"] else None for doing in doings}
     for row in running:
         row["start_time"] = starts.get(row["task_id"])
+        if row["task_id"] in starts:
+            row["state"] = RUNNING
 
 
 def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:

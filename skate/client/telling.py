@@ -6,13 +6,13 @@ whichever thread reads the node's messages, in bounded time: a list says how man
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..wire import messages as m
 from .actor_client import ActorClient
+from .reasons import begun
 from .recording import first_seq, id_of
 from .submitter import TaskRecord
 
@@ -104,7 +104,7 @@ class Telling:
             "actor_id": actor.id.hex() if actor is not None else "",
             "parent_task_id": id_of(task.parent),
             "creation_time": task.submitted or None,
-            "start_time": _begun(task) if state == RUNNING else None,
+            "start_time": begun(task) if state == RUNNING else None,
             "worker_pid": 0 if worker is None else worker.pid,
             "node_no": self.runtime.node_no if worker is None else worker.node or self.runtime.node_no,
         }
@@ -116,12 +116,3 @@ class Telling:
                 self.runtime.cancel_task(task, force=False, recursive=True)
                 return True
         return False
-
-
-def _begun(task: TaskRecord) -> float | None:
-    """When a task has begun that its worker has: as soon as it was there and the worker was free. Of one that may have waited for
-    something else, and of a call, only its process knows."""
-    if isinstance(task.worker, ActorClient) or task.dependencies is not None or task.attempt or not task.submitted:
-        return None
-    since: float = task.worker.answered
-    return max(task.submitted, time.time() - (time.monotonic() - since))

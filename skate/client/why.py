@@ -23,7 +23,7 @@ from ..wire.messages import Death
 from ..wire.reasons import Doing, Holders, Known, Process
 from . import endings
 from .chains import Chain, Key, Reason, explore
-from .reasons import death_in_words, one_line, why_ref
+from .reasons import RUNS_ON, WAITS_AT, death_in_words, one_line, why_ref
 from .refs import ObjectRef, home_of
 from .words import several
 
@@ -109,7 +109,7 @@ class Asker:
         elif known.actor:
             self._call(reason, known)
         elif known.pid:
-            self._runs(reason, known.node, known.pid, known.task_id)
+            self._runs(reason, known, known.node, known.pid)
         return reason
 
     def _call(self, reason: Reason, known: Known) -> None:
@@ -118,11 +118,11 @@ class Asker:
         if state is None or state["state"] != "alive":
             reason.next = [("actor", known.actor)]
             return
-        runs = self._runs(reason, state["node"], state["pid"], known.task_id)
+        runs = self._runs(reason, known, state["node"], state["pid"])
         if runs is None and state["concurrent"]:
             reason.moves = True  # it may begin beside the others
 
-    def _runs(self, reason: Reason, node: int, pid: int, task_id: str) -> Doing | None:
+    def _runs(self, reason: Reason, known: Known, node: int, pid: int) -> Doing | None:
         """What the worker does that has a task; None if it does not say that it runs this one."""
         if self.clustered and node:
             reason.text += f" of node {node}"
@@ -130,13 +130,16 @@ class Asker:
         if process is None:
             reason.text += ", which has just ended"
             return None
-        doings = self._doings(node, process)
-        mine = next((doing for doing in doings if doing.task_id == task_id), None)
+        doings = self._doings(node, process, known.task_id)
+        mine = next((doing for doing in doings if doing.task_id == known.task_id), None)
+        seconds = mine.seconds if mine is not None else 0.0 if doings else known.seconds
+        if seconds:
+            reason.text += f" for {seconds:.1f} s"
         if mine is not None:
-            if mine.seconds:
-                reason.text += f" for {mine.seconds:.1f} s"
+            reason.text = _but(reason.text, known.how, RUNS_ON)  # beside those that were sent before
             _waits(reason, mine)
         elif doings:
+            reason.text = _but(reason.text, RUNS_ON, WAITS_AT) if known.how == RUNS_ON else reason.text
             names = ", ".join(doing.name for doing in doings[:3])
             reason.text += f", which runs {names}"
             reason.next = [("task", doing.task_id) for doing in doings]
@@ -260,9 +263,9 @@ class Asker:
         found = self.ask(node, "process", {"pid": pid})
         return None if found is None else convert(found, Process)
 
-    def _doings(self, node: int, process: Process) -> list[Doing]:
-        """What a worker says that it runs; nothing if it does not listen while it works."""
-        said = self._tell(node, "doing", None, process.client) if process.heard else None
+    def _doings(self, node: int, process: Process, first: str = "") -> list[Doing]:
+        """What a worker says that it runs, this before others; nothing if it does not listen while it works."""
+        said = self._tell(node, "doing", {"first": first}, process.client) if process.heard else None
         return [] if said is None else convert(said["running"], list[Doing])
 
     def _tell(self, node: int, what: str, argument: Any, client: str) -> Any:
@@ -280,6 +283,11 @@ class Asker:
 
 def _says(error: Exception) -> str:
     return str(error) if isinstance(error, Silent) else one_line(error)
+
+
+def _but(text: str, how: str, better: str) -> str:
+    """A text with better words for how it is."""
+    return text.replace(f" {how} ", f" {better} ", 1) if how else text
 
 
 def _waits(reason: Reason, doing: Doing) -> None:

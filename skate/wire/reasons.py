@@ -30,6 +30,10 @@ class Known(Struct):
     """The worker process that has it, or the actor's."""
     node: int = 0
     """Where that is; 0: the only node."""
+    how: str = ""
+    """The words in `text` for what it does there: its process may know better."""
+    seconds: float = 0.0
+    """Since when it has run; 0: that is not known."""
 
 
 class Doing(Struct):

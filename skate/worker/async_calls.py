@@ -70,6 +70,7 @@ class AsyncCalls:
         for caller in list(worker.callers.values()):
             self._add_reader(caller)
         loop.add_reader(worker.inner, self._control)
+        worker.runtime.pump.start_thread()  # it answers whoever asks, whatever the calls do with the loop
         loop.run_forever()
 
     def add_caller(self, caller: Caller) -> None:
@@ -97,7 +98,7 @@ class AsyncCalls:
             self._drain()
 
     def _again_in(self, seconds: float | None) -> None:
-        """Look again then, if not before: to tell the node what was counted and what has ended, also if no call comes any more."""
+        """Look again then, if not before: what was counted and has ended is told also if no call comes any more."""
         if seconds is None:
             return
         at = self.loop.time() + seconds
@@ -199,6 +200,7 @@ class AsyncCalls:
                     raise asyncio.CancelledError
                 args, kwargs = execute.arguments(worker, caller, task, received)
                 worker.note_reading(received)
+                began = _clock()  # noqa: F841  (`doing.py` looks for it)
                 run = function.run if task.trace is None else execute.traced(worker, caller, task, function)
                 result = run(*args, **kwargs)
                 if inspect.isawaitable(result):

@@ -47,11 +47,12 @@ def _of_async(live: asyncio.Task[Any]) -> Doing | None:
     if frame is None:
         return None  # it has just ended
     caller, task, function = (frame.f_locals.get(name) for name in ("caller", "task", "function"))
-    if caller is None or task is None or function is None:
-        return None
+    began = frame.f_locals.get("began")
+    if caller is None or task is None or function is None or began is None:
+        return None  # it has not begun: others run that are as many as may
     name = f"{frame.f_locals['self']._host.spec.class_name}.{function.name}"
     waits = [ref.hex() for ref in _awaited(live, NESTED_MAX) if ref._state < VALUE]
-    return Doing(execute.task_id(caller, task), name, waits=waits)
+    return Doing(execute.task_id(caller, task), name, time.perf_counter() - began, waits)
 
 
 def _awaited(future: Any, depth: int) -> Iterator[ObjectRef[Any]]:

@@ -1,4 +1,4 @@
-"""What tasks print that were started by tasks arrives on the driver's terminal, also from nodes that the driver has never used."""
+"""What tasks print that were started by tasks arrives at the driver, also from nodes that it has never used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def starts(steps: list[str]) -> Any:
     """Starts a task on the first of these nodes, which does so on the next."""
     print("from", steps[0])
     rest = steps[1:]
-    return skate.get(starts.options(**on(rest[0])).remote(rest) if len(rest) > 1 else speaks.options(**on(rest[0])).remote())
+    return skate.get(
+        starts.options(**on(rest[0])).remote(rest) if len(rest) > 1 else speaks.options(**on(rest[0])).remote()
+    )
 
 
 def test_what_is_printed_where_the_driver_has_nothing_arrives(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 
 import skate
+from skate.client.telling import SUBMITTED
 from skate.exceptions import GetTimeoutError
 from skate.testing import eventually
+from skate.util import state
 
 GET_S = 20
 
@@ -208,6 +211,75 @@ def test_a_call_behind_one_that_does_not_listen(tmp_path: Path) -> None:
     said(behind, "Peer.pid waits behind 1 earlier call of")
     (tmp_path / "go").touch()
     skate.get([busy, behind], timeout=GET_S)
+
+
+@skate.remote
+class Threads:
+    """Runs several calls at a time."""
+
+    def wait(self, path: str) -> None:
+        eventually(lambda: os.path.exists(path), GET_S)
+
+    def nothing(self) -> None:
+        """Is never begun while the others wait."""
+
+
+@skate.remote
+class Loop:
+    """As `Threads`, in one thread."""
+
+    async def wait(self, path: str) -> None:
+        while not os.path.exists(path):
+            await asyncio.sleep(0.01)
+
+    async def nothing(self) -> None:
+        """Is never begun while the others wait."""
+
+
+@pytest.mark.parametrize("kind", [Threads, Loop])
+def test_calls_that_run_beside_each_other(tmp_path: Path, kind: Any) -> None:
+    actor = kind.options(max_concurrency=3).remote()
+    refs = [actor.wait.remote(str(tmp_path / "go")) for _ in range(3)]
+    for ref in refs:
+        assert re.search(r"\.wait runs on actor process \d+ for \d", said(ref, "wait runs on", " for "))
+    last = actor.nothing.remote()
+    assert "nothing waits behind 3 earlier calls of this process on actor process" in said(last, ", which runs ")
+    found = {row.task_id: row for row in state.list_tasks(filters=[("state", "!=", "FINISHED")], detail=True)}
+    assert {found[ref.hex()].state for ref in refs} == {"RUNNING"} and found[last.hex()].state == SUBMITTED
+    assert all(found[ref.hex()].start_time_ms for ref in refs)
+    (tmp_path / "go").touch()
+    skate.get([*refs, last], timeout=GET_S)
+
+
+def test_a_call_that_its_own_actor_makes_waits_there() -> None:
+    @skate.remote
+    class Selfish:
+        def meet(self, me: Any) -> None:
+            self.me = me
+
+        def first(self) -> None:
+            skate.get(self.me.second.remote())
+
+        def second(self) -> None:
+            """Never runs."""
+
+    actor = Selfish.remote()
+    skate.get(actor.meet.remote(actor), timeout=GET_S)
+    text = said(actor.first.remote(), "Selfish.second")
+    assert re.search(r"Selfish\.second waits at actor process \d+, which runs \S*Selfish\.first", text)
+    skate.kill(actor)
+
+
+def test_how_long_a_task_has_run_that_does_not_listen(tmp_path: Path) -> None:
+    @skate.remote
+    def spin(path: str) -> None:
+        while not os.path.exists(path):
+            sum(range(1000))
+
+    ref = spin.remote(str(tmp_path / "go"))
+    assert re.search(r"spin runs on worker process \d+ for \d", said(ref, "spin runs on", " for "))
+    (tmp_path / "go").touch()
+    skate.get(ref, timeout=GET_S)
 
 
 def test_a_segfault_is_explained_by_one_command(tmp_path: Path) -> None:

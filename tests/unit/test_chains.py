@@ -88,6 +88,13 @@ def test_steps_and_time_are_bounded_and_it_says_so() -> None:
     assert str(World({}).chain(seconds=0)) == "[there was no time to ask on]"
 
 
+def test_of_a_long_chain_both_ends_are_shown() -> None:
+    chain = Chain([Reason(("task", str(at)), "", f"step {at}") for at in range(40)], unsaid="no more")
+    first, last = "step 0 -> step 1 -> step 2", "step 37 -> step 38 -> step 39"
+    assert str(chain) == f"{first} -> (34 more steps) -> {last} -> [no more]"
+    assert "more" not in str(Chain(chain.reasons[:9])), "it would not become shorter"
+
+
 def test_exactly_those_are_stuck_that_no_order_of_ends_frees() -> None:
     for seed in range(300):
         draw = random.Random(seed)
