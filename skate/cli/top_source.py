@@ -238,7 +238,11 @@ class Cluster:
 
 def _cancel(observer: Observer, ident: str) -> str:
     """Have the process cancel a task that has submitted it: the id of a task begins with that of the process."""
-    question = {"what": "cancel", "argument": {"id": ident}, "clients": [ident[:16]]}
+    question = {
+        "what": "cancel",
+        "argument": {"id": ident, "how": "by hand, with `skate top`"},
+        "clients": [ident[:16]],
+    }
     words = ask_all(observer, "tell", question)
     said = [each for word in words if not word.error for each in word.value]
     if any(each["value"] for each in said):

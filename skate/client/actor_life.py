@@ -14,14 +14,14 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ActorDiedError, ActorUnavailableError, RuntimeEnvSetupError, TaskCancelledError
+from ..exceptions import ActorDiedError, ActorUnavailableError, RuntimeEnvSetupError
 from ..wire import messages as m
 from ..wire.tls import CLOSED, SAID
 from .actor_client import ACTOR_ALIVE, ACTOR_DEAD, ACTOR_KILLED, ACTOR_PENDING, ACTOR_RESTARTING, ActorClient
 from .errors import unpack_error
 from .pipe import FarPipe
 from .refs import ObjectRef
-from .submitter import TaskRecord
+from .submitter import TaskRecord, cancellation
 
 if TYPE_CHECKING:
     from .actors import Actors
@@ -190,7 +190,7 @@ class ActorLife:
         """A call will not be answered any more; `sent`: it may have run."""
         task.worker = actor
         if task.cancelled:
-            self.runtime.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+            self.runtime.tasks.fail(task, cancellation(task, self.runtime.task_id_of_seq(task.seq)))
             return
         self.runtime.tasks.fail(task, self.death_error(actor, task.attempt, sent))
 

@@ -10,7 +10,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import NotRunningError, PendingCallsLimitExceeded, RayTaskError, TaskCancelledError
+from ..exceptions import NotRunningError, PendingCallsLimitExceeded, RayTaskError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer, pair
 from .actor_client import (
@@ -29,7 +29,7 @@ from .recording import GOOD, now
 from .refs import ERROR, VALUE, ObjectRef
 from .sites import note_call
 from .specs import MethodOptions
-from .submitter import TaskRecord
+from .submitter import TaskRecord, cancellation
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -324,7 +324,7 @@ class Actors:
                 method, expected = task.function, reply.seq + 1
                 done.append(task)
             elif kind in (m.FAILED, m.CANCELLED):
-                recording.failed(task, actor, reply.data if kind == m.FAILED else TaskCancelledError(), message)
+                recording.failed(task, actor, reply.data if kind == m.FAILED else cancellation(task), message)
             if kind == m.DONE and type(ref) is ObjectRef:
                 ref._value = reply.data
                 ref._state = VALUE
@@ -371,12 +371,12 @@ class Actors:
 
     def cancel(self, actor: ActorClient, task: TaskRecord) -> None:
         """Drop a call that waits; ask the actor to cancel one that was sent. Needs the lock."""
-        task.cancelled = True
+        task.cancelled = task.cancelled or True
         task.retries_left = 0
         if task.seq not in actor.inflight:
             if task in actor.queue:
                 actor.queue.remove(task)
-            self.runtime.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+            self.runtime.tasks.fail(task, cancellation(task, self.runtime.task_id_of_seq(task.seq)))
             return
         if actor.channel is not None:
             try:

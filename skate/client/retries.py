@@ -12,13 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..exceptions import OutOfMemoryError, RayTaskError, TaskCancelledError, WorkerCrashedError
+from ..exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ..wire import messages as m
 from .errors import unpack_error
 from .metering import PROCESS
 from .pipe import FarPipe
 from .reasons import Deaths, crash_error, death_in_words, may_retry
-from .submitter import FAR_BITS, NUMBER_MASK, Shape, TaskRecord, far
+from .submitter import FAR_BITS, NUMBER_MASK, Shape, TaskRecord, cancellation, far
 
 if TYPE_CHECKING:
     from .runtime import ClientRuntime
@@ -132,7 +132,7 @@ class Retries:
             ran.worker = None
             if not message.death.intended or ran.cancelled:
                 crash = OutOfMemoryError if message.death.out_of_memory else WorkerCrashedError
-                why = TaskCancelledError() if ran.cancelled else crash(message.death.reason)
+                why = cancellation(ran) if ran.cancelled else crash(message.death.reason)
                 self.runtime.recording.failed(ran, worker, why)
                 if not ran.cancelled:
                     PROCESS.crashed(ran.function.options.name)
@@ -142,7 +142,7 @@ class Retries:
 
     def _after_death(self, task: TaskRecord, death: m.Death, node: int) -> None:
         if task.cancelled:
-            self.tasks.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+            self.tasks.fail(task, cancellation(task, self.runtime.task_id_of_seq(task.seq)))
         elif death.intended:
             self.tasks.enqueue(task)
         elif task.retries_left and may_retry(task, death):

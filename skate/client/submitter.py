@@ -21,6 +21,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..exceptions import TaskCancelledError
+
 BATCH_US = 500
 """Expected work in one packet: what an unexpectedly long task at its head may delay before it is taken back."""
 AHEAD_US = 2_000
@@ -97,7 +99,8 @@ class TaskRecord:
         self.shared: Any = None
         self.stream: Any = None
         self.retries_left = 0
-        self.cancelled = False
+        self.cancelled: bool | str = False
+        """Or how, if the program has not done it."""
         self.missing = 0
         self.ooms = 0
         """How often its worker was killed because memory had run out."""
@@ -188,6 +191,13 @@ class Shape:
         """How many workers of one node could be used now: those that are busy, and one for each task that waits."""
         idle = sum(worker.no >> FAR_BITS == node for worker in self.idle)
         return len(self.queue) + self.has_on(node) - idle
+
+
+def cancellation(task: TaskRecord, ident: str = "") -> TaskCancelledError:
+    """The error of a task that was cancelled, and how if the program has not done that."""
+    name = f"Task {ident}" if ident else "The task"
+    how = f" {task.cancelled}" if isinstance(task.cancelled, str) else ""
+    return TaskCancelledError(ident, f"{name} was cancelled{how}.")
 
 
 class Submitter:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from ..exceptions import TaskCancelledError, WorkerCrashedError
+from ..exceptions import WorkerCrashedError
 from ..wire import messages as m
 from ..wire.channel import ChannelClosed, packet_buffer
 from ..wire.groups import group_of, request
@@ -32,7 +32,7 @@ from .retries import Retries
 from .serialization import serialize
 from .sites import note_call
 from .specs import DYNAMIC, STREAMING, FunctionSpec, value_of
-from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, far
+from .submitter import FAR_BITS, NUMBER_MASK, Function, LeasedWorker, Shape, Submitter, TaskRecord, cancellation, far
 
 if TYPE_CHECKING:
     from .peer_link import PeerLink
@@ -470,7 +470,7 @@ class Tasks:
                 back.append(task)
                 continue
             if kind in (m.FAILED, m.CANCELLED):
-                error = reply.data if kind == m.FAILED else TaskCancelledError()
+                error = reply.data if kind == m.FAILED else cancellation(task)
                 self.recording.failed(task, worker, error, message)
             elif kind in GOOD:
                 done.append(task)
@@ -492,7 +492,7 @@ class Tasks:
         for task in tasks:
             if task.cancelled:
                 task.worker = None
-                self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+                self.fail(task, cancellation(task, self.runtime.task_id_of_seq(task.seq)))
 
     def drop_late(self, reply: m.Reply) -> None:
         """An answer of an attempt that was given up: let go of what it holds for us."""
@@ -523,7 +523,7 @@ class Tasks:
         elif kind == m.MISSING:
             self.runtime.rebuild.missing(task, reply)
         elif kind == m.CANCELLED:
-            self.fail(task, TaskCancelledError(self.runtime.task_id_of_seq(task.seq)))
+            self.fail(task, cancellation(task, self.runtime.task_id_of_seq(task.seq)))
 
     def inside_error(self, reply: m.Reply) -> Contained | None:
         """The references in the exception that a task has raised; held as long as this is."""
@@ -578,10 +578,10 @@ class Tasks:
 
     def cancel(self, task: TaskRecord, force: bool, recursive: bool) -> None:
         """Drop it if it waits; interrupt it, or with `force` kill its worker, if it runs. Needs the lock."""
-        task.cancelled = True
+        task.cancelled = task.cancelled or True
         task.retries_left = 0
         worker = task.worker
-        error = TaskCancelledError(self.runtime.task_id_of_seq(task.seq))
+        error = cancellation(task, self.runtime.task_id_of_seq(task.seq))
         if worker is None:
             shape = task.function.shape
             if task in shape.queue:

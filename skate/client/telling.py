@@ -109,10 +109,13 @@ class Telling:
             "node_no": self.runtime.node_no if worker is None else worker.node or self.runtime.node_no,
         }
 
-    def _cancel(self, argument: dict[str, Any]) -> bool:
-        """`{"id": task_id}`: cancel it, and what it has started. False: it has ended, or another process has submitted it."""
+    def _cancel(self, argument: dict[str, Any]) -> str:
+        """`{"id": task_id, "how": words}`: cancel it, and what it has started; its name. "": it has ended, or another process has
+        submitted it."""
         for task in self.unfinished():
             if self.runtime.task_id_of_seq(first_seq(task)) == argument["id"]:
+                name = str(self.describe(task)["name"])
+                task.cancelled = str(argument["how"])
                 self.runtime.cancel_task(task, force=False, recursive=True)
-                return True
-        return False
+                return name
+        return ""

@@ -19,6 +19,7 @@ from msgspec import to_builtins
 from ..wire import messages as m
 from ..wire.inquiry import Telling
 from .faults import Minor
+from .history import WARNING
 
 if TYPE_CHECKING:
     from .client import Client
@@ -57,6 +58,8 @@ class Inquiries(Minor):
         only = wanted.get("clients")
 
         def answer(said: list[dict[str, Any]]) -> None:
+            if wanted["what"] == "cancel":
+                self._note_cancelled(wanted["argument"], said)
             if not client.channel.closed:
                 self.node.send(client, m.Answer(message.request, said))
 
@@ -87,6 +90,13 @@ class Inquiries(Minor):
         for client in list(inquiry.missing.values()):
             self.node.send(client, m.Question(number, what, argument))
         self._look(number)
+
+    def _note_cancelled(self, argument: dict[str, str], said: list[dict[str, Any]]) -> None:
+        """Somebody who looks has cancelled a task, if one of these processes has it: an event says so."""
+        for each in said:
+            if each["value"]:
+                text = f"task {each['value']} ({argument['id']}) was cancelled {argument['how']}"
+                self.node.history.event(WARNING, "JOB", text, each["job"], task_id=argument["id"])
 
     def on_told(self, client: Client, message: m.Told) -> None:
         """A client has answered."""

@@ -152,7 +152,8 @@ class WorkerPool:
         death = describe(message, tail, client.leaving)
         self.node.monitor.explain(message.worker, death)
         self.node.metrics.died(message.worker, death)
-        if not death.intended and (death.out_of_memory or message.worker not in self.asked_to_end):
+        told_why = client.leaving is not None and not client.leaving.intended  # it was killed, but not for its program
+        if not death.intended and (death.out_of_memory or told_why or message.worker not in self.asked_to_end):
             cluster, actor = self.node.cluster, self.node.actors.name_of(message.worker)
             self.node.history.worker_died(client, actor, death)
             self.node.deaths.failed(death, actor)

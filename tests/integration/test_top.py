@@ -129,6 +129,8 @@ def test_a_worker_is_killed_and_says_so(source: Cluster, tmp_path: Path) -> None
     assert source.kill("workers", worker) == f"worker {worker['pid']} was killed"
     with pytest.raises(WorkerCrashedError, match="by hand"):
         skate.get(ref, timeout=WAIT_S)
+    event = f"worker process {worker['pid']} has died: it was killed by hand, with `skate top`"
+    eventually(lambda: event in [row["text"] for row in rows(source, "events")])
     eventually(lambda: "no worker of this node" in source.kill("workers", worker))
     driver = row_of(source, "workers", state="DRIVER")
     assert "no worker of this node" in source.kill("workers", driver)
@@ -143,13 +145,18 @@ def test_a_task_is_cancelled_whether_it_runs_or_waits(source: Cluster, tmp_path:
     for name, ref in (("late", late), ("queued", queued)):
         row = row_of(source, "tasks", name=name)
         assert source.kill("tasks", row) == f"task {row['task_id']} was cancelled"
-        with pytest.raises(TaskCancelledError):
+        with pytest.raises(TaskCancelledError, match="by hand"):
             skate.get(ref, timeout=WAIT_S)
     for row in [row for row in rows(source, "tasks") if row["name"] == "runs"]:
         assert source.kill("tasks", row) == f"task {row['task_id']} was cancelled"
     for ref in runs:
-        with pytest.raises(TaskCancelledError):
+        with pytest.raises(TaskCancelledError, match="was cancelled by hand, with `skate top`"):
             skate.get(ref, timeout=WAIT_S)
+    found = [row for row in rows(source, "tasks") if "cancelled by hand" in row.get("error_message", "")]
+    assert {row["name"] for row in found} == {"runs", "queued", "late"}
+    ids = {row["task_id"] for row in found}
+    events = [row["text"] for row in rows(source, "events") if "was cancelled by hand, with `skate top`" in row["text"]]
+    assert {text.split("(")[1].split(")")[0] for text in events} == ids and len(events) == 4
     row = row_of(source, "tasks", name="late", state="FAILED")
     assert source.kill("tasks", row) == "nothing was cancelled: the task has ended"
 
