@@ -17,7 +17,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..wire import messages as m
 from ..wire.metrics import COUNTER, GAUGE, HISTOGRAM, RESERVED, Counted, Metric, Series, exposed
@@ -245,7 +245,6 @@ class Reporting:
     def __init__(self, runtime: ClientRuntime) -> None:
         self.runtime = runtime
         self._told_at = 0.0
-        runtime.telling.questions["metrics"] = self._asked
         PROCESS.again()
         PROCESS.wake = self._wake
 
@@ -274,11 +273,6 @@ class Reporting:
             self._told_at = time.monotonic()
             for message in PROCESS.take():
                 self.runtime.send(message)
-
-    def _asked(self, _: Any) -> dict[str, Any]:
-        """The node wants to know now: what it is sent before the answer, it has then heard."""
-        self.tell()
-        return {}
 
     def close(self) -> None:
         """There is no node any more."""

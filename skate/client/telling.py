@@ -36,6 +36,7 @@ class Telling:
             "tasks": self._tasks,
             "queues": self._queues,
             "cancel": self._cancel,
+            "program_ends": self._program_ends,
         }
         """By name; each takes an argument of plain data and returns plain data. Other parts add theirs."""
 
@@ -81,6 +82,11 @@ class Telling:
     def _queues(self, _: Any) -> list[tuple[int, int]]:
         """How many tasks of each shape wait for a worker."""
         return [(shape.no, len(shape.queue)) for shape in self.runtime.tasks.submitter.by_no if shape.told]
+
+    def _program_ends(self, _: Any) -> None:
+        """This worker ends with its program, and what it has started with it."""
+        self.runtime.recording.abandoned(self.unfinished())
+        self.runtime.last_words()
 
     def describe(self, task: TaskRecord) -> dict[str, Any]:
         """A task that has not ended, as plain data."""

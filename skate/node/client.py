@@ -29,6 +29,7 @@ class Client:
         "shapes",
         "since",
         "talks",
+        "told_end",
         "waits",
         "worker",
     )  # fmt: skip
@@ -54,6 +55,8 @@ class Client:
         """When it was last asked for its idle workers."""
         self.talks = False
         """A worker that reads messages while it works."""
+        self.told_end = False
+        """A worker that has said what has become of the tasks that it has started, as its program ends."""
         self.waits = False
         """A worker that waits for something."""
         self.began = False

@@ -5,7 +5,8 @@ they have counted since they told it last would go with them. So before they are
 that (`worker/farewell.py`), and `PATIENCE_S` for it. Tasks that no worker has begun only the program knew.
 
 INV-1: a worker that was asked to end is killed as soon as it has said its last words, or its time is over.
-INV-2: a worker is asked once. Tasks of a program that has left in order are not written down here: it has told of them itself.
+INV-2: a worker is asked once. Tasks of a program that has left in order are not written down here: it has told of them itself,
+and its workers on its own node of theirs.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Farewells:
         for task, name, seconds in running:
             caller = bytes.fromhex(task[:16])
             known = node.clients.get(caller)
-            if told and (known is None or not known.worker):
+            if told and (known is None or not known.worker or known.told_end):
                 continue
             took_us = int(seconds * 1e6) or -1
             packet = (0, 0, now, took_us, int(task[16:], 16), 1, 0.0, FAILED, 0, "", *PROGRAM_ENDED)

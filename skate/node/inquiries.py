@@ -67,7 +67,13 @@ class Inquiries(Minor):
         return True
 
     def begin(
-        self, what: str, argument: Any, then: Then, only: set[str] | None = None, busy_s: float | None = None
+        self,
+        what: str,
+        argument: Any,
+        then: Then,
+        only: set[str] | None = None,
+        patience_s: float = PATIENCE_S,
+        busy: bool = False,
     ) -> None:
         """Ask the drivers and workers of this node; `then(what each has said)`, exactly once.
 
@@ -76,14 +82,15 @@ class Inquiries(Minor):
             argument: of the question.
             then: called with the `Telling` of each, as a dict.
             only: the ids of those to ask, in hexadecimal; by default all.
-            busy_s: also ask workers that read nothing while they run a task, and wait so long for them; None: don't. One that
-                has just been forked waits for another message, and has nothing to tell.
+            patience_s: wait so long.
+            busy: also ask workers that read nothing while they run a task. One that has just been forked waits for another
+                message, and has nothing to tell.
         """
         number = next(self._numbers)
-        inquiry = self._open[number] = Inquiry(then, time.monotonic() + (PATIENCE_S if busy_s is None else busy_s))
+        inquiry = self._open[number] = Inquiry(then, time.monotonic() + patience_s)
         drivers = [client for client in self.node.clients.values() if not client.worker and not client.far]
-        every = busy_s is not None
-        workers = [each for each in self.node.workers.values() if each.talks or each.waits or (every and each.began)]
+        begun = [each for each in self.node.workers.values() if each.began]
+        workers = [each for each in begun if each.talks or each.waits or busy]
         for client in [*drivers, *workers]:
             if only is None or client.id.hex() in only:
                 inquiry.missing[client.id] = client

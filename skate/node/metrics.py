@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..wire import heads, messages as m
 from ..wire.heads import LoopTimes
@@ -84,18 +84,27 @@ class Metrics:
         self.deaths["out of memory" if death.out_of_memory else "asked to" if asked else "crashed"] += 1
 
     def on_flushed(self, client: Client, message: m.Flushed) -> None:
-        """A driver is about to end, and its workers with it: what they have counted is heard before."""
+        """A driver is about to end, and its workers with it: what they have counted, and what has become of the tasks that they
+        have started, is heard before. What was counted matters only where the node goes on."""
         node = self.node
-        workers = {worker.id.hex() for worker in node.workers.values() if worker.job == client.job}
-        if client.worker or client.far or not node.standalone or not workers:
+        workers = {worker.id.hex() for worker in node.workers.values() if self._ends_with(client, worker)}
+        if client.worker or client.far or not workers:
             node.on_flushed(client, message)
             return
 
-        def told(_: object) -> None:
+        def told(said: list[dict[str, Any]]) -> None:
+            for each in said:
+                worker = node.clients.get(bytes.fromhex(each["client"]))
+                if worker is not None and not each["error"]:
+                    worker.told_end = True
             if not client.channel.closed:
                 node.on_flushed(client, message)
 
-        node.inquiries.begin("metrics", None, told, workers, BUSY_S)
+        node.inquiries.begin("program_ends", None, told, workers, BUSY_S, busy=node.standalone)
+
+    def _ends_with(self, driver: Client, worker: Client) -> bool:
+        spec = self.node.actors.spec_of(worker.worker)
+        return worker.job == driver.job and not (spec is not None and spec.detached)
 
     def text(self) -> Iterator[str]:
         """All metrics, as Prometheus reads them, in pieces."""

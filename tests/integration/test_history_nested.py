@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -63,3 +65,43 @@ def test_a_worker_that_waits_for_work_tells_what_its_tasks_have_started(tmp_path
     expected += [("inner", "FINISHED", 16), ("outer", "FINISHED", 1)]
     eventually(lambda: rows(tmp_path) == expected, 10, "all is written, and nobody has asked")
     skate.shutdown()
+
+
+PROGRAM = """
+import os, skate, sys
+from skate.testing import eventually
+
+skate.init(num_cpus=2, _temp_dir=sys.argv[1])
+go = os.path.join(sys.argv[1], "go")
+
+@skate.remote(num_cpus=0)
+def done(i):
+    return i
+
+@skate.remote
+def begins():
+    open(go, "w").close()
+    eventually(lambda: False, 60)
+
+@skate.remote
+def outer():
+    skate.get([done.remote(i) for i in range(5)])
+    skate.get([begins.remote(), begins.options(name="queued", num_cpus=2).remote()])
+
+@skate.remote
+class Actor:
+    def starts(self):
+        skate.get([done.remote(i) for i in range(5)])
+
+actor = Actor.remote()
+running = outer.remote()
+eventually(lambda: os.path.exists(go), 20)
+skate.get(actor.starts.remote())
+"""
+
+
+def test_what_tasks_had_started_is_known_when_their_program_ends(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], timeout=60, check=True)
+    expected = [("Actor.starts", "FINISHED", 1), ("begins", "FAILED", 1), ("done", "FINISHED", 10)]
+    expected += [("outer", "FAILED", 1), ("queued", "FAILED", 1)]
+    eventually(lambda: rows(tmp_path) == expected, 10, "its node has written all")

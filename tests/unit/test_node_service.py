@@ -193,10 +193,10 @@ def test_a_worker_that_has_not_begun_is_asked_nothing(node: Node) -> None:
     mine, theirs = pair()
     worker = node.add_client(theirs, 7)
     said: list[Any] = []
-    node.inquiries.begin("metrics", None, said.append, {worker.id.hex()}, 10.0)
+    node.inquiries.begin("metrics", None, said.append, {worker.id.hex()}, 10.0, busy=True)
     assert said == [[]], "it waits for who it is, and takes no other message for that"
     worker.began = True
-    node.inquiries.begin("metrics", None, said.append, {worker.id.hex()}, 10.0)
+    node.inquiries.begin("metrics", None, said.append, {worker.id.hex()}, 10.0, busy=True)
     received = Channel(mine).receive()
     assert received is not None and type(m.decode_from_node(received[0])) is m.Question and len(said) == 1
     mine.close()
