@@ -187,7 +187,7 @@ def _ident(observer: Observer, text: str, kind: str) -> str:
         with explained():
             if not text or not state.listing(observer, kind, [("name", "=", text)], 1).rows:
                 return text
-    return meant(observer, text, (kind,)).ident
+    return meant(observer, text, (kind,), last=True).ident
 
 
 def _job(observer: Observer, text: str) -> str:

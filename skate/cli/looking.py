@@ -111,7 +111,7 @@ def _question(what: str, argument: Any) -> str:
     return f"its processes for {argument['what']}" if what == "tell" else what
 
 
-def meant(observer: observing.Observer, text: str, kinds: Sequence[str], **how: Callable[[Thing], bool]) -> Thing:
+def meant(observer: observing.Observer, text: str, kinds: Sequence[str], **how: Any) -> Thing:
     """The thing of these kinds that somebody means; see `finding.py`, also for `how`.
 
     Raises:

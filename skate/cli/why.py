@@ -76,7 +76,7 @@ def _explain(observer: Observer, what: str, nodes: dict[int, Member], kinds: Seq
         if not chain.reasons[0].unknown or ":" in what:
             return chain
     missing: list[str] = []
-    thing = find(observer, what, kinds, missing)
+    thing = find(observer, what, kinds, missing, last=True)
     note(missing)
     if thing is not None and (thing.ident != what or thing.kind not in ("actors", "tasks", "objects")):
         return _of_thing(observer, thing, nodes)

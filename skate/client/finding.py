@@ -3,7 +3,7 @@
 An id in full is what it says. Else names and process ids count, and then ids that begin or end so: those of tasks differ at
 their ends. When several things are meant, those that have not ended go first (or, for who wants a process, those that have one);
 if there are several of these, too, nobody chooses
-for whoever asks: they are named.
+for whoever asks: they are named. But what is called by a name, and has ended each time, may be meant as it was the last time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import state
+from .endings import ago
 from .filters import EQUAL, LIKE, Filter, meets
 from .observing import Observer
+from .words import several
 
 KINDS = ("actors", "tasks", "objects", "workers", "jobs", "placement-groups", "nodes")
 NAMES: dict[str, tuple[str, ...]] = {
@@ -64,6 +66,19 @@ class Thing:
         pid = f", process {row['pid']}" if row.get("pid") else ""
         return f"{self.kind[:-1].replace('-', ' ')}{called} {self.ident}: {self.state}{pid}"
 
+    def beside_others(self) -> str:
+        """With what tells it from others of its name."""
+        began = min((row["start_time_ms"] for row in self.rows if row.get("start_time_ms")), default=0)
+        times = [f"{word} {ago(at / 1000)}" for word, at in (("began", began), ("ended", self.ended)) if at]
+        job = f"of job {self.rows[0]['job_id']}" if self.kind == "tasks" and self.rows[0].get("job_id") else ""
+        more = "".join(f", {each}" for each in (*times, job) if each)
+        return f"{self}{more}"
+
+    @property
+    def ended(self) -> int:
+        """When it has ended, in milliseconds; 0: it has not, or that is not known."""
+        return max(row.get("end_time_ms") or 0 for row in self.rows) if self.state in OVER else 0
+
 
 def find(
     observer: Observer,
@@ -71,6 +86,7 @@ def find(
     kinds: Iterable[str],
     missing: list[str],
     rather: Callable[[Thing], bool] = lambda thing: thing.state not in OVER,
+    last: bool = False,
 ) -> Thing | None:
     """What is meant by a text, of things of these kinds; None if there is no such thing.
 
@@ -80,6 +96,7 @@ def find(
         kinds: of `KINDS`.
         missing: of whom nothing is known is added to it.
         rather: says of a thing whether it is meant rather than others.
+        last: of things that are all called so, and have all ended, the one that ended last is meant. `missing` says so.
 
     Raises:
         Ambiguous: it may be several things.
@@ -90,6 +107,13 @@ def find(
         for look in looks:
             for thing in look.find(tier(look.kind, text)):
                 found.setdefault(thing.ident, thing)  # an object has the id of its task
+        if found and last and tier is _by_name and len(found) > 1 and all(thing.ended for thing in found.values()):
+            thing = max(found.values(), key=lambda thing: thing.ended)
+            others = several(len(found) - 1, "other")
+            missing.append(
+                f"{others} of this name ended before it: `skate list {thing.kind} -f name={text}` has them all"
+            )
+            return thing
         if found:
             return _only(text, list(found.values()), rather)
     return None
@@ -114,7 +138,7 @@ def _only(text: str, found: list[Thing], rather: Callable[[Thing], bool]) -> Thi
             return wanted[0]
     shown = (live or found)[:SHOWN_MAX]
     more = len(live or found) - len(shown)
-    lines = [*map(str, shown), *(["and more"] if more else [])]
+    lines = [*(thing.beside_others() for thing in shown), *(["and more"] if more else [])]
     raise Ambiguous("\n  ".join([f"{text!r} may be one of several things: say more of the id of one of them", *lines]))
 
 

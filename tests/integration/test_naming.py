@@ -36,7 +36,7 @@ def hold(path: str) -> None:
 
 
 @skate.remote(num_cpus=0)
-def broken() -> None:
+def broken(*_: str) -> None:
     raise ValueError("no such thing\nor so")
 
 
@@ -83,6 +83,19 @@ def test_who_may_be_meant_is_said_when_there_are_several() -> None:
     assert shell("why", "many", code=1).count("task many ") == 2
     assert shell("get", "actors", "Counter", code=1).count("ALIVE") == 2, "the dead are left out"
     assert "one" in shell("get", "tasks", of("one").task_id[:16], code=1)
+
+
+def test_of_what_has_ended_several_times_the_last_is_meant() -> None:
+    for word in ("first", "second"):
+        said = broken.options(name="again").remote(word)
+        skate.wait([said])
+    last = shell("why", "again")
+    assert f"again ({said.hex()}) failed" in last and "1 other of this name ended before it" in last
+    ref = hold.options(name="again").remote(os.devnull)
+    skate.get(ref)
+    assert f"again ({ref.hex()}) is done" in shell("why", "again")
+    assert f"{ref.hex()}: FINISHED, began 0 s ago, ended " in (several := shell("get", "tasks", "again", code=1))
+    assert f"ago, of job {skate.get_runtime_context().get_job_id()}" in several
 
 
 def test_what_is_there_under_another_kind_is_said() -> None:
