@@ -164,6 +164,25 @@ def test_by_keyboard(page: Any, served: Served) -> None:
     assert page.evaluate("document.activeElement.ariaRowIndex") == "2"
 
 
+def test_a_dialog_closes_with_its_page(page: Any, served: Served) -> None:
+    visit(page, served, "nodes")
+    visit(page, served, "tasks")
+    page.locator("tbody tr[aria-rowindex='2']").click()
+    page.wait_for_selector("dialog[open]")
+    page.go_back()
+    page.wait_for_selector("dialog", state="detached")
+    assert page.evaluate("location.hash") == "#/nodes"
+
+
+def test_numbers_are_written_as_people_do(page: Any, served: Served) -> None:
+    visit(page, served)
+    written = """(async () => {
+      const { holders, several } = await import("/static/dom.js");
+      return [several(1, "worker"), several(1200, "object"), holders({ "driver 5": 2, "worker 6": 1 })];
+    })()"""
+    assert page.evaluate(written) == ["1 worker", "1,200 objects", "driver 5 x2, worker 6"]
+
+
 def test_sorting_is_said_and_done(page: Any, served: Served) -> None:
     visit(page, served, "tasks")
     page.wait_for_selector("tbody tr[tabindex='0']")

@@ -27,7 +27,10 @@ function show(focus) {
 
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 
-addEventListener("hashchange", () => show(true));
+addEventListener("hashchange", () => {
+  for (const box of document.querySelectorAll("dialog[open]")) box.close(); // it is about something of the page before
+  show(true);
+});
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   const search = main.querySelector("input[type=search]");

@@ -1,5 +1,5 @@
 // All that is known of one thing, and what can be looked at from there: its log, its stack, a flame graph.
-import { ask, bytes, h, post, seconds, text, tone, when } from "./dom.js";
+import { ask, bytes, h, holders, post, seconds, text, tone, when } from "./dom.js";
 import { flames } from "./charts.js";
 
 const TIMES = /_ms$|^start_time$|^end_time$/;
@@ -18,6 +18,7 @@ export function dialog(title, ...content) {
 function written(name, value) {
   if (typeof value === "number" && TIMES.test(name)) return when(value);
   if (typeof value === "number" && BYTES.test(name)) return bytes(value);
+  if (name === "holders") return holders(value);
   if (typeof value === "boolean") return value ? "yes" : "no";
   return text(value);
 }

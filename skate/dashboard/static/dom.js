@@ -56,6 +56,10 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 export const clock = (ms) => (ms ? CLOCK.format(ms) : "");
 export const when = (ms) => (ms ? `${new Date(ms).toISOString().slice(0, 10)} ${clock(ms)}` : "");
 
+export const several = (value, name) => `${count(value)} ${name}${value === 1 ? "" : "s"}`;
+
+export const holders = (value) => Object.entries(value ?? {}).map(([who, times]) => (times === 1 ? who : `${who} x${times}`)).join(", ");
+
 export function text(value) {
   if (value === null || value === undefined || value === "") return "";
   if (typeof value === "object") {

@@ -1,5 +1,5 @@
 // The pages. Each is a function of (place, query) that fills the place, and returns what is to be done with a tick and at the end.
-import { ask, bytes, clock, count, empty, h, seconds, text, tone, when } from "./dom.js";
+import { ask, bytes, clock, count, empty, h, holders, seconds, several, text, tone, when } from "./dom.js";
 import { live } from "./live.js";
 import { Plot } from "./plot.js";
 import { Sheet } from "./table.js";
@@ -96,7 +96,7 @@ function nodeCard(node) {
   const plain = Object.keys(node.total).filter((name) => name !== "memory" && name !== "object_store_memory");
   return h("section", { class: "panel", "aria-label": `Node ${node.no} ${node.name}` },
     h("h2", {}, `${node.no ? `Node ${node.no}` : "This machine"}: ${node.name} `, h("span", { class: tone(node.state) }, node.state)),
-    h("p", { class: "muted" }, `${node.host}${node.port ? `:${node.port}` : ""} · ${count(node.workers)} workers, ${count(node.actors)} of them actors · ${count(node.objects)} objects`),
+    h("p", { class: "muted" }, `${node.host}${node.port ? `:${node.port}` : ""} · ${several(node.workers, "worker")}, of them ${several(node.actors, "actor")} · ${several(node.objects, "object")}`),
     node.reason ? h("p", { class: "note" }, node.reason) : null,
     h("table", { class: "plain" }, h("tbody", {},
       plain.map((name) => meter(name, Math.max(0, node.total[name] - (node.free[name] ?? 0)), node.total[name], count)),
@@ -194,7 +194,7 @@ const objects = listed("objects", [
   { key: "status", title: "Status", width: "8rem", tone: true },
   { key: "node_no", title: "Node", width: "4.5rem", num: true },
   { key: "owner", title: "Made by", width: "10rem" },
-  { key: "holders", title: "Held by", width: "14rem" },
+  { key: "holders", title: "Held by", width: "14rem", show: (row) => holders(row.holders) },
   { key: "call_site", title: "Where", width: "18rem" },
 ], "Objects and memory", "Objects in shared memory, and those that more than one process knows of, the largest first: where and by whom they were made, and who holds them.",
 () => empty("No object is shared", "A small object that only its maker knows of is not here. ", code("skate.put(value)"), " of a large one is, or passing the reference on."));
