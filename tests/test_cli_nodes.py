@@ -181,7 +181,8 @@ print(keeper._actor_id.hex())
     past = ("--session", "last")
     assert [row["error_type"] for row in shell.json("list", "tasks", *past)["rows"]] == ["ValueError"]
     assert "killed by skate.kill" in shell("events", *past).stdout, "of the head"
-    assert "is dead: it was killed by skate.kill" in shell("why", actor, *past).stdout
+    for what in (actor, "keeper"):
+        assert "is dead: it was killed by skate.kill" in shell("why", what, *past).stdout
     assert "ValueError: no such thing" in shell("why", "Keeper.fail", *past).stdout
     assert {row["state"] for row in shell.json("history")} == {"ended"}
 
@@ -232,7 +233,7 @@ sys.stdin.read()
     reasons = {demand["wants"]: demand["reason"] for demand in state["demand"]}
     assert reasons["1 CPU"] == "every node that could is busy"
     assert reasons["64 CPU"] == "infeasible: no node has that much; the most is 1 CPU"
-    assert reasons["1 CPU, 1 bob"] == "infeasible: no node has that much; the most is 0 bob"
+    assert reasons["1 CPU, 1 bob"] == "infeasible: no node has any bob"
     labelled = next(reason for wants, reason in reasons.items() if "zone" in wants)
     assert labelled == "waits for labels: no node has these labels, and that much"
     assert [(g["name"], g["state"]) for g in state["groups"]] == [("three", "PENDING")]

@@ -15,7 +15,7 @@ import click
 
 from ..client import state
 from ..client.chains import Chain, Reason
-from ..client.endings import error_of
+from ..client.endings import actor_of_past, error_of
 from ..client.finding import KINDS, Thing, find
 from ..client.observing import Member, Observer, tell_all
 from ..client.telling import PENDING_ARGS, PENDING_NODE
@@ -80,11 +80,9 @@ def _explain(observer: Observer, what: str, nodes: dict[int, Member], kinds: Seq
     note(missing)
     if thing is not None and (thing.ident != what or thing.kind not in ("actors", "tasks", "objects")):
         return _of_thing(observer, thing, nodes)
-    here = (
-        "here"
-        if kinds is KINDS
-        else "here: of a session that has ended, tasks and jobs have names, and actors only ids"
-    )
+    if kinds is not KINDS and (actor := actor_of_past(observer, what, nodes.values())):
+        return chain_of(observer, actor, nodes)
+    here = "here" if kinds is KINDS else "here: of a session that has ended there are tasks, jobs and actors"
     return chain or Chain([Reason(("", what), what, f"{what!r} is no id and no name of anything {here}", unknown=True)])
 
 

@@ -7,8 +7,8 @@ they have ended themselves.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from msgspec import convert
 
@@ -17,6 +17,9 @@ from ..wire.history import FAILED, Chunk, tasks_of
 from ..wire.messages import Death
 from .reasons import death_in_words
 from .words import several
+
+if TYPE_CHECKING:
+    from .observing import Member, Observer
 
 Ask = Callable[[int, str, Any], Any]
 EVENTS_MAX = 1000
@@ -103,6 +106,16 @@ def of_actor(ask: Ask, head: int, home: int, ident: str) -> str:
     found = _events(ask, head) or _events(ask, home)  # a session without a cluster has one file
     last = next((event for event in reversed(found) if event.get("actor_id") == ident), None)
     return "" if last is None else f"{last['text']} ({ago(last['time'])})"
+
+
+def actor_of_past(observer: Observer, name: str, nodes: Iterable[Member]) -> str:
+    """The id of the actor of this name, or if it had none class, of which events told last; "" if there was none."""
+    wanted = {"source": "ACTOR", "limit": EVENTS_MAX}
+    answers = [observer.ask_head("history_events", wanted)]
+    answers += [observer.ask(member, "history_events", wanted) for member in nodes]
+    events = [event for answer in answers for event in answer["value"] or ()]
+    found = [event for event in events if event["text"].startswith(f"actor {name} (")]
+    return str(max(found, key=lambda event: event["time"])["actor_id"]) if found else ""
 
 
 def of_object(ask: Ask, home: int, ident: str) -> str:

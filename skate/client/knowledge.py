@@ -82,7 +82,8 @@ class Knowledge:
     # ------------------------------------------------------------ what runs
 
     def _runs(self, argument: dict[str, Any]) -> dict[str, str]:
-        """`{"node", "pids"}`: what these workers of a node run of the tasks of this process: names, by process."""
+        """`{"node", "pids"}`: what these workers of a node run of the tasks of this process, or actors of what it
+        has called first: names, by process."""
         node, pids = int(argument["node"]), set(argument["pids"])
         found = {}
         for worker in self.runtime.tasks.submitter.workers.values():
@@ -91,6 +92,12 @@ class Knowledge:
                 found[str(worker.pid)] = f"{task.function.options.name} {self.runtime.task_id_of_seq(task.seq)}"
             if len(found) >= HOLDERS_MAX:
                 break
+        for actor in self.runtime.actors.by_id.values():
+            if actor.pid in pids and (actor.node or self.runtime.node_no) == node and actor.inflight:
+                call = next(iter(actor.inflight.values()))
+                found[str(actor.pid)] = (
+                    f"{actor.class_name}.{call.function.options.name} {self.runtime.task_id_of_seq(call.seq)}"
+                )
         return found
 
     def _doing(self, argument: dict[str, Any]) -> dict[str, Any]:

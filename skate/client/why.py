@@ -193,6 +193,8 @@ class Asker:
             return self._program(node, pid) if not dead else Reason(key, f"process {pid}", _died(dead[0]), done=True)
         doings = self._doings(node, process)
         name = self._names(node, [process]).get(process.pid, "")
+        if process.actor and not doings:
+            name = self._called(node, process)
         reason = Reason(key, f"process {pid}", f"{_who(process, name)} {_state(process, name, doings)}")
         if doings:
             first = doings[0]
@@ -203,6 +205,15 @@ class Asker:
             _waits(reason, first)
             reason.moves |= len(doings) > 1
         return reason
+
+    def _called(self, node: int, process: Process) -> str:
+        """What an actor runs that does not say it, as far as its callers on its node know."""
+        question = {"what": "runs", "argument": {"node": node, "pids": [process.pid]}}
+        said = self.ask(node, "tell", question)
+        names = [
+            each["value"][str(process.pid)].split()[0] for each in said if str(process.pid) in (each["value"] or {})
+        ]
+        return " or ".join(dict.fromkeys(names))
 
     def _program(self, node: int, pid: str) -> Reason:
         """A driver: its first unfinished tasks say what it waits for."""
@@ -317,7 +328,9 @@ def _holder(process: Process, name: str, node: int, clustered: bool) -> str:
 def _state(process: Process, name: str, doings: list[Doing]) -> str:
     if doings:
         return f"runs {doings[0].name}"
-    return "runs" if name else "lives" if process.actor else f"is {process.state}"
+    if process.actor:
+        return f"runs {name}" if name else "lives"
+    return "runs" if name else f"is {process.state}"
 
 
 def _actor_name(state: dict[str, Any]) -> str:

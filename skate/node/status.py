@@ -189,6 +189,9 @@ def why_waiting(
     if in_request(request) and (fits or not bare):
         return "waits for labels: no node has these labels, and that much"
     most = {name: max((info.total.get(name, 0) for info in alive), default=0) for name in bare}
+    none = [name for name in bare if not most[name]]
+    if none:
+        return f"infeasible: no node has any {' or '.join(none)}"
     short = [f"{most[name] / UNIT:g} {name}" for name, units in bare.items() if most[name] < units]
     if short:
         return f"infeasible: no node has that much; the most is {', '.join(short)}"

@@ -208,6 +208,8 @@ def test_a_call_behind_one_that_does_not_listen(tmp_path: Path) -> None:
     skate.get(peer.pid.remote(), timeout=GET_S)
     busy, behind = peer.busy.remote(str(tmp_path / "go")), peer.pid.remote()
     said(busy, "Peer.busy runs on actor process")
+    (pid,) = {row.pid for row in state.list_actors(filters=[("class_name", "=", "Peer"), ("state", "=", "ALIVE")])}
+    assert f"actor Peer (pid {pid}) runs Peer.busy" in command(str(pid))
     said(behind, "Peer.pid waits behind 1 earlier call of")
     (tmp_path / "go").touch()
     skate.get([busy, behind], timeout=GET_S)
