@@ -52,7 +52,7 @@ class Abroad:
         self._old_heads: list[Client] = []
         """Heads whose connection has ended: what they hold is kept until the next has said what it holds."""
         self._directed: dict[tuple[bytes, int], tuple[int, int]] = {}
-        """Demands, by client and shape, that are to be met on one other node: its number, and how many workers are wanted."""
+        """Demands, by client and shape, that are to be met on one node: its number, and how many workers are wanted."""
         self._shares: dict[tuple[bytes, int], tuple[int, dict[int, int]]] = {}
         """Of demands that are spread: whose turn was the first, and how many workers each node is to give."""
         self._doubted: dict[tuple[bytes, int], m.WantWorkers] = {}
@@ -233,10 +233,17 @@ class Abroad:
                 return 0
         if message.node_id == policy.SPREAD:
             return self._spread(client, message, amounts)
-        if not message.node_id or message.node_id == node.node_id:
+        if not message.node_id:
             return message.count
         info = policy.called(node.view, message.node_id)
         there = (ALIVE, AWAY) if message.node_soft else (ALIVE, AWAY, DRAINING)
+        if message.node_id == node.node_id:
+            if info is None or info.state in there:
+                self._directed[key] = (
+                    node.node_no,
+                    message.count,
+                )  # what there is no room for waits here, and nowhere else
+            return message.count
         if info is not None and info.state in there:
             self._directed[key] = info.no, message.count
             self._send_to(client, message.shape, info.no, message.count)
@@ -311,7 +318,7 @@ class Abroad:
         if client is None or client.far:
             return 0
         directed = self._directed.get((demand.client, demand.shape))
-        return demand.count - demand.held if directed is None else directed[1]
+        return directed[1] if directed is not None and directed[0] != self.node.node_no else demand.count - demand.held
 
     def _reachable(self) -> dict[int, NodeInfo]:
         return {no: info for no, info in self.node.view.items() if no not in self._avoid}

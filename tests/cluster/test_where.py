@@ -164,6 +164,17 @@ def test_a_node_that_has_joined_is_there_at_once_for_programs_on_others(nodes: N
         nap.options(scheduling_strategy=NodeAffinitySchedulingStrategy("f" * 32, soft=False)).remote(0)
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_tasks_that_are_to_be_on_a_node_wait_for_it_though_others_have_room(nodes: Nodes, soft: bool) -> None:
+    for _ in range(2):
+        nodes.add(1)
+    skate.init(address=nodes.address)
+    for node in nodes.started:
+        there = NodeAffinitySchedulingStrategy(node.node_id, soft=soft)
+        ran = skate.get([nap.options(scheduling_strategy=there).remote(0.1) for _ in range(4)], timeout=20)
+        assert set(ran) == {node.node_id}
+
+
 @pytest.mark.parametrize("strategy", ["DEFAULT", "SPREAD"])
 def test_a_program_of_short_tasks_has_the_use_of_a_node_that_joins(nodes: Nodes, strategy: str) -> None:
     """While there is one node, its demand stands for a while when its queue runs empty; then others must hear of each change."""
