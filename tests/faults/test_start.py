@@ -33,7 +33,7 @@ SHOWN_TO_PEOPLE = {
     "node/farewells.py": "when tasks ended that their program has left",
     "client/endings.py": "how long ago that was",
     "client/recording.py": "when tasks began",
-    "client/telling.py": "when tasks began that have not ended",
+    "client/reasons.py": "when tasks began that have not ended",
     "client/state.py": "the same, by what their processes say",
     "cli/top_source.py": "how long tasks have run",
     "cli/top_app.py": "how old what is shown is",
