@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,8 @@ from ..wire.reasons import Doing
 from . import execute
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .process import Worker
 
 NESTED_MAX = 4

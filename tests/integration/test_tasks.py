@@ -12,6 +12,8 @@ import pytest
 
 import skate
 
+from .scripts import run_script
+
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
@@ -258,3 +260,19 @@ def test_environment_and_folder_are_the_drivers() -> None:
 def test_gpu_request_that_can_never_be_met() -> None:
     with pytest.raises(skate.exceptions.TaskUnschedulableError, match="GPU"):
         echo.options(num_gpus=1).remote(1)
+
+
+def test_workers_have_imported_nothing_that_plain_tasks_do_not_need() -> None:
+    script = """
+        import skate
+        skate.init(num_cpus=1)
+
+        @skate.remote
+        def heavy():
+            import sys
+            return {"asyncio", "ssl", "subprocess", "sqlite3", "numpy"} & set(sys.modules)
+
+        print(skate.get(heavy.remote()))
+    """
+    done = run_script(script)
+    assert done.stdout == "set()\n", done.stdout + done.stderr
