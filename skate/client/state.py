@@ -282,12 +282,15 @@ def _add_starts(
     question = {"what": "doing", "argument": {"limit": LIVE_MAX}, "clients": sorted(asked)}
     said = ask_each(observer, "tell", question, [], [member for member in nodes if member.no in wanted])
     now = time.time()
-    doings = [doing for _, told in said for each in told for doing in (each["value"] or {}).get("running", ())]
+    answers = {each["client"]: each["value"]["running"] for _, told in said for each in told if each["value"]}
+    doings = [doing for running_there in answers.values() for doing in running_there]
     starts = {doing["task_id"]: now - doing["seconds"] if doing["seconds"] else None for doing in doings}
     for row in running:
         row["start_time"] = starts.get(row["task_id"])
         if row["task_id"] in starts:
             row["state"] = RUNNING
+        elif row["type"] == CALL and pids.get((row["node_no"], row["worker_pid"])) in answers:
+            row["state"] = SUBMITTED  # it is the first of its caller, but the actor runs another's
 
 
 def timeline(observer: Observer) -> tuple[list[dict[str, Any]], list[str]]:

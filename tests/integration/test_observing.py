@@ -229,3 +229,30 @@ def test_what_has_a_process_is_meant_when_its_stack_is_asked_for(tmp_path: Path)
     (tmp_path / "go").touch()
     skate.get(refs)
     skate.kill(actor)
+
+
+def test_a_call_that_waits_behind_anothers_is_not_said_to_run(tmp_path: Path) -> None:
+    @skate.remote
+    class Busy:
+        def hold(self) -> None:
+            skate.get(waits.remote(str(tmp_path / "go")))
+
+        def other(self) -> int:
+            return 1
+
+    @skate.remote(num_cpus=0)
+    def call(actor: Any) -> int:
+        return skate.get(actor.other.remote())
+
+    def states() -> dict[str, str]:
+        rows = [row for row in state.list_tasks() if row["state"] not in ("FINISHED", "FAILED")]
+        return {row["name"].rpartition(".")[2]: row["state"] for row in rows}
+
+    actor = Busy.remote()
+    held = actor.hold.remote()
+    eventually(lambda: states().get("waits") == "RUNNING", 10)
+    called = call.remote(actor)
+    wanted = {"hold": "RUNNING", "waits": "RUNNING", "call": "RUNNING", "other": "SUBMITTED_TO_WORKER"}
+    eventually(lambda: states() == wanted, 10)
+    (tmp_path / "go").touch()
+    assert skate.get([held, called], timeout=20) == [None, 1]
