@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .client import Client
     from .service import Node
 
-PATIENCE_S = 0.2
-"""How long a worker may take: the time that C code may go on without letting Python run."""
+PATIENCE_S = 1.0
+"""How long a worker may take: on a busy machine its turn may come late, and C code may go on without letting Python run."""
 
 
 class Asked(NamedTuple):

@@ -19,7 +19,7 @@ from .doing import running_now
 if TYPE_CHECKING:
     from .process import Worker
 
-LOCK_S = 0.1
+LOCK_S = 0.5
 """How long another thread may take with the runtime."""
 RUNNING_MAX = 1000
 """So many calls of an actor that runs several are named."""
