@@ -36,6 +36,11 @@ SPIN_BACKOFF = 64
 _clock = time.perf_counter
 
 
+def sooner(one: float | None, other: float | None) -> float | None:
+    """The shorter of two times to wait; None is for ever."""
+    return one if other is None or (one is not None and one < other) else other
+
+
 class Waiter:
     """A condition that a thread waits for: `left` counts down to 0, or below when it is met by other means."""
 
@@ -171,9 +176,7 @@ class Pump:
                     turns += 1
                     continue
             turns = 0
-            due = self.between()
-            if due is not None and (limit is None or due < limit):
-                limit = due
+            limit = sooner(limit, self.between())
             if not spin:
                 self._spin_misses += 1
                 if self._spin_misses > SPIN_BACKOFF:

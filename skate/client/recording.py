@@ -13,7 +13,7 @@ INV-2: the process of a worker is looked up when its rows are sent: rows of an a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,7 @@ class Recording:
         else:
             self._different(worker, ended, spent_us // count, tasks)
 
-    def _note(self, row: tuple[Any, ...]) -> None:
+    def _note(self, row: Sequence[Any]) -> None:
         """One row more."""
         rows = self.rows
         if not rows:
@@ -125,37 +125,29 @@ class Recording:
     def _note_alone(self) -> None:
         """What was answered alone becomes rows: one for each run of what is alike and fits into a moment."""
         alone, self.alone = self.alone, []
-        functions, workers, ends, spent, ran, seqs, submitted, parents = zip(*alone, strict=True)
-        count = len(alone)
-        if (
-            functions.count(functions[0]) == workers.count(workers[0]) == parents.count(None) == ran.count(1) == count
-            and seqs == tuple(range(seqs[0], seqs[0] + count))
-            and submitted[-1] - submitted[0] < SAME_S
-            and ends[-1] - ends[0] < SAME_S
-        ):
-            self._note((functions[0], workers[0], ends[-1] or now(), sum(spent), seqs[0], count, submitted[0], None))
-            return
-        begin = 0
-        for at in range(1, count + 1):
+        row: list[Any] = []
+        joins, first_ended = False, 0.0
+        for function, worker, ended, spent_us, ran, seq, submitted, parent in alone:
+            plain = ran == 1 and parent is None
             if (
-                at < count
-                and functions[at] is functions[begin]
-                and workers[at] is workers[begin]
-                and parents[at] is parents[begin] is None
-                and ran[at] == ran[begin] == 1
-                and seqs[at] == seqs[at - 1] + 1
-                and submitted[at] - submitted[begin] < SAME_S
-                and ends[at] - ends[begin] < SAME_S
+                joins
+                and plain
+                and seq == row[4] + row[5]
+                and function is row[0]
+                and worker is row[1]
+                and submitted - row[6] < SAME_S
+                and ended - first_ended < SAME_S
             ):
+                row[2] = ended
+                row[3] += spent_us
+                row[5] += 1
                 continue
-            last = at - 1
-            spent_us = sum(spent[begin:at]) // ran[begin] if ran[begin] else UNKNOWN
-            more = _more(parents[begin])
-            ended = ends[last] or now()
-            self._note(
-                (functions[begin], workers[begin], ended, spent_us, seqs[begin], at - begin, submitted[begin], more)
-            )
-            begin = at
+            if row:
+                self._note(row)
+            spent_us = spent_us // ran if ran else UNKNOWN
+            row = [function, worker, ended or now(), spent_us, seq, 1, submitted, _more(parent)]
+            joins, first_ended = plain, ended
+        self._note(row)
 
     def _different(self, worker: Any, ended: float, each_us: int, tasks: list[TaskRecord]) -> None:
         """Tasks of several functions, or parents, or in another than their first attempt: a row for each run of what is alike."""

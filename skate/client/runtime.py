@@ -39,7 +39,7 @@ from .memory import Memory
 from .metering import PROCESS, Reporting
 from .objects import Objects
 from .pins import Pins
-from .pump import Pump, Waiter
+from .pump import Pump, Waiter, sooner
 from .reasons import program_failure
 from .rebuild import Rebuild
 from .recording import Recording
@@ -227,22 +227,19 @@ class ClientRuntime:
     def between(self) -> float | None:
         """What is due between two polls; the seconds until something will be."""
         self._flush()
-        told = self.recording.due() if self.recording.rows or self.recording.alone else None
+        later = self.recording.due() if self.recording.rows or self.recording.alone else None
         timed = self.tasks.retries.waiting or self.tasks.locality.waiting
-        due = None
         if self.tasks.submitter.workers or self.tasks.submitter.lessened or timed:
             due = self.tasks.next_due()
             if (due is not None and due <= LINGER_CHECK_S) or timed:
                 with self.lock:
                     self.tasks.run_due()
-        due = told if due is None or (told is not None and told < due) else due
+            later = sooner(later, due)
         if self.tasks.submitter.ahead:
-            look = self.holdups.look()
-            due = look if due is None or (look is not None and look < due) else due
+            later = sooner(later, self.holdups.look())
         if PROCESS.changed:
-            telling = self.reporting.run_due()
-            due = telling if due is None or (telling is not None and telling < due) else due
-        return due
+            later = sooner(later, self.reporting.run_due())
+        return later
 
     def last_words(self) -> None:
         """Tell the node what it does not know yet, as this process is about to end. Needs the lock."""

@@ -26,6 +26,7 @@ from .lineage import Rerun
 from .locality import Locality
 from .objects import Contained, Held
 from .pipe import FarPipe, Pipe
+from .pump import sooner
 from .recording import GOOD, now
 from .refs import ERROR, PENDING, REMOTE, VALUE, ObjectRef, ObjectRefGenerator
 from .retries import Retries
@@ -386,10 +387,8 @@ class Tasks:
             if shape.idle:
                 due = LINGER_S if time.monotonic() > self.generous_until else 0.002
         if self.locality.waiting:
-            until = self.locality.next_due(time.monotonic())
-            due = until if due is None or (until is not None and until < due) else due
-        later = self.retries.next_due()
-        return later if due is None or (later is not None and later < due) else due
+            due = sooner(due, self.locality.next_due(time.monotonic()))
+        return sooner(due, self.retries.next_due())
 
     def run_due(self) -> None:
         """Do what is due. Needs the lock."""

@@ -74,7 +74,7 @@ class Worker:
         self.missed = False
         """An interrupt came while nothing ran: the message that says what is to be cancelled may not be read yet."""
         self.held_up = False
-        """A caller waits for what is behind the running task."""
+        """What is behind the running task has waited for long."""
         self.began = 0.0
         """When the main thread began with what it runs."""
         runtime.on_message = self._on_message
@@ -411,23 +411,19 @@ class Worker:
     def _on_tick(self) -> None:
         """In the I/O thread: the same task has run for a while, so what waits behind it goes."""
         running = self._count
-        if running == self._seen and self.running is not None:
-            self._let_go()
+        self.held_up |= running == self._seen
         self._seen = running
-        self.runtime.between()
+        self._between()
 
     def _between(self) -> float | None:
-        """In whichever thread leads: a caller has said that what waits behind the running task should go."""
+        """What is due, also in the thread that leads while a task runs: perhaps what waits behind that is to go."""
         if self.held_up:
             self.held_up = False
             if self.running is not None:
-                self._let_go()
+                self.give_back_pending()
+                self._refuse_far()
+                PROCESS.changed = True  # of what ran before it in the same packet
         return self.runtime.between()
-
-    def _let_go(self) -> None:
-        self.give_back_pending()
-        self._refuse_far()
-        PROCESS.changed = True  # of what ran before it in the same packet
 
     def _refuse_far(self) -> None:
         """What callers on other nodes have sent behind a long task, they cannot take back: it is answered for them."""
