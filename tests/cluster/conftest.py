@@ -65,6 +65,15 @@ def nodes(home: Path) -> Iterator[Nodes]:
 
 
 @pytest.fixture
+def there(nodes: Nodes) -> sessions.Session:
+    """A node that this program is not attached to."""
+    nodes.add(2)
+    node = nodes.add(2, there=1)
+    skate.init(address=nodes.address)
+    return node
+
+
+@pytest.fixture
 def at_rest(three: Nodes) -> Iterator[None]:
     """After a test everything is free again on every node."""
     yield

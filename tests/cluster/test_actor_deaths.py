@@ -15,7 +15,7 @@ from skate.exceptions import ActorDiedError, ActorUnavailableError
 from skate.testing import cut_connections, eventually
 from skate.util import state
 
-from .conftest import Nodes, on
+from .conftest import on
 
 
 @skate.remote
@@ -38,15 +38,6 @@ class Crasher:
         """Until a file is there."""
         Path(begun).touch()
         eventually(lambda: os.path.exists(end), 20)
-
-
-@pytest.fixture
-def there(nodes: Nodes) -> sessions.Session:
-    """A node that this program is not attached to."""
-    nodes.add(1)
-    node = nodes.add(1, there=1)
-    skate.init(address=nodes.address)
-    return node
 
 
 def test_a_call_says_how_its_actor_on_another_node_died(there: sessions.Session) -> None:

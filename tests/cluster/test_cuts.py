@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 import skate
 from skate.client import asking, sessions
 from skate.testing import cut_connections, eventually
@@ -38,15 +36,6 @@ class Borrower:
 
     def forget(self) -> None:
         del self.refs
-
-
-@pytest.fixture
-def there(nodes: Nodes) -> sessions.Session:
-    """A node that this program is not attached to."""
-    nodes.add(2)
-    node = nodes.add(2, there=1)
-    skate.init(address=nodes.address)
-    return node
 
 
 def objects(node: sessions.Session) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from meeting import meet
 
 import skate
 from skate.client import asking, waiting
@@ -153,19 +154,10 @@ def test_a_long_task_holds_nobody_behind_it() -> None:
 
 
 def test_tasks_that_were_short_before_run_at_once_on_another_node(tmp_path: Path) -> None:
-    @skate.remote(num_cpus=0.1, resources={"alice": 0.5})
-    def meet(me: int, count: int) -> bool:
-        (tmp_path / str(me)).touch()
-        deadline = time.monotonic() + 10
-        while len(os.listdir(tmp_path)) < count:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.001)
-        return True
-
+    comes = skate.remote(num_cpus=0.1, resources={"alice": 0.5})(meet)
     for _ in range(100):
-        assert skate.get(meet.remote(0, 0), timeout=20)
-    assert all(skate.get([meet.remote(me, 4) for me in range(4)], timeout=20))
+        assert skate.get(comes.remote(tmp_path, 0, 0), timeout=20)
+    assert all(skate.get([comes.remote(tmp_path, me, 4) for me in range(4)], timeout=20))
 
 
 @pytest.mark.parametrize("name", NAMES)

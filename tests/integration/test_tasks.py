@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from meeting import meet
 
 import skate
 
@@ -139,34 +140,16 @@ def test_resources_bound_what_runs_at_once(tmp_path: Path) -> None:
 
 
 def test_two_cpus_run_two_tasks_at_once(tmp_path: Path) -> None:
-    @skate.remote
-    def meet(me: int) -> bool:
-        (tmp_path / str(me)).touch()
-        deadline = time.monotonic() + 10
-        while not (tmp_path / str(1 - me)).exists():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.001)
-        return True
-
-    assert skate.get([meet.remote(0), meet.remote(1)]) == [True, True]
+    comes = skate.remote(meet)
+    assert skate.get([comes.remote(tmp_path, me, 2) for me in range(2)]) == [True, True]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_tasks_that_were_short_before_run_at_once_when_they_are_long(tmp_path: Path, count: int) -> None:
-    @skate.remote(num_cpus=0.5)
-    def meet(me: int, count: int) -> bool:
-        (tmp_path / str(me)).touch()
-        deadline = time.monotonic() + 10
-        while len(os.listdir(tmp_path)) < count:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.001)
-        return True
-
+    comes = skate.remote(num_cpus=0.5)(meet)
     for _ in range(100):
-        assert skate.get(meet.remote(0, 0))
-    assert all(skate.get([meet.remote(me, count) for me in range(count)]))
+        assert skate.get(comes.remote(tmp_path, 0, 0))
+    assert all(skate.get([comes.remote(tmp_path, me, count) for me in range(count)]))
 
 
 def test_no_task_is_held_behind_a_long_one() -> None:
