@@ -18,9 +18,9 @@ from __future__ import annotations
 from typing import Any
 
 _HEAP_TYPE = 1 << 9
+"""The flag that marks classes made at run time; the others are CPython's own static types."""
 _OF_SHELL = 128
 """A shell's own exit code is this and the number of the signal that has ended what it ran."""
-"""The flag that marks classes made at run time; the others are CPython's own static types."""
 
 _OWN_MEMBERS = frozenset(
     {"__dict__", "__weakref__", "__traceback__", "__cause__", "__context__", "__suppress_context__"}

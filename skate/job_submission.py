@@ -9,7 +9,6 @@ print(client.get_job_status(ident))
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -138,12 +137,12 @@ class JobSubmissionClient:
         if create_cluster_if_needed or cookies:
             raise UnsupportedError("create_cluster_if_needed and cookies are not supported: leave them out.")
         if address is None:
-            address = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS")
+            address = observing.environment_address()
         if address is not None and not isinstance(address, str):
             raise TypeError(f"the address of a cluster is a string, such as 'HOST:PORT', not {address!r}")
         self._metadata = _dict_of("metadata", metadata)
         self._jobs: JobsApi
-        if address is not None and address.startswith(("http://", "https://")):
+        if address is not None and observing.is_dashboard(address):
             from .client.job_http import HttpJobs
 
             self._jobs = HttpJobs(address, _dict_of("headers", headers), verify)

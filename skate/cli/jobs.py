@@ -37,15 +37,17 @@ def _reaches_a_cluster(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--verify", default="true", metavar="BOOL|FILE", help="Check a dashboard's certificate, by this CA."
         ),
-        *(_without_effect(name) for name in (["--log-style"], ["--log-color"], ["--verbose", "-v"])),
+        _without_effect("--log-style"),
+        _without_effect("--log-color"),
+        _without_effect("--verbose", "-v"),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def _without_effect(names: list[str]) -> Callable[..., Any]:
-    """An option of Ray's that is noted."""
+def _without_effect(*names: str) -> Callable[..., Any]:
+    """An option of Ray's that has no effect, which is noted."""
 
     def noted(_: click.Context, __: click.Parameter, value: Any) -> None:
         if value:

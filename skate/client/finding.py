@@ -8,6 +8,7 @@ for whoever asks: they are named. But what is called by a name, and has ended ea
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -109,10 +110,13 @@ def find(
                 found.setdefault(thing.ident, thing)  # an object has the id of its task
         if found and last and tier is _by_name and len(found) > 1 and all(thing.ended for thing in found.values()):
             thing = max(found.values(), key=lambda thing: thing.ended)
-            others = several(len(found) - 1, "other")
-            missing.append(
-                f"{others} of this name ended before it: `skate list {thing.kind} -f name={text}` has them all"
+            others = "others" if len(found) >= SHOWN_MAX * 2 else several(len(found) - 1, "other")
+            seen = (
+                f": `skate list {thing.kind} -f name={shlex.quote(text)}` has them"
+                if "name" in NAMES[thing.kind]
+                else ""
             )
+            missing.append(f"{others} of this name ended before it{seen}")
             return thing
         if found:
             return _only(text, list(found.values()), rather)

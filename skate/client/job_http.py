@@ -7,6 +7,7 @@ machine is not asked by way of a proxy, and no redirection is followed.
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import time
@@ -39,13 +40,21 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 class HttpJobs:
     """The jobs of a cluster behind a dashboard. See `JobsApi`."""
 
-    def __init__(self, address: str, headers: Mapping[str, str] | None = None, verify: bool | str = True) -> None:
+    def __init__(
+        self,
+        address: str,
+        headers: Mapping[str, str] | None = None,
+        verify: bool | str = True,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         """
         Args:
             address: of the dashboard, "http://HOST:PORT".
             headers: to send with every request.
             verify: of TLS: whether the certificate is checked, or the file of the CA to check it with.
+            timeout_s: how long an answer may take.
         """
+        self._timeout_s = timeout_s
         self.address = address.rstrip("/")
         self._headers = dict(headers or {})
         handlers: list[urllib.request.BaseHandler] = [_Stay()]
@@ -83,7 +92,7 @@ class HttpJobs:
         headers = {"Content-Type": kind, **self._headers}
         request = urllib.request.Request(self.address + path, data, headers, method=method)
         try:
-            with self._open(request, timeout=TIMEOUT_S) as answer:
+            with self._open(request, timeout=self._timeout_s) as answer:
                 found: bytes = answer.read()
                 return found
         except urllib.error.HTTPError as error:
@@ -94,8 +103,8 @@ class HttpJobs:
                     f"{self.address} refers to {error.headers.get('Location')}: use that address"
                 ) from None
             raise ValueError(_reason(text) or f"{self.address} has answered with status {error.code}") from None
-        except OSError as error:
-            raise ConnectionError(f"no dashboard answers at {self.address}: {error}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise ConnectionError(f"no dashboard answers at {self.address}: {str(error).strip()}") from None
 
     def ping(self) -> None:
         """See `JobsApi`."""
@@ -103,7 +112,8 @@ class HttpJobs:
 
     def where(self) -> str:
         """See `JobsApi`. A dashboard of Ray does not say."""
-        return str(self.request("GET", "/api/version").get("address") or "")
+        found = self.request("GET", "/api/version")
+        return str(found.get("address") or "") if isinstance(found, dict) else ""
 
     def submit(self, request: Mapping[str, Any]) -> str:
         """See `JobsApi`."""

@@ -351,7 +351,7 @@ class ClusterJobs:
             if not str(error).startswith(NO_JOB) or ident not in (row["job_id"] for row in self._programs()):
                 raise
         raise ValueError(
-            f"{ident} was not submitted: it is a program of its own; `skate logs --job {ident}` has its output"
+            f"{ident} was not submitted: it is a program of its own; `skate logs --job {ident}` has what its workers have printed"
         )
 
     def info(self, ident: str) -> dict[str, Any]:

@@ -117,10 +117,9 @@ class Links:
         return [self.own, *self._peers.values()]
 
     def leave(self, message: m.Leaving) -> None:
-        """Tell all nodes that know this program that it ends in order. Needs the lock."""
+        """Tell all nodes that know this program, or will, that it ends in order. Needs the lock."""
         for link in self.all():
-            if link.channel is not None:
-                link.send(message)
+            link.send(message)  # one that is being dialled tells it when it is connected
 
     # ------------------------------------------------------------ connections
 

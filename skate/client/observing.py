@@ -207,8 +207,8 @@ def is_dashboard(address: str) -> bool:
     return address.startswith(("http://", "https://"))
 
 
-def shown_by(address: str) -> str:
-    """The address of the cluster that a dashboard shows; any other address is returned as it is.
+def shown_by(address: str, answer_s: float = ANSWER_S) -> str:
+    """The address of the cluster that a dashboard shows, if it says so in time; any other address is returned as it is.
 
     Raises:
         ConnectionError: no dashboard of skate answers there, or it does not say.
@@ -219,7 +219,7 @@ def shown_by(address: str) -> str:
 
     other = "HOST:PORT of a node is an address, too"
     try:
-        found = HttpJobs(address).where()
+        found = HttpJobs(address, timeout_s=answer_s).where()
     except ConnectionError as error:
         raise ConnectionError(f"{error}; {other}") from None
     except (ValueError, AuthenticationError) as error:
@@ -249,7 +249,7 @@ def observe(address: str | None = None, temp_dir: str | None = None, answer_s: f
         if not hasattr(runtime, "links"):
             raise UnsupportedError('mode="inline" has no processes to look at, and keeps no history')
         return _Own(runtime, answer_s)  # type: ignore[arg-type]
-    address = shown_by(address or environment_address() or "auto")
+    address = shown_by(address or environment_address() or "auto", answer_s)
     if address.isdigit():
         found = [folder for folder in programs(temp_dir) if folder.name.split("-")[1] == address]
         if not found:

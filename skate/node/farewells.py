@@ -4,6 +4,8 @@ A program that is killed says nothing of the tasks that it has submitted; its wo
 they have counted since they told it last would go with them. So before they are killed, they get a signal at which they say all
 that (`worker/farewell.py`), and `PATIENCE_S` for it. Tasks that no worker has begun only the program knew.
 
+A task that was being tried again is written down under the id of that attempt, as its worker knows no other.
+
 INV-1: a worker that was asked to end is killed as soon as it has said its last words, or its time is over.
 INV-2: a worker is asked once. Tasks of a program that has left in order are not written down here: it has told of them itself,
 and its workers on its own node of theirs.
@@ -55,9 +57,12 @@ class Farewells:
         node, told = self.node, driver.leaving is not None
         if told and not node.standalone:
             return  # what was counted ends with the node
-        for worker, client in node.workers.items():
+        workers = [worker for worker, client in node.workers.items() if client.job == driver.job]
+        if told and all(node.workers[worker].told_end for worker in workers if node.workers[worker].began):
+            return  # nothing is left to be said
+        for worker in workers:
             spec = node.actors.spec_of(worker)
-            if client.job == driver.job and (spec is None or not (spec.detached or driver.far)):
+            if spec is None or not (spec.detached or driver.far):
                 self.ask(worker, told)
 
     def ask(self, worker: int, told: bool) -> None:

@@ -9,7 +9,6 @@ INV-1: a descriptor that is handed over is closed here.
 from __future__ import annotations
 
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ..exceptions import signal_name
 from ..wire import heads
 from ..wire.channel import Channel, ChannelClosed, wait_readable
 from .head_spawn import Spawned
@@ -103,7 +103,7 @@ class HeadHost:
             self.node.stop(f"the head will not start: {self.failure}")
             return
         if self.node.running:
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            how = signal_name(-code) or f"signal {-code}" if code < 0 else f"exit code {code}"
             print(f"the head has died ({how}) and is started again", file=sys.stderr, flush=True)
             self.node.history.event("WARNING", "NODE", f"the head has died ({how}) and is started again")
             self._start()

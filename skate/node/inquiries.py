@@ -142,7 +142,7 @@ class Inquiries(Minor):
                         _telling(
                             client,
                             None,
-                            f"it has not answered in {PATIENCE_S:g} s: it runs code that lets no thread run",
+                            "it has not answered in time: it runs code that lets no thread run",
                         )
                     )
                 inquiry.missing.clear()

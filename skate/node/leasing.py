@@ -122,6 +122,7 @@ class Leasing:
                 self.node.send(client, m.GiveBack(busy, shape))
         self._look_again_at = now + SLICE_S if self.node.scheduler.contended else 0.0
         self.node.abroad.spill()
+        self.node.queues.look(now)
 
     def _look_at_labels(self) -> None:
         """Which requests ask for a node that is as this one. Others may have joined that are more as they wish."""

@@ -4,7 +4,8 @@ What a client tells its node serves the scheduler: that it could use more worker
 as it can: when twice as many wait, or a quarter. So while something waits, clients are asked every `EVERY_S` how long their
 queues are. Nothing is decided by that.
 
-INV-1: `_exact` is what a client has said since it told its demand last.
+INV-1: `_exact` is what a client has said last; an answer that was on its way when it told its demand may be the older one, until
+the next.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .faults import Minor
+from .inquiries import PATIENCE_S
 
 if TYPE_CHECKING:
     from .client import Client
@@ -32,7 +34,7 @@ class Queues(Minor):
         self._exact: dict[Key, int] = {}
         """By client and shape: how many tasks wait."""
         self._ask_at = 0.0
-        """0: nothing waits, as far as this node was told."""
+        """0: nothing has come to wait since nothing did."""
         node.parts.append(self)
 
     def waits(self, demand: Demand) -> int:
@@ -53,6 +55,10 @@ class Queues(Minor):
         for key in [key for key in self._exact if key[0] == client.id]:
             del self._exact[key]
 
+    def look(self, now: float) -> None:
+        """Something may wait that did not."""
+        self._ask_at = self._ask_at or now + EVERY_S
+
     def _said(self, said: list[dict[str, Any]]) -> None:
         for each in said:
             client = bytes.fromhex(each["client"])
@@ -64,13 +70,11 @@ class Queues(Minor):
 
     def on_time(self, now: float) -> None:
         """Ask those whose tasks wait."""
-        if not (waiting := self.waiting()):
-            self._ask_at = 0.0
-        elif not self._ask_at:
-            self._ask_at = now + EVERY_S
-        elif now >= self._ask_at:
-            self._ask_at = now + EVERY_S
-            self.node.inquiries.begin("queues", None, self._said, {demand.client.hex() for demand in waiting})
+        if 0 < self._ask_at <= now:
+            waiting = self.waiting()
+            self._ask_at = now + EVERY_S + PATIENCE_S if waiting else 0.0  # sooner if all have answered
+            if waiting:
+                self.node.inquiries.begin("queues", None, self._said, {demand.client.hex() for demand in waiting})
 
     def next_due(self, now: float) -> float | None:
         """Seconds until `on_time` has something to do."""

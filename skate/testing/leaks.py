@@ -254,6 +254,8 @@ def _groups(runtime: ClientRuntime) -> dict[str, str]:
 
 
 def _busy(runtime: ClientRuntime, objects: int | None, before: Held | None) -> list[str]:
+    from ..client.words import several
+
     gc.collect()
     stay = before or _NOTHING
     out = [f"task {name} ({ident})" for ident, name in _tasks(runtime).items() if ident not in stay.tasks]
@@ -267,7 +269,7 @@ def _busy(runtime: ClientRuntime, objects: int | None, before: Held | None) -> l
     out += [f"actor {actor}" for actor in actors if actor["actor_id"] not in stay.actors]
     out += [f"worker in use: {worker}" for worker in _at_work(runtime) if worker["pid"] not in known]
     if objects is not None and (count := objects_held()) > objects:
-        out.append(f"{count} objects in the store, {objects} before")
+        out.append(f"{several(count, 'object')} in the store, {objects} before")
     return out
 
 

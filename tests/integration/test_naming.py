@@ -196,3 +196,12 @@ def test_stacks_and_lines_by_name() -> None:
 def test_what_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     assert "x.json cannot be written: No such file" in shell("timeline", str(tmp_path / "none" / "x.json"), code=1)
     assert "is dead" not in shell("events", "--severity", "error")
+
+
+def test_of_very_many_that_have_ended_no_wrong_number_is_said() -> None:
+    refs = [broken.options(name="very many").remote("") for _ in range(25)]
+    skate.wait(refs, num_returns=len(refs), timeout=20)
+    assert "others of this name ended before it: `skate list tasks -f name='very many'` has them" in (
+        last := shell("why", "very many")
+    )
+    assert not any(f"{count} others" in last for count in range(30)), last

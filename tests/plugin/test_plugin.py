@@ -236,7 +236,7 @@ def test_what_is_left_is_an_error_of_its_test(pytester: pytest.Pytester) -> None
     result.assert_outcomes(passed=7, failed=2, errors=6)
     result.stdout.re_match_lines_random(
         [
-            r"E .*1 objects in the store, 0 before",
+            r"E .*1 object in the store, 0 before",
             r"E .*left over after 0.5 s: task forgotten .*",
             r"E .*placement group reserved; resources in use: .*",
             r"E .*left over after 0.5 s: .*actor ",
